@@ -1,0 +1,1 @@
+"""Outboard: run other people's platforms as workflow tasks."""

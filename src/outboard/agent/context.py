@@ -1,0 +1,144 @@
+"""What an agent's methods are given beside the task or the job.
+
+The host builds a context per call. Everything an agent may need comes from it, so that agents have no globals, read no
+environment variables, and do the same in the service and in process. Deadlines are on the monotonic clock; `timeout_s` is
+what is left of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import SecretStr
+
+from outboard.domain.identity import ExecutionIdentity, Scope
+from outboard.domain.keys import Key
+from outboard.domain.labels import Labels
+from outboard.domain.secret_refs import SecretRef
+from outboard.domain.statuses import TaskStatus
+from outboard.errors import Throttled
+
+ClientT_co = TypeVar("ClientT_co", covariant=True)
+
+
+class Secrets(Protocol):
+    """Secrets that were declared by the agent or its connection, resolved for the task's scope."""
+
+    def __getitem__(self, ref: SecretRef) -> SecretStr:
+        """Return the secret's value; `MissingSecret` when it is nowhere."""
+        ...
+
+
+class Log(Protocol):
+    """A logger that already carries the task's identity; keyword arguments become fields."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...  # noqa: D102 - the levels are the standard ones
+    def info(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
+    def warning(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
+    def error(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
+
+
+class Budget(Protocol):
+    """What is left of an account's quotas."""
+
+    def reserve(self, method: str) -> float:
+        """Take one call of `method` and return the seconds to wait before making it."""
+        ...
+
+
+class Spending:
+    """One platform call that is paid from the account's budget: `async with ctx.spend("runs/get"): ...`.
+
+    Blocking agents write `with` instead. `Throttled` is raised when the wait would pass the deadline.
+    """
+
+    __slots__ = ("_budget", "_method", "_timeout_s")
+
+    def __init__(self, budget: Budget, method: str, timeout_s: float) -> None:
+        self._budget = budget
+        self._method = method
+        self._timeout_s = timeout_s
+
+    def _delay_s(self) -> float:
+        delay_s = self._budget.reserve(self._method)
+        if delay_s > self._timeout_s:
+            raise Throttled(
+                f"the budget for {self._method} is spent for {delay_s:.1f} s", retry_after=timedelta(seconds=delay_s)
+            )
+        return delay_s
+
+    async def __aenter__(self) -> None:
+        delay_s = self._delay_s()
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    def __enter__(self) -> None:
+        delay_s = self._delay_s()
+        if delay_s > 0:
+            time.sleep(delay_s)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountContext(Generic[ClientT_co]):
+    """What a call about many jobs of one account gets.
+
+    Attributes:
+        client: What the platform's `open` yielded for the connection.
+        account: The account that quotas are counted by.
+        log: A logger that carries agent and account.
+        deadline: Monotonic seconds.
+        budget: Where `spend` takes from.
+    """
+
+    client: ClientT_co
+    account: str
+    log: Log
+    deadline: float
+    budget: Budget
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def spend(self, method: str) -> Spending:
+        """Return a context manager that waits for the account's budget of a platform method."""
+        return Spending(self.budget, method, self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(AccountContext[ClientT_co]):
+    """What a call about one task or one job gets.
+
+    Attributes:
+        key: The submission key, with its spellings for platforms.
+        scope: On whose behalf the job runs.
+        output_prefix: Where the outputs go.
+        secrets: The declared secrets.
+        labels: Provenance labels, to be fitted to the platform's rules.
+        identity: The execution identity; only while submitting, handles do not carry it.
+        last_status: What this replica reported last; None on another replica.
+    """
+
+    key: Key
+    scope: Scope
+    output_prefix: str
+    secrets: Secrets
+    labels: Labels = field(default_factory=lambda: Labels(provenance={}, user={}))
+    identity: ExecutionIdentity | None = None
+    last_status: TaskStatus | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,96 @@
+"""Discovery: finds platforms by entry point and by `module:name`, and survives the broken ones.
+
+Group `outboard.platforms`: each entry point is a `Platform` class (loaded through `configure`), or a callable that takes the
+settings mapping and returns a `Platform`. One that fails to import or to be configured is named in the report and skipped;
+the others are served.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, cast
+
+from outboard.agent.platform import Platform
+from outboard.agent.registry import LoadFailure, Registry
+from outboard.errors import InvalidSettings, OutboardError
+
+GROUP: Final = "outboard.platforms"
+
+
+def discover(
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    only: Iterable[str] | None = None,
+    modules: Iterable[str] = (),
+) -> Registry:
+    """Return a registry of every platform that can be loaded.
+
+    Args:
+        settings: By platform name; `{"enabled": false}` leaves a platform out.
+        only: Names of entry points to load; None loads all.
+        modules: Further platforms as `module:name`.
+    """
+    settings = settings or {}
+    registry = Registry()
+    chosen = None if only is None else set(only)
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    for unknown in sorted((chosen or set()) - set(points)):
+        known = ", ".join(sorted(points)) or "none"
+        registry.failures.append(
+            LoadFailure(source=unknown, reason=f"no such platform is installed; installed: {known}")
+        )
+    for name, point in sorted(points.items()):
+        own = dict(settings.get(name, {}))
+        if own.pop("enabled", True) and (chosen is None or name in chosen):
+            _load(registry, name, point.load, own)
+    for spec in modules:
+        _load(registry, spec, lambda spec=spec: _import(spec), dict(settings.get(spec.partition(":")[2], {})))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+    return registry
+
+
+def _load(registry: Registry, source: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> None:
+    try:
+        registry.add(_configure(load(), settings))
+    except OutboardError as error:
+        registry.failures.append(LoadFailure(source=source, reason=error.message))
+    except ImportError as error:
+        missing = error.name or "a module"
+        registry.failures.append(
+            LoadFailure(
+                source=source, reason=f"{missing} cannot be imported; install the platform's extra, or disable it"
+            )
+        )
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's module must not stop the others
+        registry.failures.append(
+            LoadFailure(source=source, reason=f"{type(error).__name__} while loading: see the log")
+        )
+
+
+def _configure(loaded: Any, settings: Mapping[str, Any]) -> Platform[Any, Any]:
+    if isinstance(loaded, Platform):
+        return loaded
+    if isinstance(loaded, type) and issubclass(loaded, Platform):
+        return loaded.configure(settings)
+    if not callable(loaded):
+        raise InvalidSettings(f"{loaded!r} is neither a Platform nor a callable that returns one")
+    platform = loaded(settings)
+    if not isinstance(platform, Platform):
+        raise InvalidSettings(f"{loaded!r} returned {type(platform).__name__}, not a Platform")
+    return platform
+
+
+def _import(spec: str) -> Any:
+    module, colon, name = spec.partition(":")
+    if not colon or not module or not name:
+        raise InvalidSettings(f"{spec!r} does not name a platform; write module:PlatformClass")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError:
+        raise InvalidSettings(f"module {module} has no {name}") from None
+
+
+def installed() -> Mapping[str, EntryPoint]:
+    """Return the entry points of the group by name."""
+    return cast("Mapping[str, EntryPoint]", {point.name: point for point in entry_points(group=GROUP)})

@@ -1,0 +1,183 @@
+"""The HTTP session that platforms talk through.
+
+One per connection, shared by all its jobs. Every call names the platform's *method* (`runs/get`), which is what quotas count,
+spends from the account's budget, has a time limit, and answers either a decoded response or an error that the platform's
+`ErrorMap` classified: a refused connection was certainly not sent, a reset or a time-out may have been.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from outboard.agent.context import Budget, Spending
+from outboard.agent.error_map import ErrorMap
+from outboard.errors import Unavailable
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_DEFAULT_TIMEOUT_S: Final = 30.0
+_WORDS_LIMIT: Final = 500
+_ERROR_STATUS: Final = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answer below 400.
+
+    Attributes:
+        headers: By lower-case name.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON; `Unavailable` when it is none (the platform answered nonsense)."""
+        try:
+            return json.loads(self.body) if self.body else None
+        except ValueError:
+            raise Unavailable("the platform answered something that is not JSON") from None
+
+    def text(self) -> str:
+        """Return the body as text."""
+        return self.body.decode("utf-8", "replace")
+
+
+class Http:
+    """A session for one connection of one platform.
+
+    Args:
+        budget: Where calls are paid from.
+        errors: The platform's error map.
+        headers: Sent with every call.
+    """
+
+    def __init__(self, *, budget: Budget, errors: ErrorMap, headers: Mapping[str, str] | None = None) -> None:
+        self._budget = budget
+        self._errors = errors
+        self._headers = dict(headers or {})
+        self._session: ClientSession | None = None
+
+    async def request(
+        self,
+        verb: str,
+        url: str,
+        *,
+        method: str,
+        params: Mapping[str, str] | None = None,
+        json_body: Any = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+    ) -> Response:
+        """Make one call.
+
+        Args:
+            verb: GET, POST ...
+            method: The platform's name of the call, as quotas and metrics count it.
+            json_body: Sent as JSON.
+            data: Sent as it is.
+            timeout_s: For the wait for budget and the whole exchange.
+
+        Raises:
+            AgentError: As the platform's error map says.
+        """
+        from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415 - services without HTTP platforms never load it
+
+        give_up = time.monotonic() + timeout_s
+        async with Spending(self._budget, method, timeout_s):
+            session = self._open_session()
+            try:
+                async with session.request(
+                    verb,
+                    url,
+                    params=params,
+                    json=json_body,
+                    data=data,
+                    headers=headers,
+                    timeout=ClientTimeout(total=max(0.001, give_up - time.monotonic())),
+                    allow_redirects=False,
+                ) as answer:
+                    body = await answer.read()
+                    received = {name.lower(): value for name, value in answer.headers.items()}
+                    if answer.status < _ERROR_STATUS:
+                        return Response(status=answer.status, headers=received, body=body)
+                    raise self._refusal(answer.status, received, body)
+            except (ClientError, OSError, asyncio.TimeoutError) as error:
+                raise self._transport_error(error) from None
+
+    async def get(self, url: str, *, method: str, **options: Any) -> Response:
+        """GET; see `request`."""
+        return await self.request("GET", url, method=method, **options)
+
+    async def post(self, url: str, *, method: str, **options: Any) -> Response:
+        """POST; see `request`."""
+        return await self.request("POST", url, method=method, **options)
+
+    async def close(self) -> None:
+        """Close the session; it opens again when it is used again."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open_session(self) -> ClientSession:
+        from aiohttp import ClientSession  # noqa: PLC0415 - see above
+
+        if self._session is None or self._session.closed:
+            self._session = ClientSession(headers=self._headers)
+        return self._session
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+        code, words = _platform_words(body)
+        return self._errors.classify(
+            status=status,
+            code=code,
+            words=words or f"HTTP {status}",
+            retry_after=retry_after(headers.get("retry-after"), datetime.now(timezone.utc)),
+        )
+
+    def _transport_error(self, error: Exception) -> Exception:
+        from aiohttp import ClientConnectorError  # noqa: PLC0415 - see above
+
+        if isinstance(error, ClientConnectorError):
+            # Nothing was connected, so nothing was sent, whatever the reason.
+            return self._errors.classify(ConnectionRefusedError(error.os_error.strerror or str(error.os_error)))
+        return self._errors.classify(error, words=f"{type(error).__name__} while talking to the platform")
+
+
+def retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Return what a Retry-After header asks for: seconds or a date (RFC 9110, 10.2.3); None when it says nothing."""
+    if value is None:
+        return None
+    try:
+        return timedelta(seconds=max(0.0, float(value)))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return max(timedelta(0), parsedate_to_datetime(value) - now)
+    except (ValueError, TypeError):
+        return None
+
+
+def _platform_words(body: bytes) -> tuple[str | None, str]:
+    """Return code and message of an error body, in the forms that most platforms use."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return None, body.decode("utf-8", "replace").strip()[:_WORDS_LIMIT]
+    if isinstance(content, dict) and isinstance(content.get("error"), dict):
+        content = content["error"]
+    if not isinstance(content, dict):
+        return None, str(content)[:_WORDS_LIMIT]
+    code = next((content[n] for n in ("error_code", "code", "status", "type") if isinstance(content.get(n), str)), None)
+    words = next((content[n] for n in ("message", "error", "detail", "title") if isinstance(content.get(n), str)), "")
+    return code, words[:_WORDS_LIMIT]

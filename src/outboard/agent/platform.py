@@ -1,0 +1,93 @@
+"""Platforms: what the agents of one outside system share.
+
+A platform knows the operator's settings, opens clients, names the account that quotas are counted by, and lists its agents. The
+host keeps one client per connection and closes idle ones; agents get it as `ctx.client` and never build one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+from outboard.agent.context import Secrets
+from outboard.agent.error_map import ErrorMap
+from outboard.agent.http import Http
+from outboard.agent.jobs import Connection
+from outboard.domain.quotas import Quotas
+from outboard.errors import ContractViolation, InvalidSettings
+
+if TYPE_CHECKING:
+    from outboard.agent.agents import Agent
+
+ConnT = TypeVar("ConnT", bound=Connection)
+ClientT = TypeVar("ClientT")
+
+
+class Settings(BaseModel):
+    """Base of a platform's settings: what the operator decides. Unknown names are refused."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+
+class Platform(ABC, Generic[ConnT, ClientT]):
+    """One outside system. Subclass as `class Slurm(Platform[SlurmConnection, SlurmClient])`.
+
+    Attributes:
+        name: How it is called in settings, metrics and messages.
+        settings_model: The operator's settings; an entry-point loads the platform by `configure`.
+        quotas: Limits per account and method, as data with sources.
+        errors: From what the client raises to errors the host understands.
+        needs: Distributions that the agents import, for a remedy when they are missing (`pip install ...`).
+    """
+
+    name: ClassVar[str]
+    settings_model: ClassVar[type[Settings]] = Settings
+    connection_model: ClassVar[type[Connection]] = Connection
+    quotas: ClassVar[Quotas] = Quotas()
+    errors: ClassVar[ErrorMap] = ErrorMap()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Platform and isinstance(get_args(base)[0], type):
+                cls.connection_model = get_args(base)[0]
+        if not isinstance(getattr(cls, "name", None), str):
+            raise ContractViolation(f'{cls.__name__} needs a name: add `name = "..."`')
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings if settings is not None else self.settings_model()
+
+    @classmethod
+    def configure(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the platform with the operator's settings; `InvalidSettings` names what does not fit."""
+        try:
+            return cls(cls.settings_model.model_validate(dict(settings)))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(("platforms", cls.name, *map(str, first["loc"])))
+            known = ", ".join(cls.settings_model.model_fields) or "none"
+            raise InvalidSettings(f"{field}: {first['msg']} (settings of {cls.name}: {known})", field=field) from None
+
+    @abstractmethod
+    def agents(self) -> Sequence[Agent]:
+        """Return the agents, each built with this platform."""
+
+    def open(self, connection: ConnT, secrets: Secrets, http: Http) -> AbstractAsyncContextManager[ClientT]:  # noqa: ARG002
+        """Return a context manager that yields a client for a connection.
+
+        It is entered once per connection and process. The default yields `None`, for agents that need no client.
+        """
+        return cast("AbstractAsyncContextManager[ClientT]", contextlib.nullcontext(None))
+
+    def account(self, connection: ConnT) -> str:
+        """Return what the platform counts quota by; by default every connection is an account of its own."""
+        text = json.dumps(connection.to_json(), sort_keys=True)
+        return f"{self.name}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"

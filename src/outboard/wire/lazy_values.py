@@ -1,0 +1,58 @@
+"""A task's inputs, each decoded when it is read.
+
+`LazyValues` keeps the literals it came from, so that they can be passed on as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from flyteidl.core import literals_pb2
+
+from outboard.domain.places import Refusal
+from outboard.domain.types import ValueType
+from outboard.errors import InvalidInputs
+from outboard.wire.lazy_mappings import LazyMapping
+from outboard.wire.literal_decoding import decode_value
+
+
+class LazyValues(LazyMapping[Any]):
+    """Native values by name over literals, in the interface's order, then in the literals' own.
+
+    Reading a value that cannot be decoded raises `error` (`InvalidInputs`) with the input's path; one that nobody
+    reads does no harm. A name without a declared type is decoded by what its literal holds.
+
+    Args:
+        literals: A `LiteralMap.literals`, or any mapping of names to literals (Flyte 2 has ordered ones).
+        types: The declared types, possibly lazy themselves.
+        where: The root of the paths in error messages.
+        error: What an undecodable value raises.
+    """
+
+    __slots__ = ("literals",)
+
+    def __init__(
+        self,
+        literals: Mapping[str, literals_pb2.Literal],
+        types: Mapping[str, ValueType] | None = None,
+        where: str = "inputs",
+        *,
+        error: Refusal = InvalidInputs,
+    ) -> None:
+        declared: Mapping[str, ValueType] = {} if types is None else types
+        self.literals = literals
+
+        def read(name: str) -> object:
+            value_type = declared[name] if name in declared else None
+            return decode_value(literals[name], value_type, f"{where}.{name}", error=error)
+
+        order = [name for name in declared if name in literals]
+        order += sorted(set(literals) - set(order)) if _is_unordered(literals) else [n for n in literals if n not in declared]
+        super().__init__({name: partial(read, name) for name in order})
+
+
+def _is_unordered(literals: Mapping[str, literals_pb2.Literal]) -> bool:
+    """Whether these are the entries of a protobuf map, whose order means nothing."""
+    return not isinstance(literals, dict)
