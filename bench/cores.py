@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from types import TracebackType
 
+from typing_extensions import Self
+
 
 class Placing:
     """A context in which this process and what it starts keep off the servers' cores."""
@@ -18,12 +20,14 @@ class Placing:
         self._load = load
         self._before: set[int] = set()
 
-    def __enter__(self) -> Placing:
+    def __enter__(self) -> Self:
         self._before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, self._load)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.sched_setaffinity(0, self._before)
 
 

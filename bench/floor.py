@@ -13,12 +13,13 @@ import contextlib
 import json
 import statistics
 
+from flyteidl.admin import agent_pb2
+from flyteidl.core import execution_pb2
+
 import cores
 import loader
 import messages
 import servers
-from flyteidl.admin import agent_pb2
-from flyteidl.core import execution_pb2
 from places import SCRATCH
 
 _VARIANTS = {
@@ -59,7 +60,9 @@ def main() -> None:
     seen: dict[str, list[loader.Stretch]] = {name: [] for name in _VARIANTS}
     with contextlib.ExitStack() as stack, placing:
         started = {
-            name: stack.enter_context(servers.running(servers.echo(answers, *flags, name="floor"), cores=placing.server))
+            name: stack.enter_context(
+                servers.running(servers.echo(answers, *flags, name="floor"), cores=placing.server)
+            )
             for name, flags in _VARIANTS.items()
         }
         for _ in range(options.rounds + 1):
@@ -74,7 +77,8 @@ def _print(seen: dict[str, list[loader.Stretch]]) -> None:
         pairs = zip(stretches, seen[_BASE], strict=True)
         ratio = statistics.median(one.cpu_us / base.cpu_us for one, base in pairs)
         cpu, rate, busy, p99 = (
-            statistics.median(getattr(one, field) for one in stretches) for field in ("cpu_us", "rate", "busy", "p99_ms")
+            statistics.median(getattr(one, field) for one in stretches)
+            for field in ("cpu_us", "rate", "busy", "p99_ms")
         )
         print(f"{name:44}{cpu:12.0f}{ratio:9.2f}{rate:9.0f}{busy:6.2f}{p99:8.1f}")
 

@@ -64,7 +64,9 @@ def build() -> None:
     if LOADER.exists() and LOADER.stat().st_mtime >= newest:
         return
     SCRATCH.mkdir(exist_ok=True)
-    done = subprocess.run([_go(), "build", "-o", str(LOADER), "."], cwd=_SOURCE, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [_go(), "build", "-o", str(LOADER), "."], cwd=_SOURCE, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise LoaderFailedError(f"`go build` in {_SOURCE} failed: {done.stderr.strip()[-500:]}")
     LOADER.touch()

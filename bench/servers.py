@@ -19,6 +19,7 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from places import BENCH, ECHO, FLYTEKIT, LOGS, OURS, ROOT
 
 _START_LIMIT_S = 60.0

@@ -1,25 +1,14 @@
 """What a process tree has used: CPU seconds and memory, read from /proc.
 
-CPU is user plus system time of all threads, live children included, so a server cannot hide work in a helper process. Memory is the
-proportional set size (shared pages divided among who maps them), which adds up over a tree; where the kernel does not tell it,
-the resident set size stands in.
+CPU is user plus system time of all threads, live children included, so that a server cannot hide work in a helper process.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """Memory of a process tree in bytes."""
-
-    pss_bytes: int
-    rss_bytes: int
 
 
 def tree(pid: int) -> list[int]:
@@ -46,14 +35,9 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS_PER_SECOND
 
 
-def memory(pid: int) -> Memory:
-    """Return the tree's proportional and resident set sizes."""
-    pss = rss = 0
-    for member in tree(pid):
-        resident = _field(member, "status", "VmRSS:")
-        rss += resident
-        pss += _field(member, "smaps_rollup", "Pss:") or resident
-    return Memory(pss_bytes=pss, rss_bytes=rss)
+def resident_bytes(pid: int) -> int:
+    """Return the resident set size of the tree; pages that its processes share count once for each."""
+    return sum(_field(member, "status", "VmRSS:") for member in tree(pid))
 
 
 def peak_rss_bytes(pid: int) -> int:

@@ -32,7 +32,7 @@ class NoopConnector(AsyncConnectorBase):
         link = TaskLog(uri=f"https://console.example.com/jobs/{resource_meta.job_id}", name="Console")
         return Resource(phase=TaskExecution.RUNNING, message="running", log_links=[link])
 
-    async def delete(self, resource_meta: NoopMeta, **_) -> None:  # noqa: ANN003 - as flytekit calls it
+    async def delete(self, resource_meta: NoopMeta, **_) -> None:  # noqa: ANN003, ARG002 - as flytekit calls it
         return
 
 

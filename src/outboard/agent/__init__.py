@@ -1,7 +1,7 @@
 """Write an agent: everything that an author imports.
 
-See `docs/write-an-agent.md`. A platform subclasses `Platform`, lists its agents, and is found through the entry-point group
-`outboard.platforms`.
+See `docs/write-an-agent.md`. A platform subclasses `Platform`, lists its agents, and is found through the entry-point
+group `outboard.platforms`.
 """
 
 from outboard.agent.agents import (

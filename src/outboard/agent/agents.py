@@ -10,8 +10,8 @@ async               blocking              what it does
 `Sensor`            `BlockingSensor`      looks whether something is there yet
 ==================  ====================  =======================================================
 
-The methods of a class are either all `async def` or all plain; a blocking class runs in a bounded pool of its own. What a
-class must have is checked when it is created (see `contracts`), with an error that says what to write.
+The methods of a class are either all `async def` or all plain; a blocking class runs in a bounded pool of its own.
+What a class must have is checked when it is created (see `contracts`), with an error that says what to write.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ ClientT = TypeVar("ClientT")
 class OutputSource(str, Enum):
     """Where an agent's outputs come from.
 
-    `INLINE`: the agent returns them. `FILES`: the job writes `outputs.pb` or `error.pb` at the output prefix. `NONE`: there are none.
+    `INLINE`: the agent returns them. `FILES`: the job writes `outputs.pb` or `error.pb` at the output prefix. `NONE`:
+    there are none.
     """
 
     INLINE = "inline"
@@ -141,7 +142,8 @@ class AsyncAgent(JobAgent[ConfigT, JobT, ClientT], abstract=True):
     async def create(self, task: Task[ConfigT], ctx: Context[ClientT]) -> JobT:
         """Start the job and return what finds it again.
 
-        A pure function of task, key, prefix, labels and connection: the host may call it again with the same ones where
+        A pure function of task, key, prefix, labels and connection: the host may call it again with the same ones
+            where
         `submission` makes that safe. Errors are mapped by the platform's `errors`; write no try/except.
         """
 
@@ -181,7 +183,8 @@ class AsyncAgent(JobAgent[ConfigT, JobT, ClientT], abstract=True):
 class BlockingAgent(JobAgent[ConfigT, JobT, ClientT], abstract=True):
     """The same as `AsyncAgent` in plain functions, for SDKs that block; runs in a bounded pool of its own.
 
-    Build SDK clients with a read time-out below `ctx.timeout_s`, and switch the SDK's own retries off for submissions.
+    Build SDK clients with a read time-out below `ctx.timeout_s`, and switch the SDK's own retries off for
+    submissions.
     """
 
     is_blocking = True

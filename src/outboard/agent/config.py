@@ -1,9 +1,9 @@
 """Task configuration: what a task's `custom` (and its template's string map) may say.
 
-Flyte carries `custom` as a protobuf Struct, which knows only floating-point numbers: `num_workers: 2` arrives as `2.0`. A
-`TaskConfig` undoes that. Typed fields do it by their type; in extra keys and in dictionaries of anything, integral numbers
-below 2**53 become integers again. Keys that the model does not know are kept (platforms grow faster than models) and named in
-a warning with the field that was probably meant.
+Flyte carries `custom` as a protobuf Struct, which knows only floating-point numbers: `num_workers: 2` arrives as
+`2.0`. A `TaskConfig` undoes that. Typed fields do it by their type; in extra keys and in dictionaries of anything,
+integral numbers below 2**53 become integers again. Keys that the model does not know are kept (platforms grow faster
+than models) and named in a warning with the field that was probably meant.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What an agent's methods are given beside the task or the job.
 
-The host builds a context per call. Everything an agent may need comes from it, so that agents have no globals, read no
-environment variables, and do the same in the service and in process. Deadlines are on the monotonic clock; `timeout_s` is
-what is left of them.
+The host builds a context per call. Everything an agent may need comes from it, so that agents have no globals, read
+no environment variables, and do the same in the service and in process. Deadlines are on the monotonic clock;
+`timeout_s` is what is left of them.
 """
 
 from __future__ import annotations

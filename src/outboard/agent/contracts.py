@@ -1,7 +1,7 @@
 """The authoring contract, checked when an agent class is created.
 
-A mistake that would show at three in the morning, in another replica, shows at import instead, as one sentence that says what
-to write. The checks read the class only; nothing is instantiated.
+A mistake that would show at three in the morning, in another replica, shows at import instead, as one sentence that
+says what to write. The checks read the class only; nothing is instantiated.
 """
 
 from __future__ import annotations

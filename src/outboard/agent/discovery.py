@@ -1,8 +1,8 @@
 """Discovery: finds platforms by entry point and by `module:name`, and survives the broken ones.
 
-Group `outboard.platforms`: each entry point is a `Platform` class (loaded through `configure`), or a callable that takes the
-settings mapping and returns a `Platform`. One that fails to import or to be configured is named in the report and skipped;
-the others are served.
+Group `outboard.platforms`: each entry point is a `Platform` class (loaded through `configure`), or a callable that
+takes the settings mapping and returns a `Platform`. One that fails to import or to be configured is named in the
+report and skipped; the others are served.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Error maps: one table per platform from what its client raises or answers to errors that the host understands.
 
-Each entry says who must act, whether a retry is worth it, and whether the call may have *arrived*. The last one is what
-keeps a job from being started twice: whatever is not in the table counts as "maybe". Authors write no try/except around their
-platform calls; the host applies the map.
+Each entry says who must act, whether a retry is worth it, and whether the call may have *arrived*. The last one is
+what
+keeps a job from being started twice: whatever is not in the table counts as "maybe". Authors write no try/except
+around their platform calls; the host applies the map.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ class ErrorMap:
     """A platform's table of errors.
 
     Args:
-        table: Verdicts (or just the error class) by exception class, HTTP status or the platform's code. A code wins over a
-            status, a status over an exception class, a subclass over its parents.
+        table: Verdicts (or just the error class) by exception class, HTTP status or the platform's code. A code wins
+            over a status, a status over an exception class, a subclass over its parents.
         source: The page that documents the codes.
 
-    >>> errors = ErrorMap({"QUOTA": Throttled, 400: Verdict(AgentError, Sent.NO)}, source="https://example.com/errors")
+    >>> errors = ErrorMap({"QUOTA": Throttled, 400: Verdict(AgentError, Sent.NO)},
+    source="https://example.com/errors")
     >>> type(errors.classify(words="slow down", status=400, code="QUOTA")).__name__
     'Throttled'
     """

@@ -1,8 +1,9 @@
 """The HTTP session that platforms talk through.
 
-One per connection, shared by all its jobs. Every call names the platform's *method* (`runs/get`), which is what quotas count,
-spends from the account's budget, has a time limit, and answers either a decoded response or an error that the platform's
-`ErrorMap` classified: a refused connection was certainly not sent, a reset or a time-out may have been.
+One per connection, shared by all its jobs. Every call names the platform's *method* (`runs/get`), which is what
+quotas count, spends from the account's budget, has a time limit, and answers either a decoded response or an error
+that the platform's `ErrorMap` classified: a refused connection was certainly not sent, a reset or a time-out may have
+been.
 """
 
 from __future__ import annotations

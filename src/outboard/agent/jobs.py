@@ -1,7 +1,8 @@
 """What travels with a handle: the agent's `JobRef` and its `Connection`.
 
-Both end up in the engine's database in clear text (unless the service seals its handles) and come back on another replica
-days later. So they are frozen, hashable, small, and hold no secrets; a class that could is refused when it is created.
+Both end up in the engine's database in clear text (unless the service seals its handles) and come back on another
+replica days later. So they are frozen, hashable, small, and hold no secrets; a class that could is refused when it is
+created.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class _Travelling(BaseModel):
 class Connection(_Travelling):
     """Where and as whom an agent talks to its platform: endpoint, region, account, secrets by `SecretRef`.
 
-    It is resolved once, at submission, and travels with the handle, so a job is followed and cancelled where it was started
-    even when the configuration changes meanwhile.
+    It is resolved once, at submission, and travels with the handle, so a job is followed and cancelled where it was
+    started even when the configuration changes meanwhile.
     """
 
 

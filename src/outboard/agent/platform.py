@@ -1,7 +1,8 @@
 """Platforms: what the agents of one outside system share.
 
-A platform knows the operator's settings, opens clients, names the account that quotas are counted by, and lists its agents. The
-host keeps one client per connection and closes idle ones; agents get it as `ctx.client` and never build one.
+A platform knows the operator's settings, opens clients, names the account that quotas are counted by, and lists its
+agents. The host keeps one client per connection and closes idle ones; agents get it as `ctx.client` and never build
+one.
 """
 
 from __future__ import annotations

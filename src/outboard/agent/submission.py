@@ -1,7 +1,7 @@
 """How a platform keeps a job from being started twice; declared once per agent.
 
-The host decides by it when a create may be sent, sent again, looked up or given up. Past the declared windows every kind
-acts like `Nothing`: the job is only looked up, never submitted again.
+The host decides by it when a create may be sent, sent again, looked up or given up. Past the declared windows every
+kind acts like `Nothing`: the job is only looked up, never submitted again.
 """
 
 from __future__ import annotations

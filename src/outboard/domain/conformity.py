@@ -17,7 +17,7 @@ the first that fits at all.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -239,19 +239,17 @@ def _find_simple_misfit(  # noqa: C901, PLR0911 - one case per kind of type
             return _find_text_misfit(value, place)
         case SimpleType.DATETIME, datetime():
             return (
-                None if _is_in_calendar(value) else Misfit(place, "leaves the years 1 to 9999 in UTC; use None instead")
+                None
+                if _is_in_calendar(value)
+                else Misfit(place, "is no moment of the years 1 to 9999 in UTC; use None instead")
             )
         case SimpleType.DURATION, timedelta():
             within = abs(value) <= MAX_DURATION
             return (
                 None if within else Misfit(place, "exceeds 10,000 years, the most a duration can say; use None instead")
             )
-        case SimpleType.BINARY, Binary(data, tag):
-            return (
-                _find_text_misfit(tag, place.key("tag"))
-                if isinstance(data, bytes)
-                else _wrong_kind(data, value_type, place)
-            )
+        case SimpleType.BINARY, Binary(bytes(), tag):
+            return _find_text_misfit(tag, place.key("tag"))
         case SimpleType.ERROR, ErrorValue():
             return _find_text_misfit(value.message, place) or _find_text_misfit(value.failed_node_id, place)
     return _wrong_kind(value, value_type, place)
@@ -268,27 +266,24 @@ def _find_reference_misfit(
                 value.format, form, place, exact=exact
             )
         case SchemaType(columns), Schema():
-            texts = (value.uri, *_names(value.columns))
-            return _find_first_text_misfit(texts, place) or _find_column_gap(value.columns, columns, place, exact=exact)
-        case StructuredDatasetType(columns=columns, format=form), StructuredDataset():
-            texts = (value.uri, *_names(value.columns))
+            return _find_text_misfit(value.uri, place.key("uri")) or _find_columns_misfit(
+                value.columns, columns, place, exact=exact
+            )
+        case StructuredDatasetType(columns, form), StructuredDataset():
             return (
-                _find_first_text_misfit(texts, place)
+                _find_text_misfit(value.uri, place.key("uri"))
                 or _find_format_misfit(value.format, form, place, exact=exact)
-                or _find_column_gap(value.columns, columns, place, exact=exact)
+                or _find_columns_misfit(value.columns, columns, place, exact=exact)
             )
     return _wrong_kind(value, declared, place)
 
 
-def _names(columns: tuple[Column, ...]) -> Iterator[str]:
-    return (column.name for column in columns)
-
-
-def _find_column_gap(
-    columns: tuple[Column, ...], declared: tuple[Column, ...], place: Place, *, exact: bool
-) -> Misfit | None:
-    differs = exact and declared and columns != declared
-    return Misfit(place, "has other columns than declared; give it these") if differs else None
+def _find_columns_misfit(columns: object, declared: tuple[Column, ...], place: Place, *, exact: bool) -> Misfit | None:
+    if not isinstance(columns, tuple) or not all(isinstance(each, Column) for each in columns):
+        return Misfit(place.key("columns"), "must be a tuple of Column(name, type); build it from these")
+    if exact and declared and columns != declared:
+        return Misfit(place.key("columns"), "are not the declared ones; give it those")
+    return next(filter(None, (_find_text_misfit(each.name, place.key("columns")) for each in columns)), None)
 
 
 def _find_format_misfit(form: str, declared: str, place: Place, *, exact: bool) -> Misfit | None:
@@ -330,10 +325,6 @@ def _find_key_misfit(key: object, place: Place) -> Misfit | None:
     return Misfit(place, f"has a key of type {_kind(key)}; Flyte's dictionaries have string keys, so use str(key)")
 
 
-def _find_first_text_misfit(texts: Iterable[object], place: Place) -> Misfit | None:
-    return next(filter(None, (_find_text_misfit(each, place) for each in texts)), None)
-
-
 def _find_text_misfit(value: object, place: Place) -> Misfit | None:
     if not isinstance(value, str):
         return _wrong_kind(value, SimpleType.STRING, place)
@@ -344,7 +335,9 @@ def _find_text_misfit(value: object, place: Place) -> Misfit | None:
     return None
 
 
-def _find_range_misfit(value: int, low: int, high: int, place: Place) -> Misfit | None:
+def _find_range_misfit(value: object, low: int, high: int, place: Place) -> Misfit | None:
+    if not isinstance(value, int):
+        return _wrong_kind(value, SimpleType.INTEGER, place)
     if low <= value <= high:
         return None
     return Misfit(place, "does not fit in 64 bits; pass it as a string or a float")
@@ -359,6 +352,8 @@ def _is_float(value: int) -> bool:
 
 
 def _is_in_calendar(value: datetime) -> bool:
+    if value != value:  # noqa: PLR0124 - pandas' NaT is a datetime that equals nothing
+        return False
     try:
         to_utc(value)
     except OverflowError:

@@ -1,7 +1,8 @@
 """The port between engines and agents.
 
-An `Endpoint` answers what the agent protocol asks. A host is one, in process; a service reached over gRPC is one, through its
-client. Engines know only this port, so a task runs the same in both. All times are seconds, handles are opaque.
+An `Endpoint` answers what the agent protocol asks. A host is one, in process; a service reached over gRPC is one,
+through its client. Engines know only this port, so a task runs the same in both. All times are seconds, handles are
+opaque.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Handles: the opaque bytes that an engine keeps for a job.
 
-FlytePropeller stores the handles of all live tasks of a workflow in one etcd object, in clear text, and never replaces one.
-So a handle is small (at most 512 bytes), complete (everything needed to follow, read and cancel the job on a replica that
-never saw it), versioned, sealed where the service has a key, and free of secrets.
+FlytePropeller stores the handles of all live tasks of a workflow in one etcd object, in clear text, and never
+replaces one. So a handle is small (at most 512 bytes), complete (everything needed to follow, read and cancel the job
+on a replica that never saw it), versioned, sealed where the service has a key, and free of secrets.
 
 Layout::
 
@@ -12,9 +12,9 @@ Layout::
     [4 bytes key id, 12 bytes nonce]   when sealed; everything before the ciphertext is authenticated with it
     body                raw-deflated msgpack of the fields, in the order of `_FIELDS`
 
-The format is frozen per version: a release writes only versions that the previous release reads. Unknown trailing fields of
-the same version are ignored, a higher version is `UnreadableHandle` (parked, not failed), and anything without our magic is
-`ForeignHandle`.
+The format is frozen per version: a release writes only versions that the previous release reads. Unknown trailing
+fields of the same version are ignored, a higher version is `UnreadableHandle` (parked, not failed), and anything
+without our magic is `ForeignHandle`.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class HandleCodec:
     """Turns handles into bytes and back.
 
     Args:
-        service_keys: The key to seal with, followed by older keys that are still read. None at all (development) leaves
-            handles readable.
+        service_keys: The key to seal with, followed by older keys that are still read. None at all (development)
+            leaves handles readable.
 
     >>> codec = HandleCodec()
     >>> handle = Handle(agent="slurm", task_type="slurm", key=Key("ob-f-n0-0-" + "a" * 26), job={"id": "42"})
@@ -150,7 +150,8 @@ class HandleCodec:
 
         Raises:
             ContractViolation: A field is, or looks like, a secret.
-            HandleTooLarge: Even without the outputs' types it would exceed 512 bytes; the message names the largest field.
+            HandleTooLarge: Even without the outputs' types it would exceed 512 bytes; the message names the largest
+                field.
         """
         refuse_secrets("connection", handle.connection)
         refuse_secrets("job", handle.job)

@@ -2,8 +2,8 @@
 
 `ob-<execution>-<node>-<attempt>-<hash>`, `[a-z0-9-]`, at most 63 characters. The readable part is for people who
 look at a platform's console; the hash (128 bits, base 32) is what makes it unique. It covers the installation id, the
-execution identity and the output prefix, so a re-sent request has the same key, every attempt a new one, and two nodes
-with equal identities (sub-workflows, dynamic nodes, arrays) different ones.
+execution identity and the output prefix, so a re-sent request has the same key, every attempt a new one, and two
+nodes with equal identities (sub-workflows, dynamic nodes, arrays) different ones.
 
 The function is frozen: jobs in flight are found by it. `tests/unit/domain/test_keys.py` holds the vectors.
 """
@@ -85,7 +85,8 @@ def submission_key(installation: str, identity: ExecutionIdentity, output_prefix
     """Derive the key of one attempt.
 
     Args:
-        installation: The installation id: equal on all replicas, different between installations that share a platform.
+        installation: The installation id: equal on all replicas, different between installations that share a
+            platform.
         identity: The execution identity as the engine sent it.
         output_prefix: Where this attempt's outputs go; a trailing slash makes no difference.
     """

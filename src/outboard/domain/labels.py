@@ -1,7 +1,8 @@
 """Provenance labels: who a job belongs to, spelled by the rules of each platform.
 
-Text that users choose can never make a submission fail: what a platform does not allow is replaced, what is too long is
-cut with a short hash so that different values stay different, and when there are too many labels the provenance ones stay.
+Text that users choose can never make a submission fail: what a platform does not allow is replaced, what is too long
+is cut with a short hash so that different values stay different, and when there are too many labels the provenance
+ones stay.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class _Rule:
 class LabelRules(Enum):
     """What a platform allows in labels or tags.
 
-    Sources: AWS "Tag naming limits and requirements" (50 tags, 128/256 characters), Google Cloud "Requirements for labels"
+    Sources: AWS "Tag naming limits and requirements" (50 tags, 128/256 characters), Google Cloud "Requirements for
+        labels"
     (64 labels, 63 characters, lower case), Databricks "Monitor usage using tags" (ASCII without ``<>*&%;/=+-``
     trouble makers), Kubernetes "Labels and Selectors" (63 characters, alphanumeric at both ends).
     """

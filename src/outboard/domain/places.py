@@ -19,7 +19,7 @@ MAX_DEPTH = 24
 """Lists, maps and unions in one another. Python's protobuf refuses to write or read more than 100 nested messages;
 a map or union takes three of them, which leaves room for the request around the value."""
 
-MAX_PLAIN_DEPTH = MAX_DEPTH + 100
+MAX_PLAIN_DEPTH = 64
 """Dictionaries and lists within a struct; msgpack itself stops later (ormsgpack: 1,024)."""
 
 

@@ -1,6 +1,7 @@
 """Secrets by reference, and how to tell that something is a secret.
 
-Configuration, connections and handles hold a `SecretRef`, never a value. A field whose *name* or a value whose *form* gives
+Configuration, connections and handles hold a `SecretRef`, never a value. A field whose *name* or a value whose *form*
+gives
 it away as a secret is refused where it would travel: handles lie in the engine's database in clear text for days.
 """
 

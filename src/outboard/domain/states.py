@@ -4,8 +4,8 @@ A `StateMap` is a table that an agent declares once. Building it fails unless ev
 look-up knows three outcomes beyond the table, and none of them ends a job on a guess:
 
 * a state that no table entry knows is *still running, flagged*;
-* an unknown second word (result) under a first word declared `ended` is *failed, flagged*: the platform said that the job is
-  over, and success needs positive proof;
+* an unknown second word (result) under a first word declared `ended` is *failed, flagged*: the platform said that the
+  job is over, and success needs positive proof;
 * success and failure are only ever what `succeeded()` or `failed()` mark in the table.
 """
 
@@ -64,7 +64,8 @@ class StateMap:
     """A total table from a platform's states to phases.
 
     Args:
-        table: By state: a live phase, `succeeded()` or `failed(default)`. Keys are words, pairs of words, or `(word, ANY)`.
+        table: By state: a live phase, `succeeded()` or `failed(default)`. Keys are words, pairs of words, or `(word,
+            ANY)`.
         documented: Every state the platform documents; each must be covered by the table.
         source: The page that documents them.
         ended: First words that say "it is over", whatever the second word.
@@ -78,8 +79,8 @@ class StateMap:
     ...     source="https://example.com/api#states",
     ...     ended=frozenset({"DONE"}),
     ... )
-    >>> states.read("RUNNING").phase.value, states.read("PAUSED").phase.value, states.read(("DONE", "ODD")).phase.value
-    ('RUNNING', 'RUNNING', 'FAILED')
+    >>> states.read("RUNNING").phase.value, states.read("PAUSED").phase.value, states.read(("DONE",
+    "ODD")).phase.value ('RUNNING', 'RUNNING', 'FAILED')
     """
 
     __slots__ = ("_ended", "_readings", "documented", "source")

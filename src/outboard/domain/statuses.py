@@ -1,7 +1,8 @@
 """What is known of a job, and of a task.
 
-Two records, one on each side of the host. An agent answers a `Status`: the platform's own state and facts, with no phase,
-so that no agent can answer a wrong one. The host derives the `TaskStatus` from it (see `states`), which is what engines get.
+Two records, one on each side of the host. An agent answers a `Status`: the platform's own state and facts, with no
+phase, so that no agent can answer a wrong one. The host derives the `TaskStatus` from it (see `states`), which is
+what engines get.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ class TaskStatus:
     Attributes:
         phase: Where the task stands.
         message: One or a few sentences; Flyte shows it only when the phase changes.
-        outputs: Native values by name, or None where they lie in `outputs.pb` at the output prefix (or are not there yet).
-            An empty mapping means "no outputs" and is trusted.
+        outputs: Native values by name, or None where they lie in `outputs.pb` at the output prefix (or are not there
+            yet). An empty mapping means "no outputs" and is trusted.
         output_types: The declared types of the outputs, where known; the wire encodes by them.
         links: Pages about the job.
         custom_info: JSON for the console.

@@ -1,7 +1,8 @@
 """Tasks: what an engine asks for.
 
-A `Task` is everything a CreateTask request says, as native values. It is built with the raw configuration (`custom` as a
-dictionary); the host validates that by the agent's model and hands the agent a `Task` whose `config` is the model.
+A `Task` is everything a CreateTask request says, as native values. It is built with the raw configuration (`custom`
+as a dictionary); the host validates that by the agent's model and hands the agent a `Task` whose `config` is the
+model.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ load unless it says so itself. What FlytePropeller would ignore in silence (an u
 is a warning or an error here.
 
 Reading has two steps: the models of `propeller_sections` check the shapes, then the sections become one
-`PropellerConfig` of plain records, in which default and named agents alike are `Endpoint`s.
+`PropellerConfig` of plain records, in which default and named agents alike are `ServiceAddress`s.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Final
 import yaml
 from pydantic import ValidationError
 
-from outboard.engine.endpoints import Endpoint, is_cluster_only, parse_target
+from outboard.engine.addresses import ServiceAddress, is_cluster_only, parse_target
 from outboard.engine.propeller_sections import SECTIONS, AgentSection, Deployment
 from outboard.errors import InvalidSettings
 
@@ -59,7 +59,7 @@ class PropellerConfig:
     """What a FlytePropeller file says about agent services.
 
     Attributes:
-        endpoints: All of them by name: the named ones in the file's order, then the defaults (`defaultAgent`,
+        addresses: Where the endpoints are, by name: the named ones in the file's order, then the defaults (`defaultAgent`,
             `defaultConnector`).
         default: The name of the endpoint for what no other serves; None when there is none.
         routes: Task type to the name of the endpoint that the file sends it to.
@@ -69,7 +69,7 @@ class PropellerConfig:
         warnings: What works, though perhaps not as meant.
     """
 
-    endpoints: Mapping[str, Endpoint]
+    addresses: Mapping[str, ServiceAddress]
     default: str | None
     routes: Mapping[str, str]
     default_task_types: frozenset[str]
@@ -165,11 +165,11 @@ class _Joined:
                     "unknown-key", f"{section.path}.{path}", "FlytePropeller knows no such key: check its spelling"
                 )
         named, defaults = self._named(), self._defaults()
-        endpoints = {**named, **defaults}
+        addresses = {**named, **defaults}
         return PropellerConfig(
-            endpoints=endpoints,
+            addresses=addresses,
             default=next(iter(defaults), None),
-            routes=self._routes(endpoints),
+            routes=self._routes(addresses),
             default_task_types=frozenset(task_type for s in self._sections for task_type in s.supported_task_types),
             listing_interval=first.poll_interval,
             status_interval=first.web_api.caching.resync_interval,
@@ -179,23 +179,21 @@ class _Joined:
     def _warn(self, name: str, path: str, message: str) -> None:
         self._warnings.append(ConfigWarning(name=name, path=path, message=message))
 
-    def _named(self) -> dict[str, Endpoint]:
-        named: dict[str, Endpoint] = {}
+    def _named(self) -> dict[str, ServiceAddress]:
+        named: dict[str, ServiceAddress] = {}
         for section in self._sections:
             word = str(type(section).model_fields["named"].alias)
             for name, deployment in section.named.items():
                 path = f"{section.path}.{word}.{name}"
                 if not deployment.endpoint:
-                    raise InvalidSettings(
-                        f"{path} has no endpoint: add `endpoint: host:port`", field=f"{path}.endpoint"
-                    )
+                    raise InvalidSettings(f"{path}.endpoint is missing: write host:port", field=f"{path}.endpoint")
                 if name in named or name in {each.default_name for each in self._sections}:
                     raise InvalidSettings(f"{path}: another endpoint has this name: rename one of them", field=path)
                 named[name] = self._endpoint(name, deployment, section, path)
                 self._warn_of_zero_values(deployment, path)
         return named
 
-    def _defaults(self) -> dict[str, Endpoint]:
+    def _defaults(self) -> dict[str, ServiceAddress]:
         defaults = {}
         for section in self._sections:
             if section.default.endpoint:
@@ -205,11 +203,11 @@ class _Joined:
             self._warn("two-defaults", "plugins", f"both sections have a default: {next(iter(defaults))} is used")
         return defaults
 
-    def _endpoint(self, name: str, deployment: Deployment, section: AgentSection, path: str) -> Endpoint:
+    def _endpoint(self, name: str, deployment: Deployment, section: AgentSection, path: str) -> ServiceAddress:
         if is_cluster_only(deployment.endpoint):
             message = "a Kubernetes service is dialled by its DNS name: outside the cluster write a host and a port"
             self._warn("cluster-name", f"{path}.endpoint", message)
-        return Endpoint(
+        return ServiceAddress(
             name=name,
             target=parse_target(deployment.endpoint),
             written=deployment.endpoint,
@@ -241,14 +239,14 @@ class _Joined:
             message = "TLS is used, since only the default is plain by itself: add `insecure: true` or `false`"
             self._warn("tls-by-default", path, message)
 
-    def _routes(self, endpoints: Mapping[str, Endpoint]) -> dict[str, str]:
+    def _routes(self, addresses: Mapping[str, ServiceAddress]) -> dict[str, str]:
         routes: dict[str, str] = {}
         for section in self._sections:
             place = f"{section.path}.{type(section).model_fields['for_task_types'].alias}"
             for task_type, name in section.for_task_types.items():
                 path = f"{place}.{task_type}"
-                if name not in endpoints:
-                    known = ", ".join(endpoints) or "none"
+                if name not in addresses:
+                    known = ", ".join(addresses) or "none"
                     message = (
                         f"{path}: there is no endpoint '{name}': define it or choose one of those defined ({known})"
                     )

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from outboard.engine.endpoints import parse_target
+from outboard.engine.addresses import parse_target
 from outboard.engine.go_durations import parse_go_duration
 
 _ROUND_ROBIN: Final = '{"loadBalancingConfig": [{"round_robin":{}}]}'

@@ -24,6 +24,7 @@ from typing import Final
 
 from typing_extensions import Self
 
+from outboard.domain.endpoints import AgentInfo
 from outboard.engine.propeller_config import PropellerConfig
 from outboard.errors import UnknownTaskType
 
@@ -41,6 +42,11 @@ class Served:
 
     def __str__(self) -> str:
         return f"{self.task_type} (version {self.version})"
+
+
+def served_by(agents: Iterable[AgentInfo]) -> list[Served]:
+    """Return what a listing of agents says is served."""
+    return [Served(each.name, each.version, agent.is_sync) for agent in agents for each in agent.task_types]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,7 @@ class Routes:
     def of(cls, config: PropellerConfig) -> Self:
         """Return the routes of a configuration before anything was listed."""
         return cls(
-            order=tuple(config.endpoints),
+            order=tuple(config.addresses),
             configured=config.routes,
             default=config.default,
             default_task_types=config.default_task_types,

@@ -45,14 +45,9 @@ class LazyValues(LazyMapping[Any]):
         self.literals = literals
 
         def read(name: str) -> object:
-            value_type = declared[name] if name in declared else None
+            value_type = declared.get(name)
             return decode_value(literals[name], value_type, f"{where}.{name}", error=error)
 
         order = [name for name in declared if name in literals]
-        order += sorted(set(literals) - set(order)) if _is_unordered(literals) else [n for n in literals if n not in declared]
+        order += [name for name in literals if name not in declared]
         super().__init__({name: partial(read, name) for name in order})
-
-
-def _is_unordered(literals: Mapping[str, literals_pb2.Literal]) -> bool:
-    """Whether these are the entries of a protobuf map, whose order means nothing."""
-    return not isinstance(literals, dict)

@@ -203,7 +203,7 @@ def _fill_struct(scalar: literals_pb2.Scalar, value: Mapping[str, object]) -> No
     scalar.binary.tag = MSGPACK
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> object:  # noqa: PLR0911 - one case per kind of value
     """The same data in the exact types that ormsgpack takes: no other mappings, no subclasses of `int` or `float`."""
     match value:
         case Mapping():

@@ -83,7 +83,9 @@ def _lazy_types(where: str, variables: Mapping[str, Any]) -> LazyMapping[ValueTy
     return LazyMapping({name: partial(read, name) for name in sorted(variables)})
 
 
-def fill_type(message: types_pb2.LiteralType, value_type: ValueType, place: Place) -> None:
+def fill_type(  # noqa: C901 - one case per kind of type
+    message: types_pb2.LiteralType, value_type: ValueType, place: Place
+) -> None:
     """Write a type into an empty message; refusals name the place."""
     if place.depth > MAX_DEPTH:
         raise place.refusal(f"is nested deeper than {MAX_DEPTH} levels; flatten the type")
@@ -133,7 +135,9 @@ def fill_schema_type(message: types_pb2.SchemaType, value_type: SchemaType, plac
         message.columns.add(name=_text(column.name, place), type=_COLUMN_TO_WIRE[column.type])
 
 
-def fill_dataset_type(message: types_pb2.StructuredDatasetType, value_type: StructuredDatasetType, place: Place) -> None:
+def fill_dataset_type(
+    message: types_pb2.StructuredDatasetType, value_type: StructuredDatasetType, place: Place
+) -> None:
     """Write a structured dataset's columns, format and external schema."""
     message.SetInParent()
     message.format = _text(value_type.format, place)
@@ -141,7 +145,6 @@ def fill_dataset_type(message: types_pb2.StructuredDatasetType, value_type: Stru
     message.external_schema_bytes = value_type.external_schema_bytes
     for column in value_type.columns:
         inner = message.columns.add(name=_text(column.name, place))
-        # A column's type lies three messages deeper, one level of a value's nesting at most takes as many.
         fill_type(inner.literal_type, column.type, place.key(column.name))
 
 
@@ -161,7 +164,7 @@ def read_schema_columns(message: types_pb2.SchemaType, place: Place) -> tuple[Co
 _UNKNOWN = "has a type that this version of outboard does not know; upgrade outboard or change the type"
 
 
-def _read_type(message: types_pb2.LiteralType, place: Place) -> ValueType:  # noqa: C901, PLR0911 - one case per kind
+def _read_type(message: types_pb2.LiteralType, place: Place) -> ValueType:  # noqa: PLR0911 - one case per kind
     if place.depth > MAX_DEPTH:
         raise place.refusal(f"is nested deeper than {MAX_DEPTH} levels; flatten the type")
     match message.WhichOneof("type"):

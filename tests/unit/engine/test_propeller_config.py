@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outboard.engine.endpoints import Endpoint, parse_target
+from outboard.engine.addresses import ServiceAddress, parse_target
 from outboard.engine.go_durations import parse_go_duration
 from outboard.engine.propeller_config import PropellerConfig, parse_propeller_config, read_propeller_config
 from outboard.errors import InvalidSettings
@@ -43,7 +43,7 @@ def names(config: PropellerConfig) -> list[tuple[str, str]]:
 
 def test_a_propeller_file_yields_endpoints_routes_and_intervals() -> None:
     config = parse_propeller_config(AGENTS)
-    assert list(config.endpoints) == ["bigquery", "other", "defaultAgent"]
+    assert list(config.addresses) == ["bigquery", "other", "defaultAgent"]
     assert config.default == "defaultAgent"
     assert config.routes == {"bigquery_query_job_task": "bigquery", "spark": "other"}
     assert config.default_task_types == {"sensor"}
@@ -52,19 +52,19 @@ def test_a_propeller_file_yields_endpoints_routes_and_intervals() -> None:
 
 
 def test_the_default_deployment_gets_flytes_defaults_where_the_file_says_nothing() -> None:
-    default = parse_propeller_config(AGENTS).endpoints["defaultAgent"]
+    default = parse_propeller_config(AGENTS).addresses["defaultAgent"]
     assert default.insecure
     assert default.service_config == '{"loadBalancingConfig": [{"round_robin":{}}]}'
     assert default.timeout("CreateTask") == timedelta(seconds=5)
     assert default.timeout("GetTask") == timedelta(seconds=3)
     assert default.timeout("ListAgents") == default.timeout("ListConnectors") == timedelta(seconds=4)
     connectors = parse_propeller_config("plugins: {connector-service: {defaultConnector: {endpoint: 'h:1'}}}")
-    assert connectors.endpoints["defaultConnector"].timeout("GetTask") == timedelta(seconds=10)
+    assert connectors.addresses["defaultConnector"].timeout("GetTask") == timedelta(seconds=10)
 
 
 def test_a_named_deployment_gets_flytes_zero_values_with_warnings_by_name() -> None:
     config = parse_propeller_config(AGENTS)
-    other = config.endpoints["other"]
+    other = config.addresses["other"]
     assert (other.insecure, other.service_config, other.timeout("CreateTask")) == (False, None, None)
     assert names(config) == [
         ("cluster-name", "plugins.agent-service.agents.other.endpoint"),
@@ -74,7 +74,7 @@ def test_a_named_deployment_gets_flytes_zero_values_with_warnings_by_name() -> N
 
 
 def test_a_timeout_of_zero_is_no_deadline_even_where_there_is_a_default() -> None:
-    bigquery = parse_propeller_config(AGENTS).endpoints["bigquery"]
+    bigquery = parse_propeller_config(AGENTS).addresses["bigquery"]
     assert bigquery.timeout("GetTask") is None
     assert bigquery.timeout("CreateTask") == timedelta(minutes=1)
 
@@ -89,8 +89,8 @@ plugins:
     {word}s: {{a: {{endpoint: 'h:2', insecure: true, defaultTimeout: 1s, timeouts: {{ListConnectors: 2s}}}}}}
 """
     config = parse_propeller_config(text)
-    assert config.endpoints[f"default{word.capitalize()}"].timeout("ListAgents") == timedelta(seconds=1)
-    assert config.endpoints["a"].timeout("ListAgents") == timedelta(seconds=2)
+    assert config.addresses[f"default{word.capitalize()}"].timeout("ListAgents") == timedelta(seconds=1)
+    assert config.addresses["a"].timeout("ListAgents") == timedelta(seconds=2)
     ignored = f"plugins.{section}.{word}s.a.timeouts.ListConnectors"
     if word == "connector":
         ignored = "plugins.connector-service.defaultConnector.timeouts.ListAgents"
@@ -121,7 +121,7 @@ Plugins:
     agnets: {}
 """
     config = parse_propeller_config(text)
-    assert config.endpoints["defaultAgent"].timeout("GetTask") == timedelta(seconds=7)
+    assert config.addresses["defaultAgent"].timeout("GetTask") == timedelta(seconds=7)
     assert sorted(names(config)) == [
         ("unknown-key", "plugins.agent-service.agnets"),
         ("unknown-key", "plugins.agent-service.defaultAgent.retires"),
@@ -144,7 +144,7 @@ plugins:
 """
     config = parse_propeller_config(text)
     assert config.default == "defaultConnector"
-    assert list(config.endpoints) == ["b", "a", "defaultConnector", "defaultAgent"]
+    assert list(config.addresses) == ["b", "a", "defaultConnector", "defaultAgent"]
     assert config.routes == {"t": "b"}
     assert [warning.name for warning in config.warnings] == ["two-defaults", "ignored-route"]
 
@@ -171,7 +171,7 @@ def section(text: str) -> str:
         (section("defaultAgent: {timeouts: {GetTask: -1s}}"), "defaultAgent.timeouts", "negative"),
         (section("defaultAgent: {timeouts: {GetTask: x}}"), "defaultAgent.timeouts.GetTask", "no duration"),
         (section("defaultAgent: text"), "defaultAgent", "mapping"),
-        (section("agents: {a: {}}"), "agents.a.endpoint", "is missing: write"),
+        (section("agents: {a: {}}"), "agents.a.endpoint", "is missing"),
         (section("agents: {defaultAgent: {endpoint: 'h:1'}}"), "agents.defaultAgent", "rename"),
         (section("agentForTaskTypes: {t: nobody}"), "agentForTaskTypes.t", "no endpoint 'nobody'"),
         (section("agentForTaskTypes: [t]"), "agentForTaskTypes", "mapping of task types"),
@@ -242,14 +242,14 @@ def test_every_form_of_address_becomes_what_grpc_dials(address: str, target: str
 )  # fmt: skip
 def test_an_address_of_no_known_form_is_refused(address: str) -> None:
     with pytest.raises(InvalidSettings, match="write"):
-        Endpoint.at(address)
+        ServiceAddress.at(address)
 
 
 def test_an_endpoint_typed_by_a_user_is_plain_on_loopback_and_tls_elsewhere() -> None:
     local = ["localhost:1", "127.0.0.9:1", "[::1]:1", "dns:///localhost:1", "unix:/run/a.sock"]
-    assert all(Endpoint.at(address).insecure for address in local)
-    assert not Endpoint.at("agents.example.org:443").insecure
-    assert Endpoint.at("agents.example.org:443", insecure=True).insecure
+    assert all(ServiceAddress.at(address).insecure for address in local)
+    assert not ServiceAddress.at("agents.example.org:443").insecure
+    assert ServiceAddress.at("agents.example.org:443", insecure=True).insecure
 
 
 @pytest.mark.parametrize(

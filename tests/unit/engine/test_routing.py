@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outboard.domain.endpoints import AgentInfo
+from outboard.domain.tasks import TaskType
 from outboard.engine.propeller_config import parse_propeller_config
-from outboard.engine.routing import IN_PROCESS, Route, Routes, Served
+from outboard.engine.routing import IN_PROCESS, Route, Routes, Served, served_by
 from outboard.errors import UnknownTaskType
 
 CONFIG = parse_propeller_config("""
@@ -92,6 +94,11 @@ def test_a_host_in_this_process_is_routed_alike() -> None:
     assert found.route("quick").is_sync
     with pytest.raises(UnknownTaskType, match="in-process serves echo"):
         found.route("other")
+
+
+def test_a_listing_of_agents_says_what_is_served() -> None:
+    agents = [AgentInfo(name="x", task_types=(TaskType("a"), TaskType("a", 1)), is_sync=True)]
+    assert served_by(agents) == [Served("a", 0, is_sync=True), Served("a", 1, is_sync=True)]
 
 
 def test_without_any_endpoint_the_message_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Endpoints: where agent services answer, and how long to wait for each operation there.
+"""Addresses of agent services: what gRPC dials, and how long to wait for each operation there.
 
 An address is written in one of the forms that FlytePropeller accepts. gRPC itself dials `dns:///host:port`, `unix:path`
 and `host:port`. `k8s://service.namespace:port` is FlytePropeller's own (it watches the Kubernetes API); here it becomes
@@ -25,8 +25,8 @@ _LISTING_NAMES: Final = {"ListConnectors": "ListAgents"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """An agent service.
+class ServiceAddress:
+    """Where an agent service answers and how to call it; the client of it is an `outboard.domain.endpoints.Endpoint`.
 
     Attributes:
         name: What routes, warnings and the journal call it.
@@ -61,7 +61,7 @@ class Endpoint:
         Raises:
             InvalidSettings: The address has none of the known forms.
 
-        >>> Endpoint.at("127.0.0.1:8000").insecure
+        >>> ServiceAddress.at("127.0.0.1:8000").insecure
         True
         """
         try:

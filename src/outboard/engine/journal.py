@@ -1,0 +1,314 @@
+"""The journal: what the engine has begun, so that a killed engine's run can be taken up again.
+
+It is an SQLite file in WAL mode. Before a CreateTask is sent, `creating` is on the disk; so after a kill at any moment
+each task is in one of four steps, and each says what to do:
+
+    PLANNED    nothing was sent: create it
+    CREATING   a CreateTask may have been sent: send it again, identical; the submission key makes that safe
+    CREATED    there is a handle: poll it
+    ENDED      there is a result: nothing to do
+
+Writing to a run needs the run's lease (see `leases`), and the lease is the `OwnedRun` object: only `begin_run` and
+`resume_run` give one out. Reading, and asking for a cancel, need none, so another process may look on and ask.
+
+All methods are coroutines for any event loop; a write returns when it is on the disk (see `group_commit`). A wait that is
+cancelled does not undo the write. Phases alone are not waited for: they can be asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from typing_extensions import Self
+
+from outboard.domain.phases import Phase
+from outboard.engine import journal_schema as schema
+from outboard.engine.group_commit import GroupCommit, all_or_nothing
+from outboard.engine.journal_records import (
+    PlannedTask,
+    RunRecord,
+    Step,
+    TaskRecord,
+    UnfinishedTask,
+    moment_of,
+    owner_of,
+    task_of,
+    unfinished_of,
+)
+from outboard.engine.leases import Life, this_process
+from outboard.errors import InvalidSettings, InvalidTask, JournalUnwritable, RunOwned
+
+__all__ = ["Journal", "OwnedRun", "PlannedTask", "RunRecord", "Step", "TaskRecord", "UnfinishedTask"]
+
+
+class Journal:
+    """The engine's memory on disk; open it with `Journal.open`, close it with `close` or as a context manager."""
+
+    def __init__(self, commits: GroupCommit, token: str) -> None:
+        self._commits = commits
+        self._token = token
+
+    @classmethod
+    def open(cls, path: Path, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> Self:
+        """Return the journal at `path`, made where there is none.
+
+        Args:
+            path: The file; missing folders above it are made.
+            synchronous: FULL survives a power cut; NORMAL survives a killed process only, and is faster.
+
+        Raises:
+            JournalUnwritable: The folder or the file cannot be written, is something else, or is of a newer version.
+        """
+        token = secrets.token_hex(8)
+        connection = schema.connect(path, synchronous)
+        return cls(GroupCommit(connection, farewell=lambda c: c.execute(schema.RELEASE_LEASES, (token,))), token)
+
+    def close(self) -> None:
+        """Write what is queued, give all leases back and close the file; blocks for that long."""
+        self._commits.close()
+
+    async def aclose(self) -> None:
+        """Close without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def begin_run(self, title: str, *, run_id: str | None = None) -> OwnedRun:
+        """Record a new run and hold its lease; `InvalidSettings` if there is a run of that id already."""
+        name = run_id or f"r{secrets.token_hex(5)}"
+
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.execute(schema.SELECT_RUN, (name,)).fetchone():
+                raise InvalidSettings(f"there is a run '{name}' already: resume it or choose another id", field="run")
+            connection.execute(schema.INSERT_RUN, (name, title, time.time()))
+            self._take_lease(connection, name)
+
+        await self._commits.submit(work)
+        return OwnedRun(name, self._token, self._commits)
+
+    async def resume_run(self, run_id: str, *, force: bool = False) -> OwnedRun:
+        """Take the lease of a run whose engine is gone.
+
+        Args:
+            run_id: The run.
+            force: Take it also where its owner is on a machine that cannot be asked. Never from one known to live.
+
+        Raises:
+            RunOwned: Its engine lives, or may live.
+            InvalidSettings: There is no such run.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            if not connection.execute(schema.SELECT_RUN, (run_id,)).fetchone():
+                raise InvalidSettings(f"there is no run '{run_id}' in this journal: list its runs", field="run")
+            row = connection.execute(schema.SELECT_LEASE, (run_id,)).fetchone()
+            if row is not None:
+                self._check_owner(run_id, row, force=force)
+            self._take_lease(connection, run_id)
+
+        await self._commits.submit(work)
+        return OwnedRun(run_id, self._token, self._commits)
+
+    def _check_owner(self, run_id: str, row: tuple[Any, ...], *, force: bool) -> None:
+        token, owner = row[0], owner_of(row[1:])
+        life = Life.ALIVE if token == self._token else owner.life(this_process())
+        if life is Life.ALIVE:
+            raise RunOwned(f"the engine of run '{run_id}' lives as process {owner.pid}: wait for it, or stop it first")
+        if life is Life.UNKNOWN and not force:
+            where = f"process {owner.pid} on {owner.host or 'an unknown host'}"
+            remedy = "resume it there, or use force if it is surely gone"
+            raise RunOwned(f"the engine of run '{run_id}', {where}, cannot be seen from here: {remedy}")
+
+    def _take_lease(self, connection: sqlite3.Connection, run_id: str) -> None:
+        me = this_process()
+        row = (run_id, self._token, me.pid, me.started, me.boot_id, me.namespace, me.host, time.time())
+        connection.execute(schema.TAKE_LEASE, row)
+
+    async def request_cancel(self, run_id: str, task_id: str) -> bool:
+        """Ask a task's engine, wherever it runs, to cancel it; False when it has ended or is unknown."""
+        values = {"run": run_id, "task": task_id, "now": time.time()}
+        return await self._commits.submit(lambda c: c.execute(schema.REQUEST_CANCEL, values).rowcount > 0)
+
+    async def runs(self) -> list[RunRecord]:
+        """Return all runs, the newest first."""
+        return await self._commits.submit(_runs)
+
+    async def tasks(self, run_id: str) -> list[TaskRecord]:
+        """Return a run's tasks in the order of planning."""
+        return await self._commits.submit(lambda c: [task_of(row) for row in c.execute(schema.SELECT_TASKS, (run_id,))])
+
+    async def find(self, prefix: str) -> list[TaskRecord]:
+        """Return the tasks, of all runs, whose id starts so, the newest first."""
+        bounds = (prefix, prefix + "\U0010ffff")
+        return await self._commits.submit(
+            lambda c: [task_of(row) for row in c.execute(schema.SELECT_BY_PREFIX, bounds)]
+        )
+
+    async def unfinished(self, run_id: str | None = None) -> list[UnfinishedTask]:
+        """Return the tasks, of one run or of all, that have not ended, with how they were planned."""
+        return await self._commits.submit(
+            lambda c: [unfinished_of(row) for row in c.execute(schema.SELECT_UNFINISHED, (run_id,))]
+        )
+
+    async def spec(self, run_id: str, task_id: str) -> PlannedTask | None:
+        """Return how a task was planned; None when it is unknown."""
+        row = await self._commits.submit(lambda c: c.execute(schema.SELECT_SPEC, (run_id, task_id)).fetchone())
+        return None if row is None else PlannedTask(task_id=task_id, spec=row[0], options=json.loads(row[1]))
+
+    async def outputs(self, run_id: str, task_id: str) -> bytes | None:
+        """Return the outputs a task ended with; None when it has none."""
+        row = await self._commits.submit(lambda c: c.execute(schema.SELECT_OUTPUTS, (run_id, task_id)).fetchone())
+        return None if row is None else bytes(row[0])
+
+
+class OwnedRun:
+    """A run whose lease is ours: the only way to write about its tasks."""
+
+    def __init__(self, run_id: str, token: str, commits: GroupCommit) -> None:
+        self.run_id = run_id
+        self._token = token
+        self._commits = commits
+
+    async def plan(self, tasks: Iterable[PlannedTask]) -> None:
+        """Record tasks, all or none; `InvalidTask` when two have one id."""
+        planned, now = list(tasks), time.time()
+        rows = [(self.run_id, task.task_id, now, now) for task in planned]
+        specs = [(self.run_id, task.task_id, task.spec, json.dumps(dict(task.options))) for task in planned]
+
+        def work(connection: sqlite3.Connection) -> None:
+            try:
+                with all_or_nothing(connection):
+                    connection.executemany(schema.INSERT_TASK, rows)
+                    connection.executemany(schema.INSERT_SPEC, specs)
+            except sqlite3.IntegrityError:
+                raise InvalidTask("two tasks of one run have the same id: give each its own", field="id") from None
+
+        await self._commits.submit(work)
+
+    async def creating(self, task_id: str, attempt: int, *, endpoint: str) -> None:
+        """Record that a CreateTask is about to be sent; on the disk when this returns, so send it only then."""
+        await self._step(schema.CREATING, task_id, attempt, endpoint=endpoint)
+
+    async def created(self, task_id: str, attempt: int, handle: bytes) -> None:
+        """Record the handle that CreateTask answered."""
+        await self._step(schema.CREATED, task_id, attempt, handle=handle)
+
+    def phase(
+        self,
+        task_id: str,
+        attempt: int,
+        phase: Phase,
+        *,
+        message: str = "",
+        links: Sequence[Mapping[str, str]] | None = None,
+    ) -> None:
+        """Note where a task stands, soon and not durably; None keeps the links noted before."""
+        values = self._values(
+            task_id, attempt, phase=phase.value, message=message, links=None if links is None else json.dumps(links)
+        )
+        self._commits.note((self.run_id, task_id), lambda connection: connection.execute(schema.PHASE, values))
+
+    async def ended(
+        self,
+        task_id: str,
+        attempt: int | None,
+        phase: Phase,
+        *,
+        message: str = "",
+        links: Sequence[Mapping[str, str]] | None = None,
+        outputs: bytes | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record a task's end, for good: a second end changes nothing. `attempt` is None if none was ever made."""
+        values = self._values(
+            task_id,
+            attempt,
+            phase=phase.value,
+            message=message,
+            links=None if links is None else json.dumps(links),
+            error=None if error is None else json.dumps(dict(error)),
+        )
+
+        def work(connection: sqlite3.Connection) -> None:
+            with all_or_nothing(connection):
+                if not connection.execute(schema.ENDED, values).rowcount:
+                    self._check_ended(connection, task_id, attempt)
+                elif outputs is not None:
+                    connection.execute(schema.INSERT_OUTPUTS, (self.run_id, task_id, outputs))
+
+        await self._commits.submit(work)
+
+    async def request_cancel(self, task_id: str) -> bool:
+        """Record that the task is to be cancelled, so that a resumed run cancels it too; False when it has ended."""
+        values = {"run": self.run_id, "task": task_id, "now": time.time()}
+        return await self._commits.submit(lambda c: c.execute(schema.REQUEST_CANCEL, values).rowcount > 0)
+
+    async def cancel_requests(self) -> list[str]:
+        """Return the ids of unfinished tasks that somebody, perhaps in another process, asked to cancel."""
+        return await self._commits.submit(
+            lambda c: [task_id for (task_id,) in c.execute(schema.SELECT_CANCELS, (self.run_id,))]
+        )
+
+    async def release(self) -> None:
+        """Give the lease back, so that another engine may resume the run."""
+        await self._commits.submit(lambda c: c.execute(schema.RELEASE_LEASE, (self.run_id, self._token)).rowcount)
+
+    def _values(self, task_id: str, attempt: int | None, **values: object) -> dict[str, object]:
+        return {"run": self.run_id, "task": task_id, "attempt": attempt, "now": time.time(), **values}
+
+    async def _step(self, statement: str, task_id: str, attempt: int, **values: object) -> None:
+        parameters = self._values(task_id, attempt, **values)
+
+        def work(connection: sqlite3.Connection) -> None:
+            if not connection.execute(statement, parameters).rowcount:
+                raise self._out_of_step(task_id, attempt)
+
+        await self._commits.submit(work)
+
+    def _check_ended(self, connection: sqlite3.Connection, task_id: str, attempt: int | None) -> None:
+        row = connection.execute(schema.IS_ENDED, (self.run_id, task_id)).fetchone()
+        if row is None or not row[0]:
+            raise self._out_of_step(task_id, attempt)
+
+    def _out_of_step(self, task_id: str, attempt: int | None) -> JournalUnwritable:
+        at = "unstarted" if attempt is None else f"at attempt {attempt}"
+        return JournalUnwritable(
+            f"task '{task_id}' of run '{self.run_id}' is not {at} in the journal: resume the run afresh"
+        )
+
+
+def _runs(connection: sqlite3.Connection) -> list[RunRecord]:
+    unfinished: dict[str, int] = {}
+    ended: defaultdict[str, dict[Phase, int]] = defaultdict(dict)
+    for run_id, phase, count in connection.execute(schema.COUNT_PHASES):
+        if phase is None:
+            unfinished[run_id] = count
+        else:
+            ended[run_id][Phase(phase)] = count
+    me = this_process()
+    records = []
+    for run_id, title, created_at, *lease in connection.execute(schema.SELECT_RUNS):
+        owner = None if lease[0] is None else owner_of(lease)
+        record = RunRecord(
+            run_id=run_id,
+            title=title,
+            created_at=moment_of(created_at),
+            owner=owner,
+            owner_life=None if owner is None else owner.life(me),
+            unfinished=unfinished.get(run_id, 0),
+            ended=ended[run_id],
+        )
+        records.append(record)
+    return records

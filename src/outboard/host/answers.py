@@ -1,0 +1,99 @@
+"""Answers of sync agents.
+
+`do` runs once per key, shielded from its caller, and its answer is kept for repeated requests. ExecuteTaskSync always
+answers a
+terminal phase, half a second before the deadline if it must: FlytePropeller loses a worker for good over anything
+else. An error of the platform becomes a failed answer with the right retry verdict, never an RPC error, which would
+cost the user an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+from outboard.agent.agents import AnsweringAgent
+from outboard.domain.phases import Phase
+from outboard.domain.statuses import Cause, Failure, TaskStatus
+from outboard.errors import Actor, InvalidTask, OutboardError, Retry, Sent, TaskError, Throttled, Unavailable
+from outboard.host.calls import Calls
+from outboard.host.flights import Flights
+from outboard.host.outputs import Outputs, failed_status
+from outboard.host.requests import Request
+from outboard.host.secrets import Redactor
+from outboard.host.settings import HostSettings
+
+_MARGIN_S: Final = 0.5
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+class Answers:
+    """Asks sync agents."""
+
+    def __init__(self, settings: HostSettings, calls: Calls, outputs: Outputs, redact: Redactor) -> None:
+        self._calls = calls
+        self._outputs = outputs
+        self._redact = redact
+        self._flights: Flights[TaskStatus] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
+
+    async def answer(self, request: Request, timeout_s: float | None) -> TaskStatus:
+        """Return the terminal status of a sync task."""
+        agent = request.agent
+        if not isinstance(agent, AnsweringAgent):
+            raise InvalidTask(
+                f"task type {request.task.type!r} starts a job; send it by CreateTask, not ExecuteTaskSync",
+                field="template.type",
+            )
+        limit_s = agent.timeout.total_seconds()
+        patience_s = limit_s if timeout_s is None else max(0.0, min(limit_s, timeout_s - min(_MARGIN_S, timeout_s / 4)))
+        flight = self._flights.join(request.key.text, request.fingerprint, lambda: self._do(request, agent, limit_s))
+        try:
+            return await asyncio.wait_for(flight, patience_s)
+        except (asyncio.TimeoutError, TimeoutError):
+            retry = Retry.YES if agent.repeatable else Retry.NEVER
+            words = f"agent {agent.name} did not answer within {patience_s:.1f} s; raise the engine's ExecuteTaskSync timeout"
+            return failed_status(
+                Failure(code="DeadlineExceeded", message=words, retry=retry, cause=Cause.PLATFORM),
+                TaskStatus(phase=Phase.FAILED),
+            )
+        except TaskError:
+            raise
+        except OutboardError as error:
+            request.log.warning("not answered", error=error.code, error_id=error.error_id, reason=error.message)
+            return self._refusal(agent, error)
+
+    async def drain(self) -> None:
+        """Wait for answers in flight."""
+        await self._flights.drain()
+
+    async def _do(self, request: Request, agent: AnsweringAgent[Any, Any], limit_s: float) -> TaskStatus:
+        give_up = time.monotonic() + limit_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                outputs = await self._calls.about_request(
+                    request, "do", request.task, timeout_s=max(0.001, give_up - time.monotonic())
+                )
+                break
+            except (Throttled, Unavailable) as error:
+                if not (agent.repeatable or error.sent is Sent.NO):
+                    raise
+                wait_s = error.retry_after.total_seconds() if error.retry_after else pause_s
+                if time.monotonic() + wait_s >= give_up:
+                    raise
+                await asyncio.sleep(wait_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        task = request.task
+        types = task.interface.outputs
+        return await self._outputs.settle(outputs or {}, types, task.output_prefix, TaskStatus(phase=Phase.SUCCEEDED))
+
+    def _refusal(self, agent: AnsweringAgent[Any, Any], error: OutboardError) -> TaskStatus:
+        is_safe = agent.repeatable or getattr(error, "sent", Sent.NO) is Sent.NO
+        retry = error.retry if is_safe else Retry.NEVER
+        cause = Cause.USER if error.actor is Actor.USER else Cause.PLATFORM
+        words = f"{self._redact(error.message)[:1000]} (error id {error.error_id})"
+        return failed_status(
+            Failure(code=error.code, message=words, retry=retry, cause=cause), TaskStatus(phase=Phase.FAILED)
+        )

@@ -1,0 +1,237 @@
+"""The host: owns agents and runs every operation on them.
+
+The gRPC service and the local engine both enter here, so a task behaves the same in production and on a laptop. The
+host itself only joins its parts; each rule of the promise has a room of its own:
+
+===================  =======================================================
+`requests`           what can be wrong with a task is found before anything is sent
+`submissions`        a job is started once
+`statuses`           only the platform's own word ends a job
+`cancellations`      a cancel reaches the job, and is confirmed
+`answers`            sync agents answer a terminal phase, always
+`outputs`            success needs proof
+===================  =======================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from typing_extensions import Self
+
+from outboard.agent.agents import AnsweringAgent, JobAgent
+from outboard.agent.registry import LoadFailure, Registry
+from outboard.domain.endpoints import AgentInfo
+from outboard.domain.handles import HandleCodec, ServiceKey
+from outboard.domain.statuses import LogLine, LogPage, MetricSeries, TaskStatus
+from outboard.domain.tasks import RawTask, TaskType
+from outboard.errors import DrainingError, Unsupported
+from outboard.host.answers import Answers
+from outboard.host.budgets import Budgets
+from outboard.host.calls import Calls
+from outboard.host.cancellations import Cancellations
+from outboard.host.clients import Clients
+from outboard.host.invocation import Invoker
+from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.outputs import Outputs
+from outboard.host.requests import Request, prepare
+from outboard.host.secrets import Redactor, SecretSource
+from outboard.host.sensors import SensorMemos
+from outboard.host.settings import HostSettings
+from outboard.host.statuses import Statuses
+from outboard.host.stores import Stores
+from outboard.host.submissions import Submissions
+
+_LOG_PAGE: Final = 500
+_LOG_LIMIT_S: Final = 30.0
+_SWEEP_S: Final = 60.0
+
+
+class Host:
+    """Runs the agents of a registry; an `outboard.domain.endpoints.Endpoint`.
+
+    Args:
+        registry: The agents.
+        settings: What the operator decided.
+
+    >>> import asyncio
+    >>> async def listed() -> int:
+    ...     async with Host(Registry()) as host:
+    ...         return len(await host.list_agents())
+    >>> asyncio.run(listed())
+    0
+    """
+
+    def __init__(self, registry: Registry, settings: HostSettings | None = None) -> None:
+        self.registry = registry
+        self.settings = settings if settings is not None else HostSettings()
+        self.redact = Redactor()
+        keys = [ServiceKey.parse(key.get_secret_value()) for key in self.settings.service_keys]
+        self.codec = HandleCodec(keys)
+        self.stores = Stores()
+        self._source = SecretSource(self.settings.secrets, self.redact)
+        self._budgets = Budgets()
+        self._invoker = Invoker()
+        self._clients = Clients(self._source, self._budgets, self.settings.idle_client.total_seconds())
+        self._calls = Calls(self._clients, self._budgets, self._invoker)
+        self._live_jobs = LiveJobs(registry, self.codec, self._source, self.settings.remembered)
+        memos = SensorMemos(self.codec, self.stores)
+        outputs = Outputs(self._calls, self.stores, self.settings.inline_limit_bytes)
+        self._submissions = Submissions(self.settings, self._calls, self.codec, memos)
+        self._statuses = Statuses(self.settings, self._live_jobs, self._calls, outputs, memos, self.redact)
+        self._cancellations = Cancellations(self.settings, self._live_jobs, self._statuses, self._calls)
+        self._answers = Answers(self.settings, self._calls, outputs, self.redact)
+        self._sweeper: asyncio.Task[None] | None = None
+        self._is_draining = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def failures(self) -> Sequence[LoadFailure]:
+        """What could not be loaded."""
+        return self.registry.failures
+
+    async def list_agents(self) -> Sequence[AgentInfo]:
+        """Return what is served here."""
+        return [
+            AgentInfo(name=agent.name, task_types=tuple(agent.task_types), is_sync=agent.is_sync)
+            for agent in self.registry
+        ]
+
+    async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:  # noqa: ARG002 - shielded
+        """Start the task's job and return its handle.
+
+        The job is started although the caller gives up: asking again under the same identity and output prefix
+            returns its handle.
+
+        Raises:
+            TaskError: The task cannot run as it was sent.
+            AgentError: The platform refused, or could not be asked.
+            OperatorError: A secret is missing, or this process is shutting down.
+        """
+        self._refuse_when_draining()
+        return await self._submissions.submit(self._prepare(task))
+
+    async def get_task(
+        self,
+        handle: bytes,
+        *,
+        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
+        output_prefix: str = "",  # noqa: ARG002 - the handle knows
+        timeout_s: float | None = None,
+    ) -> TaskStatus:
+        """Return where the task stands; `ForeignHandle` is the only error."""
+        return await self._statuses.status(handle, timeout_s)
+
+    async def delete_task(
+        self,
+        handle: bytes,
+        *,
+        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
+        timeout_s: float | None = None,
+    ) -> None:
+        """Cancel the task's job; finished work is untouched. See `Cancellations.cancel`."""
+        await self._cancellations.cancel(handle, timeout_s)
+
+    async def execute_task(self, task: RawTask, *, timeout_s: float | None = None) -> TaskStatus:
+        """Run a task of a sync agent and return its terminal status.
+
+        Raises:
+            TaskError: The task cannot run as it was sent.
+        """
+        self._refuse_when_draining()
+        return await self._answers.answer(self._prepare(task), timeout_s)
+
+    async def task_logs(
+        self,
+        handle: bytes,
+        *,
+        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
+        cursor: str | None = None,
+        limit: int = 0,
+    ) -> AsyncIterator[LogPage]:
+        """Stream what the job's log holds now after `cursor`, at most `limit` lines (0: all)."""
+        live = self._job("logs", handle)
+        left = limit if limit > 0 else None
+        while True:
+            wanted = _LOG_PAGE if left is None else min(left, _LOG_PAGE)
+            page: LogPage = await self._calls.about_job(
+                live, "logs", live.job, timeout_s=_LOG_LIMIT_S, cursor=cursor, limit=wanted
+            )
+            yield LogPage(
+                lines=[self._redacted(line) for line in page.lines], next_cursor=page.next_cursor, ended=page.ended
+            )
+            left = None if left is None else left - len(page.lines)
+            if page.ended or not page.lines or page.next_cursor is None or left == 0:
+                return
+            cursor = page.next_cursor
+
+    async def task_metrics(
+        self,
+        handle: bytes,
+        *,
+        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
+        names: Sequence[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Sequence[MetricSeries]:
+        """Return metrics of the job; no names means all."""
+        live = self._job("metrics", handle)
+        series: Sequence[MetricSeries] = await self._calls.about_job(
+            live, "metrics", live.job, timeout_s=_LOG_LIMIT_S, names=names, start=start, end=end
+        )
+        return series
+
+    async def drain(self) -> None:
+        """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
+        self._is_draining = True
+        await self._submissions.drain()
+        await self._answers.drain()
+
+    async def close(self) -> None:
+        """Drain, stop watching cancels, close all clients."""
+        await self.drain()
+        await self._cancellations.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._clients.close()
+        self._invoker.close()
+
+    def _prepare(self, task: RawTask) -> Request:
+        if self._sweeper is None:
+            self._sweeper = asyncio.ensure_future(self._sweep())
+        return prepare(
+            task,
+            registry=self.registry,
+            source=self._source,
+            installation=self.settings.installation,
+            codec=self.codec,
+        )
+
+    def _job(self, operation: str, handle: bytes) -> LiveJob:
+        live = self._live_jobs.find(handle)
+        if not isinstance(live.agent, JobAgent):
+            kind = "answers at once" if isinstance(live.agent, AnsweringAgent) else "is a sensor"
+            raise Unsupported(f"agent {live.agent.name} {kind} and offers no {operation}")
+        return live
+
+    def _redacted(self, line: LogLine) -> LogLine:
+        text = self.redact(line.message)
+        return line if text == line.message else LogLine(message=text, at=line.at, originator=line.originator)
+
+    def _refuse_when_draining(self) -> None:
+        if self._is_draining:
+            raise DrainingError("this process is shutting down and takes no new tasks; another replica will")
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            await self._clients.close_idle()

@@ -1,0 +1,136 @@
+"""Live jobs: what this process remembers about a handle.
+
+Nothing here is needed to follow a job: another replica builds the same from the handle. It saves work (decoding,
+validating) and keeps what was reported, so that phases never go backwards and terminal answers stay.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from outboard.agent.agents import Agent, JobAgent
+from outboard.agent.jobs import Connection, JobRef
+from outboard.agent.registry import Registry
+from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.statuses import Link, TaskStatus
+from outboard.domain.type_codes import decode_type_codes
+from outboard.domain.types import ValueType
+from outboard.errors import UnreadableHandle
+from outboard.host.clients import ClientKey, client_key, secret_refs
+from outboard.host.logs import TaskLog, handle_fields
+from outboard.host.secrets import BoundSecrets, SecretSource
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveJob:
+    """One handle, decoded, and what was reported for it.
+
+    Attributes:
+        job: The agent's `JobRef`; None for sensors.
+        output_types: The declared outputs; None where the handle had no room for them.
+        last: What was reported last, by this process.
+        fetched: Outputs that were fetched once.
+        silent_since: Monotonic time of the first unanswered question of the present silence.
+        missing_since: Monotonic time of the first answer "no such job" of the present absence.
+        rest_until: Monotonic time before which nothing will change.
+    """
+
+    handle: Handle
+    agent: Agent
+    job: JobRef | None
+    connection: Connection
+    client_key: ClientKey
+    secrets: BoundSecrets
+    output_types: Mapping[str, ValueType] | None
+    links: tuple[Link, ...]
+    log: TaskLog
+    last: TaskStatus | None = None
+    fetched: Mapping[str, Any] | None = None
+    silent_since: float | None = None
+    missing_since: float | None = None
+    rest_until: float = 0.0
+    flags: set[str] = field(default_factory=set)
+
+
+class LiveJobs:
+    """Live jobs by their handles' bytes; bounded, the least recently used are forgotten first."""
+
+    def __init__(self, registry: Registry, codec: HandleCodec, source: SecretSource, limit: int) -> None:
+        self._registry = registry
+        self._codec = codec
+        self._source = source
+        self._limit = limit
+        self._jobs: OrderedDict[bytes, LiveJob] = OrderedDict()
+
+    def find(self, encoded: bytes) -> LiveJob:
+        """Return the live job of a handle.
+
+        Raises:
+            ForeignHandle: The bytes are not a handle of ours.
+            UnreadableHandle: They are, but this process lacks the format, the key or the agent.
+        """
+        live = self._jobs.get(encoded)
+        if live is None:
+            live = self._jobs[encoded] = self._open(self._codec.decode(encoded))
+            if len(self._jobs) > self._limit:
+                self._jobs.popitem(last=False)
+        else:
+            self._jobs.move_to_end(encoded)
+        return live
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def _open(self, handle: Handle) -> LiveJob:
+        agent = self._registry.named(handle.agent)
+        if agent is None:
+            raise UnreadableHandle(
+                f"agent {handle.agent!r} of this handle is not loaded here; load it, or ask another replica"
+            )
+        try:
+            connection = agent.platform.connection_model.model_validate(handle.connection)
+            job = _job(agent, handle)
+        except ValidationError:
+            raise UnreadableHandle(
+                f"agent {agent.name} of this release cannot read this handle's job; ask a replica of the release that wrote it"
+            ) from None
+        return LiveJob(
+            handle=handle,
+            agent=agent,
+            job=job,
+            connection=connection,
+            client_key=client_key(agent.platform, connection, handle.scope),
+            secrets=self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope),
+            output_types=None if handle.output_types is None else decode_type_codes(handle.output_types),
+            links=_links(agent, job),
+            log=TaskLog(**handle_fields(handle)),
+        )
+
+
+def _job(agent: Agent, handle: Handle) -> JobRef | None:
+    if not isinstance(agent, JobAgent):
+        return None
+    model = agent.job_model
+    if handle.job_version > model.handle_version:
+        raise UnreadableHandle(
+            f"this handle was written by a newer release of agent {agent.name}; upgrade this replica"
+        )
+    data = dict(handle.job)
+    if handle.job_version < model.handle_version:
+        data = model.upgrade(handle.job_version, data)
+    return model.model_validate(data)
+
+
+def _links(agent: Agent, job: JobRef | None) -> tuple[Link, ...]:
+    if not isinstance(agent, JobAgent) or job is None:
+        return ()
+    try:
+        return tuple(agent.links(job))
+    except Exception as error:  # noqa: BLE001 - a link is no reason to lose a job
+        TaskLog(agent=agent.name, job=job.id).error("links not made", error=type(error).__name__)
+        return ()

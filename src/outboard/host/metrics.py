@@ -1,0 +1,20 @@
+"""The host's metrics; the service exposes them beside its own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter
+
+ABSORBED: Final = Counter(
+    "outboard_status_absorbed_total",
+    "Status questions that a platform did not answer, and that were answered from memory instead.",
+    ["agent", "error"],
+)
+FLAGGED: Final = Counter(
+    "outboard_unknown_states_total", "Platform states that no state map knows; treated as still running.", ["agent"]
+)
+UNCONFIRMED: Final = Counter(
+    "outboard_cancel_unconfirmed_total", "Cancels that a platform accepted but did not carry out in time.", ["agent"]
+)
+FOREIGN: Final = Counter("outboard_foreign_handles_total", "Cancels of handles that this software never wrote.")

@@ -1,0 +1,199 @@
+"""Requests: a raw task made ready for its agent.
+
+Everything that can be wrong with a task is found here, before anything is sent to a platform: unknown type,
+configuration, unrendered templates, missing secrets, a handle that would grow too large. The result is a pure value,
+the same on every replica.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import secrets as randomness
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import ormsgpack
+from pydantic import BaseModel, ValidationError
+
+from outboard.agent.agents import Agent, JobAgent
+from outboard.agent.config import TaskConfig
+from outboard.agent.jobs import Connection
+from outboard.agent.registry import Registry
+from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.keys import Key, submission_key
+from outboard.domain.labels import Labels
+from outboard.domain.tasks import RawTask, Task
+from outboard.domain.type_codes import encode_type_codes
+from outboard.domain.values import restore_integers
+from outboard.errors import HandleTooLarge, InvalidTask, OutboardError
+from outboard.host.clients import ClientKey, client_key, secret_refs
+from outboard.host.logs import TaskLog, task_fields
+from outboard.host.secrets import BoundSecrets, SecretSource
+
+_JOB_BYTES: Final = 160
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A task that is ready for its agent.
+
+    Attributes:
+        task: With the validated configuration.
+        fingerprint: Of what is asked, apart from who asks; two requests of one key must agree on it.
+    """
+
+    agent: Agent
+    task: Task[Any]
+    key: Key
+    fingerprint: bytes
+    connection: Connection
+    client_key: ClientKey
+    account: str
+    secrets: BoundSecrets
+    labels: Labels
+    log: TaskLog
+
+    def handle(self, *, created_at: int, job: dict[str, Any], job_version: int = 1, memo: bytes = b"") -> Handle:
+        """Return the handle of this request's job."""
+        return Handle(
+            agent=self.agent.name,
+            task_type=self.task.type,
+            task_type_version=self.task.version,
+            key=self.key,
+            scope=self.task.scope,
+            connection=self.connection.to_json(),
+            account=self.account,
+            output_prefix=self.task.output_prefix,
+            created_at=created_at,
+            job=job,
+            job_version=job_version,
+            output_types=encode_type_codes(self.task.interface.outputs),
+            memo=memo,
+        )
+
+
+def prepare(
+    task: RawTask, *, registry: Registry, source: SecretSource, installation: str, codec: HandleCodec
+) -> Request:
+    """Return the request that a task stands for.
+
+    Raises:
+        TaskError: Unknown type, or a field that does not fit; the message names it.
+        MissingSecret: A declared secret is nowhere.
+        HandleTooLarge: The connection and the output prefix leave no room for the job in a handle.
+    """
+    agent = registry.for_type(task.task_type)
+    _refuse_templates(task)
+    log = TaskLog(**task_fields(task), agent=agent.name)
+    configured = task.with_config(_configure(agent, task, log))
+    connection = _connection(agent, configured)
+    key = _key(task, installation)
+    secrets = source.bind((*agent.secrets, *secret_refs(connection)), task.scope)
+    secrets.check()
+    request = Request(
+        agent=agent,
+        task=configured,
+        key=key,
+        fingerprint=_fingerprint(task),
+        connection=connection,
+        client_key=client_key(agent.platform, connection, task.scope),
+        account=agent.platform.account(connection),
+        secrets=secrets,
+        labels=_labels(task, key),
+        log=TaskLog(**task_fields(task), agent=agent.name, key=key.text),
+    )
+    if isinstance(agent, JobAgent):
+        _check_room(request, codec)
+    return request
+
+
+def _configure(agent: Agent, task: RawTask, log: TaskLog) -> BaseModel:
+    model = agent.model_for(task.version)
+    try:
+        config = model.model_validate({**task.settings, **restore_integers(dict(task.config))})
+    except ValidationError as error:
+        raise _config_error(model, error) from None
+    if isinstance(config, TaskConfig):
+        for name, meant in config.unknown_fields().items():
+            log.warning("unknown configuration key", field=name, meant=meant)
+    return config
+
+
+def _config_error(model: type[BaseModel], error: ValidationError) -> InvalidTask:
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = ".".join(("custom", *map(str, first["loc"])))
+    remedy = "add it to the task's configuration" if first["type"] == "missing" else "correct the task's configuration"
+    if first["type"] == "missing":
+        near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, n=1)
+        remedy += f" (field {near[0]!r} of {model.__name__})" if near else ""
+    return InvalidTask(f"{field}: {first['msg']}; {remedy}", field=field)
+
+
+def _connection(agent: Agent, task: Task[Any]) -> Connection:
+    try:
+        return agent.connection(task)
+    except ValidationError as error:
+        raise _config_error(agent.platform.connection_model, error) from None
+
+
+def _refuse_templates(task: RawTask) -> None:
+    if task.container is None:
+        return
+    for index, argument in enumerate(task.container.args):
+        if "{{" in argument:
+            raise InvalidTask(
+                f"container.args[{index}] still holds a template; the engine must render it before it creates the task",
+                field=f"container.args[{index}]",
+            )
+
+
+def _key(task: RawTask, installation: str) -> Key:
+    if not task.identity.execution and not task.output_prefix:
+        # Nothing says which task this is, so nothing may be taken for it.
+        return submission_key(installation, replace(task.identity, node=randomness.token_hex(16)), "")
+    return submission_key(installation, task.identity, task.output_prefix)
+
+
+def _fingerprint(task: RawTask) -> bytes:
+    container = task.container
+    inputs = {name: _readable(task, name) for name in sorted(task.inputs)}
+    asked = [
+        task.type,
+        task.version,
+        dict(task.config),
+        task.sql.statement if task.sql else None,
+        [container.image, list(container.command), list(container.args)] if container else None,
+        inputs,
+    ]
+    packed = ormsgpack.packb(asked, default=repr, option=ormsgpack.OPT_NON_STR_KEYS | ormsgpack.OPT_SORT_KEYS)
+    return hashlib.sha256(packed).digest()
+
+
+def _readable(task: RawTask, name: str) -> Any:
+    try:
+        return repr(task.inputs[name])
+    except OutboardError:
+        return "undecodable"
+
+
+def _labels(task: RawTask, key: Key) -> Labels:
+    identity = task.identity
+    provenance = {
+        "outboard-key": key.text,
+        "flyte-project": identity.project,
+        "flyte-domain": identity.domain,
+        "flyte-execution": identity.execution,
+        "flyte-node": identity.node,
+        "flyte-attempt": str(identity.attempt),
+        "flyte-task": identity.task.name,
+    }
+    return Labels(provenance={name: value for name, value in provenance.items() if value}, user=task.labels)
+
+
+def _check_room(request: Request, codec: HandleCodec) -> None:
+    filler = {"id": randomness.token_hex(_JOB_BYTES // 2)}
+    try:
+        codec.encode(request.handle(created_at=2**31, job=filler))
+    except HandleTooLarge as error:
+        raise InvalidTask(error.message, field="output_prefix") from None

@@ -1,0 +1,142 @@
+"""Secrets by name, as Flyte finds them, and the redactor that keeps their values from leaving.
+
+Order of look-up for a reference, first hit wins:
+
+1. an override of the settings (`key` or `group/key`);
+2. the environment variable `<prefix>[GROUP_][VERSION_]KEY`;
+3. the same without the prefix, where the settings allow it (local runs);
+4. the file `<directory>/[group/][version/]key`, in lower case.
+
+References of scope `PROJECT` are tried under the groups `<project>-<domain>` and `<project>` first. Values are
+stripped of surrounding white space, read anew at every resolution (so rotation needs no restart), and made known to
+the redactor.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from pydantic import SecretStr
+
+from outboard.domain.identity import Scope
+from outboard.domain.secret_refs import SecretRef, SecretScope, redact_forms
+from outboard.errors import AgentFault, MissingSecret
+from outboard.host.settings import SecretSettings
+
+_SAFE = re.compile(r"[A-Za-z0-9._-]*")
+
+
+class Redactor:
+    """Replaces every secret that this process ever resolved, and everything that has the form of a credential."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+
+    def learn(self, value: str) -> None:
+        """Redact this value from now on; values of under 4 characters would hide ordinary text and are not learned."""
+        if len(value) > 3:
+            self._values.add(value)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without secrets."""
+        for value in self._values:
+            if value in text:
+                text = text.replace(value, "[redacted]")
+        return redact_forms(text)
+
+    def holds(self, data: bytes) -> bool:
+        """Tell whether bytes contain a secret that this process resolved."""
+        return any(value.encode() in data for value in self._values)
+
+
+class SecretSource:
+    """Resolves references.
+
+    Args:
+        settings: Where to look.
+        redactor: Learns every value.
+        environment: The process environment.
+    """
+
+    def __init__(
+        self, settings: SecretSettings, redactor: Redactor, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._redactor = redactor
+        self._environment = os.environ if environment is None else environment
+
+    def resolve(self, ref: SecretRef, scope: Scope) -> SecretStr:
+        """Return the value of a reference for a scope.
+
+        Raises:
+            MissingSecret: It is nowhere; the message lists the places by name.
+        """
+        looked: list[str] = []
+        for candidate in _candidates(ref, scope):
+            for place, value in self._places(candidate):
+                looked.append(place)
+                if value is not None:
+                    text = value.strip()
+                    self._redactor.learn(text)
+                    return SecretStr(text)
+        raise MissingSecret(f"secret {ref.key!r} is not set; looked for {', '.join(dict.fromkeys(looked))}")
+
+    def bind(self, refs: Iterable[SecretRef], scope: Scope) -> BoundSecrets:
+        """Return the secrets that an agent declared, for one scope; they are looked up when they are read."""
+        return BoundSecrets(self, frozenset(refs), scope)
+
+    def _places(self, ref: SecretRef) -> Iterator[tuple[str, str | None]]:
+        settings = self._settings
+        for name in ((f"{ref.group}/{ref.key}",) if ref.group else ()) + (ref.key,):
+            override = settings.overrides.get(name)
+            if override is not None:
+                yield f"override {name}", override.get_secret_value()
+        parts = [part for part in (ref.group, ref.version, ref.key) if part]
+        variable = "_".join(part.upper() for part in parts)
+        yield f"variable {settings.env_prefix}{variable}", self._environment.get(f"{settings.env_prefix}{variable}")
+        if settings.allow_plain_environment:
+            yield f"variable {variable}", self._environment.get(variable)
+        path = settings.directory.joinpath(
+            *(part.lower() for part in parts[:-1]), settings.file_prefix + ref.key.lower()
+        )
+        try:
+            yield f"file {path}", path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            yield f"file {path}", None
+
+
+class BoundSecrets:
+    """The declared secrets of one call: `ctx.secrets[ref].get_secret_value()`."""
+
+    __slots__ = ("_refs", "_scope", "_source")
+
+    def __init__(self, source: SecretSource, refs: frozenset[SecretRef], scope: Scope) -> None:
+        self._source = source
+        self._refs = refs
+        self._scope = scope
+
+    def __getitem__(self, ref: SecretRef) -> SecretStr:
+        """Return the value; a reference that was not declared is refused."""
+        if ref not in self._refs:
+            raise AgentFault(
+                f"secret {ref.key!r} was not declared; add it to the agent's `secrets` or to its connection"
+            )
+        return self._source.resolve(ref, self._scope)
+
+    def check(self) -> None:
+        """Raise `MissingSecret` unless every declared secret is there."""
+        for ref in self._refs:
+            self._source.resolve(ref, self._scope)
+
+
+def _candidates(ref: SecretRef, scope: Scope) -> Iterator[SecretRef]:
+    for part in (ref.key, ref.group, ref.version):
+        if not _SAFE.fullmatch(part) or ".." in part:
+            raise MissingSecret(f"{part!r} cannot be part of a secret's name; use letters, digits, '.', '_' and '-'")
+    if ref.scope is SecretScope.PROJECT and scope.project:
+        for group in (f"{scope.project}-{scope.domain}", scope.project):
+            if _SAFE.fullmatch(group) and ".." not in group:
+                yield SecretRef(ref.key, group, ref.version)
+    yield ref

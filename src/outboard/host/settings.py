@@ -1,0 +1,67 @@
+"""What an operator decides about a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class SecretSettings(BaseModel):
+    """Where secrets are looked up; the defaults are Flyte's own names.
+
+    Attributes:
+        env_prefix: Environment variables are `<prefix>[GROUP_][VERSION_]KEY`, in upper case.
+        directory: Files are `<directory>/[group/][version/]<file_prefix>key`, in lower case.
+        overrides: Values by key (or `group/key`), for development and tests; they win over everything.
+        allow_plain_environment: Also read variables without the prefix; for local runs.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    env_prefix: str = "_FSEC_"
+    directory: Path = Path("/etc/secrets")
+    file_prefix: str = ""
+    overrides: Mapping[str, SecretStr] = Field(default_factory=dict)
+    allow_plain_environment: bool = False
+
+
+class HostSettings(BaseModel):
+    """Settings of a host. Times are in seconds on the wire of YAML and environment, `timedelta` here.
+
+    Attributes:
+        installation: The installation id in every submission key: equal on all replicas, unique among installations
+            that share a platform account.
+        service_keys: Base64 keys of 32 bytes; the first seals handles, the others are still read.
+        secrets: Where secrets are looked up.
+        submission_limit: The longest a submission may take.
+        status_limit: The longest a status answer may take; then the last known status is answered.
+        cancel_wait: How long DeleteTask waits for the end after the platform accepted the cancel.
+        cancel_watch: How long an accepted cancel is confirmed and repeated in the background.
+        idle_client: When an unused client is closed.
+        remembered: How many jobs and answers are kept in memory.
+        answer_retention: How long answers of sync agents and handles of finished submissions are kept for repeated
+            requests.
+        unreachable_after: Silence of a platform after which the phase says so once.
+        unauthorized_after: The same for refused credentials.
+        inline_limit_bytes: Outputs above this are written as `outputs.pb` instead of answered.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    installation: str = "development"
+    service_keys: tuple[SecretStr, ...] = ()
+    secrets: SecretSettings = Field(default_factory=SecretSettings)
+    submission_limit: timedelta = timedelta(seconds=60)
+    status_limit: timedelta = timedelta(seconds=2)
+    cancel_wait: timedelta = timedelta(seconds=2)
+    cancel_watch: timedelta = timedelta(minutes=30)
+    idle_client: timedelta = timedelta(minutes=10)
+    remembered: int = Field(default=100_000, ge=1)
+    answer_retention: timedelta = timedelta(minutes=10)
+    unreachable_after: timedelta = timedelta(minutes=5)
+    unauthorized_after: timedelta = timedelta(minutes=1)
+    inline_limit_bytes: int = 3 * 1024 * 1024
