@@ -28,9 +28,7 @@ import messages
 import servers
 from loader import Load, Stretch
 from places import SCRATCH
-from report import Row, Target, compare
-
-OURS, FLYTEKIT, ECHO = "ours", "flytekit", "echo"
+from report import ECHO, FLYTEKIT, OURS, SERVERS, Row, Target, compare
 
 _GET_RATE = Target(kind="at least", value=1.3)
 _GET_CPU = Target(kind="at most", value=1.25)
@@ -129,7 +127,7 @@ def _creation_loads(plan: Plan, prepared: Mapping[str, Prepared]) -> dict[str, L
 
 
 def _rounds(plan: Plan, started: Mapping[str, servers.Running], loads: Mapping[str, Load]) -> dict[str, list[Stretch]]:
-    order = [name for name in (OURS, FLYTEKIT, ECHO) if name in started]
+    order = [name for name in SERVERS if name in started]
     for name in order:
         loader.apply(started[name], loads[name])
     seen: dict[str, list[Stretch]] = {name: [] for name in order}
@@ -161,7 +159,7 @@ def _rows(method: str, seen: Mapping[str, list[Stretch]], *, judged: bool) -> li
 
 def _row(name: str, unit: str, values: Mapping[str, Sequence[float]]) -> Row:
     medians = {server: statistics.median(rounds) for server, rounds in values.items()}
-    return Row(section="A", name=name, unit=unit, **medians)
+    return Row(section="A", name=name, unit=unit, medians=medians)
 
 
 def _witness(plan: Plan, started: Mapping[str, servers.Running], prepared: Mapping[str, Prepared]) -> list[Row]:
@@ -172,7 +170,7 @@ def _witness(plan: Plan, started: Mapping[str, servers.Running], prepared: Mappi
         if rate is None:
             return []
         rates[name] = rate
-    row = Row(section="A", name="GetTask rate by h2load", unit="calls/s", **rates)
+    row = Row(section="A", name="GetTask rate by h2load", unit="calls/s", medians=rates)
     if OURS not in rates:
         return [row]
     return [compare(row, [rates[OURS]], [rates[FLYTEKIT]], compared="ours / flytekit")]

@@ -17,8 +17,8 @@ from typing import Any
 import cores
 import servers
 import usage
-from places import BENCH, FLYTEKIT, OURS, ROOT
-from report import Row, Target, compare
+from places import BENCH, FLYTEKIT_HOME, OUR_BIN, ROOT
+from report import FLYTEKIT, OURS, Row, Target, compare
 
 _START = Target(kind="at most", value=0.6)
 _MEMORY = Target(kind="at most", value=0.75)
@@ -37,8 +37,8 @@ class Plan:
 def measure(plan: Plan) -> tuple[list[Row], dict[str, Any]]:
     """Run section B and return its rows, and every single start as details."""
     byte_compile()
-    launches = {"ours": servers.ours()} if plan.with_ours else {}
-    launches["flytekit"] = servers.flytekit()
+    launches = {OURS: servers.ours()} if plan.with_ours else {}
+    launches[FLYTEKIT] = servers.flytekit()
     starts: dict[str, list[float]] = {name: [] for name in launches}
     sizes: dict[str, list[float]] = {name: [] for name in launches}
     with cores.apart() as placing:
@@ -58,17 +58,14 @@ def measure(plan: Plan) -> tuple[list[Row], dict[str, Any]]:
 
 def byte_compile() -> None:
     """Compile everything that either server imports, so that neither compiles while it is timed."""
-    for python, places in (
-        (OURS / "python", [OURS.parent / "lib", ROOT / "src", BENCH / "agents"]),
-        (FLYTEKIT / "bin" / "python", [FLYTEKIT / "lib", BENCH / "peers"]),
-    ):
-        _compile(python, places)
+    _compile(OUR_BIN / "python", [OUR_BIN.parent / "lib", ROOT / "src", BENCH / "agents"])
+    _compile(FLYTEKIT_HOME / "bin" / "python", [FLYTEKIT_HOME / "lib", BENCH / "peers"])
 
 
-def _compile(python: Path, places: list[Path]) -> None:
+def _compile(python: Path, folders: list[Path]) -> None:
     # Some distributions ship templates or tests that are no Python of this version; what a server imports compiles.
     subprocess.run(
-        [str(python), "-m", "compileall", "-q", "-j", "0", *map(str, places)],
+        [str(python), "-m", "compileall", "-q", "-j", "0", *map(str, folders)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,
@@ -77,7 +74,7 @@ def _compile(python: Path, places: list[Path]) -> None:
 
 def _row(name: str, unit: str, values: dict[str, list[float]], target: Target) -> Row:
     medians = {server: statistics.median(runs) for server, runs in values.items()}
-    row = Row(section="B", name=name, unit=unit, **medians)
-    if "ours" not in values:
+    row = Row(section="B", name=name, unit=unit, medians=medians)
+    if OURS not in values:
         return row
-    return compare(row, values["ours"], values["flytekit"], compared="ours / flytekit", target=target)
+    return compare(row, values[OURS], values[FLYTEKIT], compared="ours / flytekit", target=target)

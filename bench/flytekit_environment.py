@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from places import FLYTEKIT, SCRATCH
+from places import FLYTEKIT_HOME, SCRATCH
 
 _WANTED = ("flytekit==1.16.31", "grpcio-health-checking", "prometheus-client", "httpx")
-_MARK = FLYTEKIT / ".installed"
+_MARK = FLYTEKIT_HOME / ".installed"
 
 
 def install() -> None:
@@ -22,10 +22,10 @@ def install() -> None:
     wanted = [*_WANTED, f"grpcio=={grpc.__version__}", f"protobuf=={google.protobuf.__version__}"]
     if _MARK.exists() and _MARK.read_text().split() == wanted:
         return
-    print(f"installing {_WANTED[0]} into {FLYTEKIT.relative_to(SCRATCH.parent)} ...", file=sys.stderr)
+    print(f"installing {_WANTED[0]} into {FLYTEKIT_HOME.relative_to(SCRATCH.parent)} ...", file=sys.stderr)
     SCRATCH.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(FLYTEKIT)], check=True)
-    pip = [str(FLYTEKIT / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(FLYTEKIT_HOME)], check=True)
+    pip = [str(FLYTEKIT_HOME / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([*pip, *wanted], check=True)
     _MARK.write_text("\n".join(wanted) + "\n")
 
@@ -40,5 +40,7 @@ def versions() -> dict[str, str]:
     code = (
         "import importlib.metadata as m; print(*(m.version(n) for n in ('flytekit', 'grpcio', 'protobuf', 'flyteidl')))"
     )
-    done = subprocess.run([str(FLYTEKIT / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(FLYTEKIT_HOME / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True
+    )
     return dict(zip(("flytekit", "grpcio", "protobuf", "flyteidl"), done.stdout.split(), strict=True))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
-OURS = Path(sys.executable).parent
+OUR_BIN = Path(sys.executable).parent
 ECHO = BENCH / "peers" / "echo.py"
 
 SCRATCH = ROOT / ".bench"
-FLYTEKIT = SCRATCH / "flytekit"
+FLYTEKIT_HOME = SCRATCH / "flytekit"
 LOADER = SCRATCH / "load"
 LOGS = SCRATCH / "logs"
 REPORT = ROOT / "build" / "reports" / "bench.json"

@@ -1,10 +1,9 @@
 """Shows where a call's time goes: profiles our service (or flytekit's) under load and prints the top functions by own time.
 
-`.venv/bin/python bench/profile_get.py` samples the running server from outside with py-spy (installed into `.bench/`): who holds
-the interpreter lock, and for what share of the time. Time in compiled code shows as the Python function that called it (`Handle._run`
-is grpc's and the loop's own); what grpc's core does without the lock is the rest of the CPU. `--exact` starts the server under
-cProfile instead: it counts every Python call, says how often each function runs per RPC, and slows Python code down two- to
-threefold, so its times are only good for comparing functions with each other.
+`.venv/bin/python bench/profile_get.py` samples the running server from outside with py-spy (installed into `.bench/`): who
+holds the interpreter lock, as shares of the CPU per call. Time in compiled code shows as the Python function that called it;
+`Handle._run` is grpc's compiled part. `--exact` starts the server under cProfile instead: it counts every Python call,
+and slows Python code down two- to threefold, so its times are only good for comparing functions with each other.
 """
 
 from __future__ import annotations
@@ -115,11 +114,10 @@ def _print_samples(stretch: loader.Stretch, top: int) -> None:
     own: Counter[str] = Counter()
     inclusive: Counter[str] = Counter()
     for line in _SAMPLES.read_text().splitlines():
-        stack, _, count = line.rpartition(" ")
+        stack, _, seen = line.rpartition(" ")
         frames = [_short(re.sub(r":\d+\)$", ")", frame)) for frame in stack.split(";")]
-        own[frames[-1]] += int(count)
-        for frame in set(frames):
-            inclusive[frame] += int(count)
+        own[frames[-1]] += int(seen)
+        inclusive.update(dict.fromkeys(set(frames), int(seen)))
     total = sum(own.values())
     print(f"{'own us':>8}{'own %':>7}{'incl %':>8}  function")
     for frame, count in own.most_common(top):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+OURS, FLYTEKIT, ECHO = SERVERS = ("ours", "flytekit", "echo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Row:
     """One line of the report.
 
     Attributes:
-        ours, flytekit, echo: Medians in `unit`; None where there is nothing to compare.
+        medians: By server, in `unit`: ours, flytekit, echo, as far as they were measured.
         measured: What the target judges: a ratio or, in rows without a comparison, our own value.
         compared: What the ratio is, in words; empty without one.
         low, high: The ratio's extremes over the rounds.
@@ -45,9 +47,7 @@ class Row:
     section: str
     name: str
     unit: str
-    ours: float | None = None
-    flytekit: float | None = None
-    echo: float | None = None
+    medians: Mapping[str, float] = field(default_factory=dict)
     compared: str = ""
     measured: float | None = None
     low: float | None = None
@@ -79,7 +79,7 @@ def compare(
 
 def table(rows: Iterable[Row]) -> str:
     """Return the rows as a text table."""
-    heads = ("", "what", "unit", "ours", "flytekit", "echo", "compared", "ratio", "(rounds)", "target", "")
+    heads = ("", "what", "unit", *SERVERS, "compared", "ratio", "(rounds)", "target", "")
     lines = [heads, *map(_cells, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     left = {0, 1, 2, 6, 8, 10}
@@ -108,7 +108,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     verdict = {True: "met", False: "NOT MET", None: ""}[row.is_met]
     spread = f"{_number(row.low)}..{_number(row.high)}" if row.low is not None and row.high is not None else ""
     ratio = _number(row.measured) if row.compared else ""
-    values = (_number(row.ours), _number(row.flytekit), _number(row.echo))
+    values = tuple(_number(row.medians.get(server)) for server in SERVERS)
     target = str(row.target) if row.target else ""
     return (row.section, row.name, row.unit, *values, row.compared, ratio, spread, target, verdict)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from places import BENCH, ECHO, FLYTEKIT, LOGS, OURS, ROOT
+from places import BENCH, ECHO, FLYTEKIT_HOME, LOGS, OUR_BIN, ROOT
 
 _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 10.0
@@ -55,7 +55,7 @@ def ours() -> Launch:
     return Launch(
         name="outboard",
         command=lambda port: (
-            *(str(OURS / "outboard"), "serve", "--host", "127.0.0.1", "--port", str(port)),
+            *(str(OUR_BIN / "outboard"), "serve", "--host", "127.0.0.1", "--port", str(port)),
             *("--agents", "noop:Noop"),
         ),
         environment={"PYTHONPATH": str(BENCH / "agents")},
@@ -67,7 +67,7 @@ def flytekit() -> Launch:
     return Launch(
         name="flytekit",
         command=lambda port: (
-            *(str(FLYTEKIT / "bin" / "pyflyte"), "serve", "connector", "--port", str(port)),
+            *(str(FLYTEKIT_HOME / "bin" / "pyflyte"), "serve", "connector", "--port", str(port)),
             *("--prometheus_port", str(free_port()), "--modules", "flytekit_noop"),
         ),
         environment={"PYTHONPATH": str(BENCH / "peers")},
@@ -79,7 +79,7 @@ def echo(answers: Path, *options: str, name: str = "echo") -> Launch:
     return Launch(
         name=name,
         command=lambda port: (
-            *(str(OURS / "python"), str(ECHO), "--port", str(port)),
+            *(str(OUR_BIN / "python"), str(ECHO), "--port", str(port)),
             *("--answers", str(answers), *options),
         ),
     )

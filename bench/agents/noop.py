@@ -27,7 +27,11 @@ from outboard.agent import (
 
 
 class NoopConfig(TaskConfig):
-    """Nothing is needed; what a task says is kept."""
+    """What `bench/messages.py` sends."""
+
+    warehouse: str
+    slots: int
+    labels: dict[str, str]
 
 
 class NoopJob(JobRef):

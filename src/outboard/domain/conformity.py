@@ -125,7 +125,7 @@ def check_outputs(outputs: Mapping[str, object], declared: Mapping[str, ValueTyp
     The message names every missing, surplus and wrongly typed output; `field` is the first of them.
     """
     problems: list[tuple[str, str]] = [
-        (f"outputs.{name}", f"outputs.{name} is missing: return a {describe(declared[name])}")
+        (f"outputs.{name}", f"outputs.{name} is missing: return it as {describe(declared[name])}")
         for name in declared
         if name not in outputs
     ]
@@ -261,7 +261,7 @@ def _find_reference_misfit(
     match declared, value:
         case BlobType(form, multipart), Blob():
             if value.multipart != multipart:
-                return Misfit(place, f"must be a {describe(declared)}; set multipart={multipart} on the blob")
+                return Misfit(place, f"must be {describe(declared)}; set multipart={multipart} on the blob")
             return _find_text_misfit(value.uri, place.key("uri")) or _find_format_misfit(
                 value.format, form, place, exact=exact
             )

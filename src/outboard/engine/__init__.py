@@ -1,0 +1,1 @@
+"""The local engine: the role of FlytePropeller on one machine."""

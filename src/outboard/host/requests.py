@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import secrets as randomness
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import ormsgpack
 from pydantic import BaseModel, ValidationError
 
 from outboard.agent.agents import Agent, JobAgent
@@ -166,8 +166,8 @@ def _fingerprint(task: RawTask) -> bytes:
         [container.image, list(container.command), list(container.args)] if container else None,
         inputs,
     ]
-    packed = ormsgpack.packb(asked, default=repr, option=ormsgpack.OPT_NON_STR_KEYS | ormsgpack.OPT_SORT_KEYS)
-    return hashlib.sha256(packed).digest()
+    packed = json.dumps(asked, sort_keys=True, default=repr, separators=(",", ":"))
+    return hashlib.sha256(packed.encode(errors="surrogatepass")).digest()
 
 
 def _readable(task: RawTask, name: str) -> Any:

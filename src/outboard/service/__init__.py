@@ -1,0 +1,20 @@
+"""The service: a host behind a socket.
+
+===============  =======================================================================
+`serving`        `Service` and `run_service`: socket, signals, drain
+`handlers`       the nine methods of Flyte 1's three services
+`edge`           around every call: errors to codes, metrics, log lines
+`answers`        statuses to bytes; nothing that harms an engine gets out
+`health`         what is SERVING, and what is not
+`reflection`     the schema, for grpcurl and its like
+`metrics`        Prometheus
+`watchdog`       names the code that blocks the event loop
+`settings`       what an operator decides
+===============  =======================================================================
+"""
+
+from outboard.service.edge import ServedHost
+from outboard.service.serving import Service, run_service, serve
+from outboard.service.settings import ServiceSettings
+
+__all__ = ["ServedHost", "Service", "ServiceSettings", "run_service", "serve"]

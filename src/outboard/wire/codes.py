@@ -87,6 +87,7 @@ def encode_error(error: OutboardError, message: str | None = None) -> WireError:
     """Return an error as gRPC carries it.
 
     Args:
+        error: What was raised.
         message: The message with the secrets that its sender knows removed; without one the error's own is taken.
     """
     trailing = [(ERROR, _public_name(error)), (ERROR_ID, error.error_id), (RETRY, error.retry.value)]

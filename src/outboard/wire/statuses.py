@@ -56,6 +56,7 @@ def encode_status(status: TaskStatus, resource: agent_pb2.Resource | None = None
     """Return a status as Flyte 1 reads it.
 
     Args:
+        status: What an engine gets; secrets are removed by whoever made it.
         resource: An empty message to fill, where the answer is part of a larger one.
 
     Raises:

@@ -100,7 +100,7 @@ def test_any_value_is_judged_against_any_type_without_an_exception(value: object
         ("x", UnionType.of(INTEGER, SimpleType.NONE), "v must be int | None, not str"),
         (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), SimpleType.DATETIME, "v is no moment"),
         (timedelta.max, SimpleType.DURATION, "v exceeds 10,000 years"),
-        (Blob("u", multipart=True), BlobType(), "v must be a blob; set multipart=False"),
+        (Blob("u", multipart=True), BlobType(), "v must be blob; set multipart=False"),
         (Blob("u", "csv"), BlobType("parquet"), "v.format must be 'parquet'"),
         (StructuredDataset("u", "csv"), StructuredDatasetType(format="parquet"), "v.format must be 'parquet'"),
         ("s3://bucket/file", BlobType(), "v must be blob, not str"),
@@ -170,7 +170,7 @@ def test_check_outputs_names_every_missing_surplus_and_mistyped_output() -> None
         check_outputs({"b": "x", "c": 1}, {"a": INTEGER, "b": INTEGER})
     assert caught.value.field == "outputs.a"
     assert caught.value.message == (
-        "outputs.a is missing: return a int; "
+        "outputs.a is missing: return it as int; "
         "outputs.c is not declared: drop it or add it to the task's interface; "
         "outputs.b must be int, not str; convert it or declare its type"
     )

@@ -265,8 +265,14 @@ async def test_a_full_disk_is_the_error_of_a_whole_batch_and_the_journal_goes_on
     run = await journal.begin_run("t")
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
-    gate = threading.Event()
-    blocked = commits.submit(lambda _: gate.wait())
+    is_busy, gate = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        is_busy.set()
+        gate.wait()
+
+    blocked = commits.submit(hold)
+    await asyncio.to_thread(is_busy.wait)
     small, big = tasks("small"), [PlannedTask(task_id="big", spec=b"x" * 1_000_000)]
     both = asyncio.gather(run.plan(small), run.plan(big), return_exceptions=True)
     await asyncio.sleep(0)

@@ -5,7 +5,7 @@ file               holds                                                        
 =================  ==============================================================  ==========  =========
 `spec.json`        command, names of its variables, working directory, grace        creator     once
 `pid.json`         the runner's process; whoever writes it runs the job             runner      once
-`command.json`     the command's process, the leader of its process group           command     once
+`command.json`     the command's process                                           command     once
 `cancel.json`      that and when the job was asked to end                           client      once
 `exit.json`        how the job ended                                                runner      once
 `progress.json`    percent, rows, message                                           command     latest
@@ -22,7 +22,8 @@ link, which fails where the name exists; a reader sees all of it or nothing, and
 This module is loaded by the runner of every job, so it imports next to nothing.
 """
 
-# ruff: noqa: PTH - every job's runner loads this file, and pathlib would double its start
+# The runner of every job loads this file, and pathlib would double its start.
+# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH115, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -42,6 +43,9 @@ STDOUT = "stdout.log"
 STDERR = "stderr.log"
 OUTPUTS = (STDOUT, STDERR)
 RUNNER_LOG = "runner.log"
+RESERVED = frozenset({SPEC, RUNNER, COMMAND, CANCEL, EXIT, PROGRESS, RESULT, ERROR, METRICS, *OUTPUTS, RUNNER_LOG})
+"""The names that no file of a job's own may have."""
+
 WORK = "work"
 """The folder that is a command's working directory unless its spec names another."""
 
@@ -57,7 +61,12 @@ def write_once(folder: str, name: str, document: Document) -> bool:
     Raises:
         OSError: The file cannot be written: no space, no permission, the folder is gone.
     """
-    temporary = _write_temporary(folder, name, json.dumps(document), is_durable=True)
+    return write_text_once(folder, name, json.dumps(document))
+
+
+def write_text_once(folder: str, name: str, text: str) -> bool:
+    """As `write_once`, for any text."""
+    temporary = _write_temporary(folder, name, text, is_durable=True)
     try:
         os.link(temporary, os.path.join(folder, name))
     except FileExistsError:

@@ -5,14 +5,15 @@ which is the boot and the process-id namespace. A mark of another boot or contai
 signal is ever sent by id alone: the mark is compared first, and where the system has process descriptors (Linux 5.3)
 the signal goes through one, so that no recycling fits in between.
 
-A command and its descendants are one process group in their runner's session. The kernel does not reuse an id while
-a group or a session bears it, so a group is recognised by both numbers together even after its leader died.
+A job is one session: its runner opened it, its command and all that descends from it are in it, in one process group
+or more. The kernel reuses no id while a session bears it, so a session stays recognisable after its leader died.
 
 On Linux everything is read from /proc, with the field numbers of proc_pid_stat(5); elsewhere `ps` is asked, which
 is slower and has no descriptors.
 """
 
-# ruff: noqa: PTH - every job's runner loads this file, and pathlib would double its start
+# The runner of every job loads this file, and pathlib would double its start.
+# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH115, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -89,27 +90,39 @@ def machine_name() -> str:
         return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
 
 
-def group_members(leader: ProcessMark, session: int) -> list[int]:
-    """The ids of the living processes of a command's group, the command itself included.
+def session_members(
+    leader: ProcessMark, *, command: ProcessMark | None = None, proof: str = ""
+) -> list[tuple[int, int]]:
+    """Id and group of every living process of the session that a runner opened, the runner included.
+
+    A session outlives its leader, and its number may one day be another's. Without the living leader the members count
+    only if one of them proves to be the job's: it is the recorded command, or it was started with the job's variable.
 
     Args:
-        leader: The command, whose id is the group's.
-        session: The runner's id, which is the session's.
+        leader: The runner, whose id is the session's.
+        command: The recorded command.
+        proof: `NAME=value` as it stands in the environment of the job's processes.
     """
-    if leader.pid <= 0 or leader.machine != machine_name() or not _has_group(leader.pid):
+    if leader.pid <= 0 or leader.machine != machine_name():
         return []
-    return [pid for pid, group, owner in _groups() if group == leader.pid and owner in (session, None)]
+    found = [(pid, group) for pid, group, session in _living() if session == leader.pid]
+    if leader.is_alive():
+        return found
+    if any(pid == leader.pid for pid, _ in found):
+        return []
+    is_ours = (command is not None and command.is_alive()) or any(_was_started_with(pid, proof) for pid, _ in found)
+    return found if is_ours else []
 
 
-def signal_group(leader: ProcessMark, session: int, number: int) -> bool:
-    """Send a signal to all of a command's group; False where nobody of it lives."""
-    if not group_members(leader, session):
-        return False
-    try:
-        os.killpg(leader.pid, number)
-    except OSError:
-        return False
-    return True
+def signal_groups(leader: ProcessMark, members: list[tuple[int, int]], number: int) -> bool:
+    """Send a signal to every process group of a session but the leader's own; False where there is none."""
+    groups = {group for _, group in members if group != leader.pid}
+    for group in groups:
+        try:
+            os.killpg(group, number)
+        except OSError:
+            continue
+    return bool(groups)
 
 
 def usage_of_tree(root: int) -> tuple[int, float] | None:
@@ -158,12 +171,12 @@ def _start_of(pid: int) -> str | None:
     return None if state.startswith("Z") else started.strip()
 
 
-def _groups() -> list[tuple[int, int, int | None]]:
-    """Id, group and session of every living process; no session where the system does not tell it as a number."""
+def _living() -> list[tuple[int, int, int]]:
+    """Id, group and session of every living process."""
     if not IS_LINUX:
         rows = [line.split() for line in _ps("-A", "-o", "pid=,pgid=,stat=")]
-        return [(int(row[0]), int(row[1]), None) for row in rows if not row[2].startswith("Z")]
-    found: list[tuple[int, int, int | None]] = []
+        return [(int(row[0]), int(row[1]), _session_of(int(row[0]))) for row in rows if not row[2].startswith("Z")]
+    found: list[tuple[int, int, int]] = []
     for entry in os.listdir("/proc"):
         fields = _stat_fields(int(entry)) if entry.isdigit() else None
         if fields and fields[0] not in "ZX":
@@ -171,14 +184,22 @@ def _groups() -> list[tuple[int, int, int | None]]:
     return found
 
 
-def _has_group(group: int) -> bool:
+def _session_of(pid: int) -> int:
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def _was_started_with(pid: int, variable: str) -> bool:
+    """Whether a process got this variable when its program started; taken for granted where no /proc tells."""
+    if not IS_LINUX:
         return True
-    return True
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return os.fsencode(variable) in file.read().split(b"\0")
+    except OSError:
+        return False
 
 
 def _kill(pid: int, number: int) -> bool:

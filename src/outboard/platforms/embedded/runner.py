@@ -9,15 +9,16 @@ in this order:
 3. It looks for the cancel mark *after* the claim. A canceller writes the mark and then looks for the claim, so either
    the runner sees the mark or the canceller sees the runner: a cancelled job never starts unnoticed.
 4. It forks the command into a process group of its own. The command writes `command.json` about itself before it
-   becomes the program, so there is no moment in which it runs unrecorded, even if the runner dies right then.
+   becomes the program, so it never runs unrecorded, even if the runner dies right then.
 5. It waits. Each second it looks for the cancel mark, in case the canceller died before its signal. SIGTERM or the mark
-   ends the group with SIGTERM and, after the grace, SIGKILL. What the command leaves behind in its group ends with it.
+   ends the session with SIGTERM and, after the grace, SIGKILL. What the command leaves behind in it ends with it.
 6. It writes `exit.json` once. When the disk is full it waits for space: a job whose end is not written has not ended.
 
-The runner is in the session but not in the group, so that it outlives what it kills and can tell of it.
+The runner leads the session but is in no group of the command's, so that it outlives what it kills and can tell of it.
 """
 
-# ruff: noqa: PTH - pathlib would double the runner's start
+# The runner of every job loads this file, and pathlib would double its start.
+# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH115, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -79,6 +80,7 @@ class Runner:
         self._spec = job_files.read_document(folder, job_files.SPEC) or {}
         grace = self._spec.get("grace_s")
         self._grace_s = float(grace) if isinstance(grace, (int, float)) else DEFAULT_GRACE_S
+        self._mark = processes.ProcessMark.of_this_process()
         self._is_told_to_stop = False
         self._bell, ringer = os.pipe()
         for descriptor in (self._bell, ringer):
@@ -90,8 +92,8 @@ class Runner:
 
     def claim(self) -> bool:
         """Make the job this runner's own; False where another runner was first."""
-        mark = processes.ProcessMark.of_this_process().to_document()
-        return job_files.write_once(self._folder, job_files.RUNNER, {**mark, "claimed_at": time.time()})
+        claim = {**self._mark.to_document(), "claimed_at": time.time()}
+        return job_files.write_once(self._folder, job_files.RUNNER, claim)
 
     def run(self) -> None:
         """Start the command unless the job is cancelled already, wait for its end, record it."""
@@ -100,7 +102,7 @@ class Runner:
             return
         pid = self._start()
         code, usage = self._wait(pid)
-        self._end_leftovers(pid)
+        self._end_leftovers()
         self._record_end(
             {
                 "exit_code": code if code >= 0 else None,
@@ -131,9 +133,9 @@ class Runner:
             now = time.monotonic()
             if kill_at is None and self._should_stop():
                 kill_at = now + self._grace_s
-                self._signal_group(pid, signal.SIGTERM)
+                self._signal_all(signal.SIGTERM)
             elif kill_at is not None and now >= kill_at:
-                self._signal_group(pid, signal.SIGKILL)
+                self._signal_all(signal.SIGKILL)
             if now >= next_sample:
                 next_sample = now + max(TICK_S, (now - started) / SAMPLES_PER_AGE)
                 self._sample(pid)
@@ -142,19 +144,20 @@ class Runner:
     def _should_stop(self) -> bool:
         return self._is_told_to_stop or job_files.has_document(self._folder, job_files.CANCEL)
 
-    def _end_leftovers(self, pid: int) -> None:
-        """End what the command left running in its group, politely first."""
+    def _end_leftovers(self) -> None:
+        """End what the command left running in the session, politely first."""
         for number, patience_s in ((signal.SIGTERM, self._grace_s), (signal.SIGKILL, KILL_PATIENCE_S)):
             deadline = time.monotonic() + patience_s
-            is_left = self._signal_group(pid, number)
+            is_left = self._signal_all(number)
             while is_left and time.monotonic() < deadline:
                 time.sleep(0.02)
-                is_left = bool(processes.group_members(_group_of(pid), os.getpid()))
+                is_left = self._signal_all(0 if number == signal.SIGTERM else number)
             if not is_left:
                 return
 
-    def _signal_group(self, pid: int, number: int) -> bool:
-        return processes.signal_group(_group_of(pid), os.getpid(), number)
+    def _signal_all(self, number: int) -> bool:
+        """Signal all of the session but this process; False where nothing is left. Signal 0 only looks."""
+        return processes.signal_groups(self._mark, processes.session_members(self._mark), number)
 
     def _sample(self, pid: int) -> None:
         usage = processes.usage_of_tree(pid)
@@ -206,10 +209,6 @@ def _lead_group(pid: int) -> None:
         return
 
 
-def _group_of(pid: int) -> processes.ProcessMark:
-    return processes.ProcessMark(pid=pid, started="", machine=processes.machine_name())
-
-
 def _become_command(folder: str, spec: job_files.Document) -> NoReturn:
     """In the forked child: record itself, then become the command; tells `stderr.log` why it cannot."""
     try:
@@ -223,7 +222,7 @@ def _become_command(folder: str, spec: job_files.Document) -> NoReturn:
         for number in (*HANDLED, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execvp(words[0], words)
+        os.execvp(words[0], words)  # noqa: S606 - the command is what the job is, and no shell is wanted
     except OSError as error:
         os.write(2, f"outboard: cannot start the command: {error}\n".encode())
         os._exit(NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE)

@@ -1,0 +1,84 @@
+"""Statuses as the bytes of answers. Nothing that harms an engine gets past here.
+
+* An answer that cannot be written (an output that fits no type) or that no Go client would take (beyond 3.5 MiB) becomes
+  FAILED with the reason. An error instead would be counted by FlytePropeller, which then stops polling and waits for ever.
+* A sync task's answer is terminal: anything else costs FlytePropeller a polling worker for good.
+
+While nothing changes, a host answers the very same `TaskStatus`, so its bytes are kept by the object's identity: a poll then
+costs a look-up instead of building a message. The statuses are held with their bytes, so an identity is never reused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from flyteidl.admin import agent_pb2
+
+from outboard.domain.phases import Phase
+from outboard.domain.statuses import Cause, Failure, TaskStatus
+from outboard.errors import InvalidOutputs
+from outboard.host.logs import TaskLog
+from outboard.wire.statuses import encode_status
+
+_KEPT: Final = 8192
+_KEPT_BYTES: Final = 4096
+
+
+class Answers:
+    """Writes statuses as answers of GetTask and ExecuteTaskSync.
+
+    Args:
+        limit_bytes: The largest answer.
+    """
+
+    __slots__ = ("_kept", "_limit_bytes")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._kept: dict[int, tuple[TaskStatus, bytes]] = {}
+
+    def polled(self, status: TaskStatus) -> bytes:
+        """Return a `GetTaskResponse`."""
+        kept = self._kept.get(id(status))
+        if kept is not None:
+            return kept[1]
+        answer = self._encode(status, agent_pb2.GetTaskResponse)
+        if len(answer) <= _KEPT_BYTES:
+            if len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[id(status)] = (status, answer)
+        return answer
+
+    def answered(self, status: TaskStatus, log: TaskLog) -> bytes:
+        """Return the `ExecuteTaskSyncResponse` with a terminal status."""
+        if not status.phase.is_terminal:
+            words = f"the agent of this task answered {status.phase.value}, and a sync agent must answer its end"
+            log.error("sync answer without an end", phase=status.phase.value)
+            status = _failed(replace(status, outputs=None), "ContractViolation", words)
+        return self._encode(status, _SyncAnswer)
+
+    def _encode(self, status: TaskStatus, envelope: Any) -> bytes:
+        try:
+            answer = _write(status, envelope)
+        except InvalidOutputs as error:
+            return _write(_failed(status, error.code, error.message), envelope)
+        if len(answer) <= self._limit_bytes:
+            return answer
+        words = f"the answer would take {len(answer)} bytes of at most {self._limit_bytes}; return large outputs by reference"
+        return _write(_failed(TaskStatus(phase=status.phase), "AnswerTooLarge", words), envelope)
+
+
+def _write(status: TaskStatus, envelope: Any) -> bytes:
+    message = envelope()
+    encode_status(status, message.resource if envelope is agent_pb2.GetTaskResponse else message.header.resource)
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def _failed(status: TaskStatus, code: str, words: str) -> TaskStatus:
+    failure = Failure(code=code, message=words, cause=Cause.PLATFORM)
+    return replace(status, phase=Phase.FAILED, message=words, outputs=None, error=failure)
+
+
+_SyncAnswer: Final = agent_pb2.ExecuteTaskSyncResponse

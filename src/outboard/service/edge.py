@@ -1,0 +1,215 @@
+"""The edge: what happens around every call.
+
+The handlers take and give bytes; parsing lies inside the same `try` as everything else, so that bytes that are no message get
+INVALID_ARGUMENT and not gRPC's UNKNOWN. There are no interceptors: each would cost every poll a coroutine.
+
+Whatever is raised becomes an error of the tree and then a status code. What is not of the tree, `SystemExit` of some agent's
+library included, is an `AgentFault`: the caller sees one sentence and an id, the log line with that id holds the cause's type,
+its text without secrets, and where it was raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from outboard.agent.registry import LoadFailure
+from outboard.domain.endpoints import Endpoint
+from outboard.domain.handles import HandleCodec
+from outboard.domain.tasks import RawTask
+from outboard.errors import AgentFault, InvalidTask, OutboardError, Overloaded, Unavailable
+from outboard.host.logs import TaskLog, handle_fields, task_fields
+from outboard.service.metrics import CallMetrics
+from outboard.wire.codes import WireError, encode_error
+
+MessageT = TypeVar("MessageT", bound=Message)
+_CAUSE_CHARACTERS: Final = 500
+_FRAMES: Final = 4
+_TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
+
+
+class ServedHost(Endpoint, Protocol):
+    """What a service needs of a host beyond the agent protocol."""
+
+    @property
+    def failures(self) -> Sequence[LoadFailure]:
+        """What could not be loaded."""
+        ...
+
+    @property
+    def codec(self) -> HandleCodec:
+        """What reads this host's handles, for log lines."""
+        ...
+
+    @property
+    def redact(self) -> Callable[[str], str]:
+        """Removes the secrets that the host has read from a text."""
+        ...
+
+    async def drain(self) -> None:
+        """Take no new work and wait for what is in flight."""
+        ...
+
+    async def close(self) -> None:
+        """Drain and release everything."""
+        ...
+
+
+class Call:
+    """One call: what it is about, for its metrics and log lines."""
+
+    __slots__ = ("context", "handle", "operation", "started", "task", "task_type")
+
+    def __init__(self, operation: str, context: Any) -> None:
+        self.operation = operation
+        self.context = context
+        self.started = time.perf_counter()
+        self.task_type = ""
+        self.task: RawTask | None = None
+        self.handle = b""
+
+    @property
+    def timeout_s(self) -> float | None:
+        """What is left of the caller's time; None when it set no deadline."""
+        left: float | None = self.context.time_remaining()
+        return left
+
+
+Work = Callable[[bytes, Call], Awaitable[bytes]]
+
+
+class Edge:
+    """Puts metrics, log lines and status codes around the service's methods."""
+
+    def __init__(self, host: ServedHost, metrics: CallMetrics, max_calls: int) -> None:
+        self.host = host
+        self.metrics = metrics
+        self.in_flight = 0
+        self._max_calls = max_calls
+
+    def unary(self, operation: str, work: Work) -> grpc.RpcMethodHandler:
+        """Return the handler of a method with one request and one answer."""
+
+        async def handle(data: bytes, context: Any) -> bytes:
+            call = Call(operation, context)
+            self.in_flight += 1
+            try:
+                self._refuse_excess()
+                answer = await work(data, call)
+            except BaseException as raised:  # noqa: BLE001 - the RPC edge
+                failure = self._fail(call, raised)
+            else:
+                self.metrics.succeeded(operation, call.task_type, time.perf_counter() - call.started)
+                return answer
+            finally:
+                self.in_flight -= 1
+            await context.abort(failure.code, failure.details, failure.trailing)
+            raise AssertionError  # `abort` raises
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def answering_stream(self, operation: str, work: Callable[[bytes, Call], Awaitable[None]]) -> grpc.RpcMethodHandler:
+        """Return the handler of a method with one request and a stream of answers, which `work` writes to the call."""
+
+        async def handle(data: bytes, context: Any) -> None:
+            await self._stream(Call(operation, context), lambda call: work(data, call))
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def both_streams(self, operation: str, work: Callable[[Call], Awaitable[None]]) -> grpc.RpcMethodHandler:
+        """Return the handler of a method with streams both ways, which `work` reads from and writes to the call."""
+
+        async def handle(_requests: Any, context: Any) -> None:
+            await self._stream(Call(operation, context), work)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def log(self, call: Call) -> TaskLog:
+        """Return a logger with the identity of what the call is about."""
+        return TaskLog(operation=call.operation, **self._identity(call))
+
+    async def _stream(self, call: Call, work: Callable[[Call], Awaitable[Any]]) -> None:
+        self.in_flight += 1
+        try:
+            self._refuse_excess()
+            await work(call)
+        except BaseException as raised:  # noqa: BLE001 - the RPC edge
+            failure = self._fail(call, raised)
+        else:
+            self.metrics.succeeded(call.operation, call.task_type, time.perf_counter() - call.started)
+            return
+        finally:
+            self.in_flight -= 1
+        await call.context.abort(failure.code, failure.details, failure.trailing)
+
+    def _refuse_excess(self) -> None:
+        if self.in_flight > self._max_calls:
+            raise Overloaded(f"{self._max_calls} calls are running already; ask again, or add a replica")
+
+    def _fail(self, call: Call, raised: BaseException) -> WireError:
+        """Count and log what a call raised and return it as gRPC carries it; a call that was given up ends here."""
+        seconds = time.perf_counter() - call.started
+        if isinstance(raised, (asyncio.CancelledError, GeneratorExit)):
+            self.metrics.failed(call.operation, call.task_type, seconds, grpc.StatusCode.CANCELLED.name)
+            raise raised
+        error = _classify(raised)
+        wire = encode_error(error, self.host.redact(error.message))
+        if isinstance(raised, _TIMEOUTS):
+            wire = replace(wire, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+        self.metrics.failed(call.operation, call.task_type, seconds, wire.code.name)
+        log = self.log(call)
+        record = log.error if wire.code is grpc.StatusCode.INTERNAL else log.warning
+        record(
+            "call failed",
+            code=wire.code.name,
+            error=error.code,
+            error_id=error.error_id,
+            reason=self.host.redact(error.message),
+            **self._cause(error),
+        )
+        return wire
+
+    def _cause(self, error: OutboardError) -> Mapping[str, str]:
+        cause = error.__cause__
+        if cause is None:
+            return {}
+        frames = traceback.extract_tb(cause.__traceback__)[-_FRAMES:]
+        return {
+            "cause": f"{type(cause).__name__}: {self.host.redact(str(cause))[:_CAUSE_CHARACTERS]}",
+            "where": " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames),
+        }
+
+    def _identity(self, call: Call) -> Mapping[str, Any]:
+        if call.task is not None:
+            return task_fields(call.task)
+        try:
+            return handle_fields(self.host.codec.decode(call.handle))
+        except OutboardError:
+            return {"task_type": call.task_type} if call.task_type else {}
+
+
+def parse(kind: type[MessageT], data: bytes) -> MessageT:
+    """Return the message in these bytes; `InvalidTask` when they hold none."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        name = kind.DESCRIPTOR.full_name
+        raise InvalidTask(f"the request is not a {name}; send one as flyteidl 1.x defines it") from None
+
+
+def _classify(raised: BaseException) -> OutboardError:
+    if isinstance(raised, OutboardError):
+        return raised
+    if isinstance(raised, _TIMEOUTS):
+        error: OutboardError = Unavailable("the call took longer than it may; ask again")
+    else:
+        error = AgentFault("an unexpected error ended this call; the log has its cause under the error id")
+    error.__cause__ = raised
+    return error

@@ -1,0 +1,93 @@
+"""What an operator decides about a service.
+
+The keepalive defaults answer three facts. Flyte 2's client pings every 30 s, which a gRPC server's own default (one ping in 5
+minutes) punishes by closing the connection. Go clients resolve an address anew only when they lose a connection, so without a
+largest age of connections a replica that was added gets no calls. And inputs may exceed gRPC's default of 4 MB.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import Self
+
+from outboard.errors import InvalidSettings
+
+_MIB: Final = 1024 * 1024
+
+
+class ServiceSettings(BaseModel):
+    """Settings of a service; times in seconds.
+
+    Attributes:
+        host: Name or address to listen on; `0.0.0.0` and `::` are all of them. Loopback unless told.
+        port: 0 lets the system choose; `Service.port` tells which.
+        metrics_port: Where Prometheus may scrape; None opens no port.
+        max_receive_bytes: The largest request that is taken; larger ones are RESOURCE_EXHAUSTED.
+        max_answer_bytes: The largest answer that is sent; Go clients refuse 4 MiB.
+        max_calls: How many calls may run at once; further ones are RESOURCE_EXHAUSTED. Health checks do not count.
+        stream_patience_s: How long ExecuteTaskSync waits for the next message of its request.
+        linger_s: How long new calls are still served after SIGTERM, for load balancers to notice; 15 suits Kubernetes.
+        drain_s: How long calls in flight may go on after that.
+        min_ping_interval_s: How often a client may ping.
+        max_connection_age_s: When a connection is closed for the client to resolve anew; 0 is never.
+        max_connection_age_grace_s: How long calls on such a connection may go on.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=8000, ge=0, le=65535)
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    max_receive_bytes: int = Field(default=64 * _MIB, ge=4096, lt=2**31)
+    max_answer_bytes: int = Field(default=7 * _MIB // 2, ge=4096, lt=2**31)
+    max_calls: int = Field(default=2000, ge=1)
+    stream_patience_s: float = Field(default=30.0, gt=0)
+    linger_s: float = Field(default=0.0, ge=0)
+    drain_s: float = Field(default=60.0, ge=0)
+    min_ping_interval_s: float = Field(default=10.0, gt=0)
+    max_connection_age_s: float = Field(default=300.0, ge=0)
+    max_connection_age_grace_s: float = Field(default=60.0, ge=0)
+
+    @classmethod
+    def parse(cls, **values: Any) -> Self:
+        """Return settings of these values; `InvalidSettings` names the one that is wrong."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise InvalidSettings(f"service setting {field}: {first['msg']}; correct it", field=field) from None
+
+    @property
+    def address(self) -> str:
+        """Host and port as gRPC listens on them."""
+        return address(self.host, self.port)
+
+    def channel_options(self) -> list[tuple[str, int]]:
+        """Return gRPC's options for these settings."""
+        options = [
+            ("grpc.max_receive_message_length", self.max_receive_bytes),
+            ("grpc.max_send_message_length", -1),
+            # Two services on one port would share its calls silently; the second must fail instead.
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self.min_ping_interval_s * 1000)),
+            ("grpc.http2.max_ping_strikes", 0),
+        ]
+        if self.max_connection_age_s:
+            options += [
+                ("grpc.max_connection_age_ms", int(self.max_connection_age_s * 1000)),
+                ("grpc.max_connection_age_grace_ms", int(self.max_connection_age_grace_s * 1000)),
+            ]
+        return options
+
+
+def address(host: str, port: int) -> str:
+    """Return host and port as one text.
+
+    >>> address("::1", 8000), address("localhost", 8000)
+    ('[::1]:8000', 'localhost:8000')
+    """
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

@@ -1,0 +1,69 @@
+"""The watchdog: names the code that blocks the event loop.
+
+One `time.sleep` or blocking SDK call in an `async def` stops every agent and the health check with it, and from outside it only
+looks as if the process were dead. The loop beats once a second; a thread looks whether the beats keep coming, and when they do
+not, logs where the loop's thread stands. Python's frames can be read from another thread; nothing is interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from typing import Final
+
+from outboard.host.logs import TaskLog
+
+_BEAT_S: Final = 1.0
+_FRAMES: Final = 4
+
+
+class Watchdog:
+    """Watches the running event loop from a thread.
+
+    Args:
+        patience_s: How long the loop may be silent.
+    """
+
+    def __init__(self, patience_s: float = 5.0) -> None:
+        self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._beat_at = time.monotonic()
+        self._handle: asyncio.TimerHandle | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="outboard-watchdog", daemon=True)
+        self._log = TaskLog()
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._beat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._ended.set()
+        if self._handle is not None:
+            self._handle.cancel()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+        self._handle = self._loop.call_later(_BEAT_S, self._beat)
+
+    def _watch(self) -> None:
+        reported_at = 0.0
+        while not self._ended.wait(min(_BEAT_S, self._patience_s / 2)):
+            beat_at = self._beat_at
+            if time.monotonic() - beat_at > self._patience_s + _BEAT_S and reported_at != beat_at:
+                reported_at = beat_at
+                self._log.error("event loop blocked", seconds=round(time.monotonic() - beat_at, 1), where=self._where())
+
+    def _where(self) -> str:
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way to another thread's frames
+        if frame is None:
+            return "unknown"
+        innermost = traceback.extract_stack(frame)[-_FRAMES:]
+        return " > ".join(f"{each.filename}:{each.lineno} {each.name}" for each in innermost)
