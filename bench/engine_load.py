@@ -95,7 +95,7 @@ def _check(workspace: Workspace, said: dict[str, Any]) -> None:
     keys = started_keys(workspace.ledger)
     if said["succeeded"] != workspace.tasks or len(keys) != workspace.tasks or len(set(keys)) != workspace.tasks:
         raise EngineFailedError(
-            f"{said['succeeded']} tasks succeeded with {len(keys)} jobs of {len(set(keys))} keys; {workspace.tasks} were asked for"
+            f"{said['succeeded']} tasks succeeded with {len(keys)} jobs of {len(set(keys))} keys, {workspace.tasks} were asked for"
         )
 
 

@@ -62,7 +62,7 @@ class Key:
             )
         if len(self.text) <= max_len:
             return self.text
-        readable = self.text[len("ob-") : -_HASH_CHARS - 1][: max_len - _SHORTEST - 1].strip("-")
+        readable = self.text[len("ob-") : -_HASH_CHARS - 1][: max(0, max_len - _SHORTEST - 1)].strip("-")
         return "-".join(part for part in ("ob", readable, self.text[-_HASH_CHARS:]) if part)
 
     def token(self, min_len: int = 32, max_len: int = 64) -> str:
@@ -105,7 +105,8 @@ def submission_key(installation: str, identity: ExecutionIdentity, output_prefix
         str(identity.attempt),
         output_prefix.rstrip("/"),
     )
-    digest = hashlib.sha256(b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)).digest()
+    encoded = [part.encode(errors="surrogatepass") for part in parts]
+    digest = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in encoded)).digest()
     tail = base64.b32encode(digest[:_HASH_BYTES]).decode().rstrip("=").lower()
     attempt = str(identity.attempt)
     room = _MAX_LENGTH - _SHORTEST - len(attempt) - 1

@@ -19,10 +19,12 @@ from outboard.domain.statuses import Cause, Failure, TaskStatus
 from outboard.errors import Actor, InvalidTask, OutboardError, Retry, Sent, TaskError, Throttled, Unavailable
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
+from outboard.host.offloads import fetch_offloaded
 from outboard.host.outputs import Outputs, failed_status
 from outboard.host.requests import Request
 from outboard.host.secrets import Redactor
 from outboard.host.settings import HostSettings
+from outboard.host.stores import Stores
 
 _MARGIN_S: Final = 0.5
 _FIRST_PAUSE_S: Final = 0.25
@@ -32,9 +34,12 @@ _LONGEST_PAUSE_S: Final = 5.0
 class Answers:
     """Asks sync agents."""
 
-    def __init__(self, settings: HostSettings, calls: Calls, outputs: Outputs, redact: Redactor) -> None:
+    def __init__(
+        self, settings: HostSettings, calls: Calls, outputs: Outputs, stores: Stores, redact: Redactor
+    ) -> None:
         self._calls = calls
         self._outputs = outputs
+        self._stores = stores
         self._redact = redact
         self._flights: Flights[TaskStatus] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
 
@@ -71,10 +76,11 @@ class Answers:
     async def _do(self, request: Request, agent: AnsweringAgent[Any, Any], limit_s: float) -> TaskStatus:
         give_up = time.monotonic() + limit_s
         pause_s = _FIRST_PAUSE_S
+        task = await fetch_offloaded(request.task, self._stores, request.log)
         while True:
             try:
                 outputs = await self._calls.about_request(
-                    request, "do", request.task, timeout_s=max(0.001, give_up - time.monotonic())
+                    request, "do", task, timeout_s=max(0.001, give_up - time.monotonic())
                 )
                 break
             except (Throttled, Unavailable) as error:
@@ -85,7 +91,6 @@ class Answers:
                     raise
                 await asyncio.sleep(wait_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        task = request.task
         types = task.interface.outputs
         return await self._outputs.settle(outputs or {}, types, task.output_prefix, TaskStatus(phase=Phase.SUCCEEDED))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from outboard.agent.agents import Agent
 from outboard.agent.context import AccountContext, Budget, Context
-from outboard.errors import AgentError, OutboardError
+from outboard.errors import AgentError, OutboardError, Sent
 from outboard.host.budgets import Budgets
 from outboard.host.clients import ClientKey, Clients
 from outboard.host.invocation import Invoker
@@ -105,7 +105,7 @@ class _ClassifiedLease:
         except Exception as error:
             classified = self._agent.platform.errors.classify(error)
             if isinstance(classified, AgentError):
-                classified.sent = classified.sent.NO
+                classified.sent = Sent.NO
             raise classified from error
 
     async def __aexit__(self, *error: object) -> None:

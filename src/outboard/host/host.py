@@ -80,10 +80,10 @@ class Host:
         self._live_jobs = LiveJobs(registry, self.codec, self._source, self.settings.remembered)
         memos = SensorMemos(self.codec, self.stores)
         outputs = Outputs(self._calls, self.stores, self.settings.inline_limit_bytes)
-        self._submissions = Submissions(self.settings, self._calls, self.codec, memos)
+        self._submissions = Submissions(self.settings, self._calls, self.codec, memos, self.stores)
         self._statuses = Statuses(self.settings, self._live_jobs, self._calls, outputs, memos, self.redact)
         self._cancellations = Cancellations(self.settings, self._live_jobs, self._statuses, self._calls)
-        self._answers = Answers(self.settings, self._calls, outputs, self.redact)
+        self._answers = Answers(self.settings, self._calls, outputs, self.stores, self.redact)
         self._sweeper: asyncio.Task[None] | None = None
         self._is_draining = False
 

@@ -60,7 +60,7 @@ class HostSettings(BaseModel):
     cancel_wait: timedelta = timedelta(seconds=2)
     cancel_watch: timedelta = timedelta(minutes=30)
     idle_client: timedelta = timedelta(minutes=10)
-    remembered: int = Field(default=100_000, ge=1)
+    remembered: int = Field(default=20_000, ge=1)
     answer_retention: timedelta = timedelta(minutes=10)
     unreachable_after: timedelta = timedelta(minutes=5)
     unauthorized_after: timedelta = timedelta(minutes=1)

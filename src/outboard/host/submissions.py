@@ -7,27 +7,33 @@ limit. `create` awaits the platform; what it raises is classified and answered.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from outboard.agent.agents import JobAgent, WatchingAgent
 from outboard.agent.jobs import JobRef
 from outboard.domain.handles import HandleCodec
-from outboard.errors import AgentFault, ContractViolation, HandleError, Sent, Unauthorized
+from outboard.errors import AgentFault, ContractViolation, HandleError, OutboardError, Sent, Unauthorized
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
+from outboard.host.offloads import fetch_offloaded
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
+from outboard.host.stores import Stores
 
 
 class Submissions:
     """Starts jobs."""
 
-    def __init__(self, settings: HostSettings, calls: Calls, codec: HandleCodec, memos: SensorMemos) -> None:
+    def __init__(
+        self, settings: HostSettings, calls: Calls, codec: HandleCodec, memos: SensorMemos, stores: Stores
+    ) -> None:
         self._limit_s = settings.submission_limit.total_seconds()
         self._calls = calls
         self._codec = codec
         self._memos = memos
+        self._stores = stores
         self._flights: Flights[bytes] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
 
     @property
@@ -37,11 +43,19 @@ class Submissions:
 
     async def submit(self, request: Request) -> bytes:
         """Return the handle of the request's job, starting it at most once per key."""
-        return await self._flights.join(request.key.text, request.fingerprint, lambda: self._create(request))
+        return await self._flights.join(request.key.text, request.fingerprint, lambda: self._fly(request))
 
     async def drain(self) -> None:
         """Wait for submissions in flight; each is bounded by the submission limit."""
         await self._flights.drain()
+
+    async def _fly(self, request: Request) -> bytes:
+        try:
+            return await self._create(request)
+        except OutboardError as error:
+            # The caller may be gone; this line is then the only trace.
+            request.log.warning("job not started", error=error.code, error_id=error.error_id, reason=error.message)
+            raise
 
     async def _create(self, request: Request) -> bytes:
         started = time.time()
@@ -50,6 +64,7 @@ class Submissions:
             return self._codec.encode(handle)
         if not isinstance(request.agent, JobAgent):
             raise AgentFault(f"agent {request.agent.name} answers at once; ask it by ExecuteTaskSync")
+        request = replace(request, task=await fetch_offloaded(request.task, self._stores, request.log))
         job = await self._create_job(request)
         handle = request.handle(created_at=int(started), job=job.to_json(), job_version=type(job).handle_version)
         try:

@@ -10,9 +10,11 @@ from functools import partial
 from typing import Any
 
 from flyteidl.core import literals_pb2
+from google.protobuf.message import DecodeError
 
 from outboard.domain.places import Refusal
 from outboard.domain.types import ValueType
+from outboard.domain.values import Offloaded
 from outboard.errors import InvalidInputs
 from outboard.wire.lazy_mappings import LazyMapping
 from outboard.wire.literal_decoding import decode_value
@@ -31,7 +33,7 @@ class LazyValues(LazyMapping[Any]):
         error: What an undecodable value raises.
     """
 
-    __slots__ = ("literals",)
+    __slots__ = ("_types", "_where", "literals")
 
     def __init__(
         self,
@@ -43,6 +45,8 @@ class LazyValues(LazyMapping[Any]):
     ) -> None:
         declared: Mapping[str, ValueType] = {} if types is None else types
         self.literals = literals
+        self._types = declared
+        self._where = where
 
         def read(name: str) -> object:
             value_type = declared.get(name)
@@ -51,3 +55,24 @@ class LazyValues(LazyMapping[Any]):
         order = [name for name in declared if name in literals]
         order += [name for name in literals if name not in declared]
         super().__init__({name: partial(read, name) for name in order})
+
+    def offloaded(self) -> dict[str, Offloaded]:
+        """Return the values that lie in a store instead of here; nothing else is decoded."""
+        return {name: self[name] for name, literal in self.literals.items() if literal.HasField("offloaded_metadata")}
+
+    def with_fetched(self, files: Mapping[str, bytes]) -> LazyValues:
+        """Return the same values with some offloaded ones in place, each from the bytes of its serialized literal.
+
+        Raises:
+            InvalidInputs: The bytes are no literal.
+        """
+        literals = dict(self.literals)
+        for name, data in files.items():
+            try:
+                literals[name] = literals_pb2.Literal.FromString(data)
+            except DecodeError:
+                raise InvalidInputs(
+                    f"{self._where}.{name}: the offloaded value is not a literal; run the task that wrote it again",
+                    field=f"{self._where}.{name}",
+                ) from None
+        return LazyValues(literals, self._types, self._where)

@@ -7,7 +7,7 @@ pay only for what they name. Programs started so may import this folder's module
 """
 
 # The runner of every job loads this file, and pathlib would double its start.
-# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH115, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH120
 
 import os
 import sys

@@ -72,7 +72,7 @@ class JobDirectory:
         with _reaching("written", folder.path, sent=Sent.NO):
             if not job_files.has_document(str(folder.path), job_files.SPEC):
                 _prepare(folder.path, spec)
-            if not job_files.has_document(str(folder.path), job_files.RUNNER):
+            if folder.observe().state is JobState.CLAIMED:
                 self._start_runner(folder.path, spec.env)
             return folder.snapshot(folder.observe())
 

@@ -23,7 +23,7 @@ This module is loaded by the runner of every job, so it imports next to nothing.
 """
 
 # The runner of every job loads this file, and pathlib would double its start.
-# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH115, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH105, PTH108, PTH110, PTH118, PTH123
 
 from __future__ import annotations
 

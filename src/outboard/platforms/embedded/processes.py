@@ -13,7 +13,7 @@ is slower and has no descriptors.
 """
 
 # The runner of every job loads this file, and pathlib would double its start.
-# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH115, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH115, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -118,10 +118,7 @@ def signal_groups(leader: ProcessMark, members: list[tuple[int, int]], number: i
     """Send a signal to every process group of a session but the leader's own; False where there is none."""
     groups = {group for _, group in members if group != leader.pid}
     for group in groups:
-        try:
-            os.killpg(group, number)
-        except OSError:
-            continue
+        _kill_group(group, number)
     return bool(groups)
 
 
@@ -200,6 +197,13 @@ def _was_started_with(pid: int, variable: str) -> bool:
             return os.fsencode(variable) in file.read().split(b"\0")
     except OSError:
         return False
+
+
+def _kill_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except OSError:
+        return
 
 
 def _kill(pid: int, number: int) -> bool:

@@ -18,7 +18,7 @@ The runner leads the session but is in no group of the command's, so that it out
 """
 
 # The runner of every job loads this file, and pathlib would double its start.
-# ruff: noqa: PTH100, PTH105, PTH108, PTH110, PTH115, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH118
 
 from __future__ import annotations
 
