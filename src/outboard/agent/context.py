@@ -92,7 +92,7 @@ class Spending:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots, as in `domain.tasks`
 class AccountContext(Generic[ClientT_co]):
     """What a call about many jobs of one account gets.
 
@@ -120,7 +120,7 @@ class AccountContext(Generic[ClientT_co]):
         return Spending(self.budget, method, self.timeout_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Context(AccountContext[ClientT_co]):
     """What a call about one task or one job gets.
 

@@ -44,6 +44,11 @@ _SECRET_VALUE: Final = re.compile(
     r"|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}|\bya29\.[\w-]{20,}"
     r"|://[^/\s:@]+:[^/\s@]+@|\bBearer +[\w.~+/-]{16,}"
 )
+_SECRET_PAIR: Final = re.compile(
+    r"""((?:password|passwd|passphrase|pwd|secret|token|credentials?|api[_-]?key|access[_-]?key|signature|\bsig|\bjwt)"""
+    r"""(?:=["']?|["']\s?:\s?["']))[^\s"'&,;)]+""",
+    re.IGNORECASE,
+)
 
 
 def is_secret_name(name: str) -> bool:
@@ -62,5 +67,12 @@ def is_secret_value(value: str) -> bool:
 
 
 def redact_forms(text: str) -> str:
-    """Return the text with everything that has the form of a credential replaced."""
-    return _SECRET_VALUE.sub("[redacted]", text)
+    """Return the text with everything that has the form of a credential, or is named as one, replaced.
+
+    >>> redact_forms("GET /x?token=abc&page=2 failed")
+    'GET /x?token=[redacted]&page=2 failed'
+    """
+    redacted = _SECRET_VALUE.sub("[redacted]", text)
+    if "=" in redacted or ":" in redacted:  # most texts name nothing, and every poll's message comes through here
+        redacted = _SECRET_PAIR.sub(r"\1[redacted]", redacted)
+    return redacted

@@ -116,7 +116,7 @@ class Inputs(Mapping[str, Any]):
             raise InvalidInputs(f"the inputs do not fit: {places}") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: `Task[Config](...)` cannot be called on a frozen class with slots
 class Task(Generic[ConfigT]):
     """One attempt of one task.
 

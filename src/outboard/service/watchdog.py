@@ -16,7 +16,6 @@ from typing import Final
 
 from outboard.host.logs import TaskLog
 
-_BEAT_S: Final = 1.0
 _FRAMES: Final = 4
 
 
@@ -24,11 +23,13 @@ class Watchdog:
     """Watches the running event loop from a thread.
 
     Args:
-        patience_s: How long the loop may be silent.
+        patience_s: How long the loop may be late.
+        beat_s: How often it beats.
     """
 
-    def __init__(self, patience_s: float = 5.0) -> None:
+    def __init__(self, patience_s: float = 5.0, beat_s: float = 1.0) -> None:
         self._patience_s = patience_s
+        self._beat_s = beat_s
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._beat_at = time.monotonic()
@@ -51,13 +52,13 @@ class Watchdog:
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()
-        self._handle = self._loop.call_later(_BEAT_S, self._beat)
+        self._handle = self._loop.call_later(self._beat_s, self._beat)
 
     def _watch(self) -> None:
         reported_at = 0.0
-        while not self._ended.wait(min(_BEAT_S, self._patience_s / 2)):
+        while not self._ended.wait(self._beat_s):
             beat_at = self._beat_at
-            if time.monotonic() - beat_at > self._patience_s + _BEAT_S and reported_at != beat_at:
+            if time.monotonic() - beat_at > self._patience_s + self._beat_s and reported_at != beat_at:
                 reported_at = beat_at
                 self._log.error("event loop blocked", seconds=round(time.monotonic() - beat_at, 1), where=self._where())
 

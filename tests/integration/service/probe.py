@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from outboard.agent import (
-    NONE,
     AsyncAgent,
     Connection,
     Context,
@@ -23,8 +22,8 @@ from outboard.agent import (
     Named,
     Phase,
     Platform,
-    Status,
     StateMap,
+    Status,
     SyncAgent,
     Task,
     TaskConfig,
@@ -108,7 +107,7 @@ class ProbeAgent(AsyncAgent[ProbeConfig, ProbeJob, None]):
     async def cancel(self, job: ProbeJob, ctx: Context[None]) -> None:
         self.cancelled.append(job.id)
 
-    def links(self, job: ProbeJob, ctx: Context[None]) -> Sequence[Link]:
+    def links(self, job: ProbeJob) -> Sequence[Link]:
         return (Link(name="Console", url=f"https://console.example.com/{job.id}"),)
 
     async def logs(self, job: ProbeJob, ctx: Context[None], *, cursor: str | None, limit: int) -> LogPage:

@@ -1,0 +1,143 @@
+"""Documents that people write: YAML or JSON, read into pydantic models, with errors that name the place and the remedy.
+
+JSON is read by the same reader, as YAML 1.1 nearly contains it. Dates stay text: without a declared type nobody could tell
+whether `2024-01-31` is meant as a text or as a moment, and under a declared one they are read by that.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from outboard.errors import InvalidSettings, InvalidTask
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+STDIN: Final = "-"
+_SHOWN_PROBLEMS: Final = 5
+
+
+def read_document(source: str, error: type[InvalidTask] | type[InvalidSettings]) -> object:
+    """Return what a YAML or JSON file holds; `-` is standard input.
+
+    Raises:
+        error: It cannot be read, or is no YAML; the message names the place.
+    """
+    try:
+        text = sys.stdin.read() if source == STDIN else Path(source).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise error(f"there is no file {source}: check the path") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = (problem.strerror or "unreadable").lower() if isinstance(problem, OSError) else "it is not UTF-8 text"
+        raise error(f"{source} cannot be read ({reason}): give the path of a YAML or JSON file") from None
+    return parse_yaml(text, "standard input" if source == STDIN else source, error)
+
+
+def parse_yaml(text: str, where: str, error: type[InvalidTask] | type[InvalidSettings]) -> object:
+    """Return what a YAML or JSON text holds; raise `error` where it is neither."""
+    import yaml  # noqa: PLC0415 - `serve` without a settings file needs none
+
+    try:
+        return yaml.load(text, Loader=_loader())  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError) as problem:
+        mark = getattr(problem, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise error(f"{where} is neither YAML nor JSON: correct it{place}") from None
+    except RecursionError:
+        raise error(f"{where} is nested too deeply: flatten it") from None
+
+
+def read_model(
+    kind: type[ModelT], value: object, error: type[InvalidTask] | type[InvalidSettings], *, where: str, path: str = ""
+) -> ModelT:
+    """Return a model of plain data.
+
+    Args:
+        kind: The model.
+        value: The data.
+        error: What to raise.
+        where: What the data is, for the message: a file's name, say.
+        path: Where in it the data stands.
+
+    Raises:
+        error: Something does not fit; the message lists it by path, `field` is the first one's.
+    """
+    if not isinstance(value, Mapping):
+        at = f"{path} in {where}" if path else where
+        raise error(f"{at} must be a mapping of names to values, and is {_kind(value)}", field=path or None)
+    try:
+        return kind.model_validate(dict(value))
+    except ValidationError as invalid:
+        problems = [_explain(kind, problem, path) for problem in invalid.errors(include_input=False, include_url=False)]
+        listed = "; ".join(f"{place}: {text}" for place, text in problems[:_SHOWN_PROBLEMS])
+        more = f"; and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
+        raise error(f"{where} is wrong: {listed}{more}", field=problems[0][0]) from None
+
+
+def unknown_name(name: str, known: Sequence[str], what: str = "key") -> str:
+    """Return the words about a name that is not among those known.
+
+    >>> unknown_name("retires", ["retries", "timeout"])
+    "there is no such key; did you mean 'retries'?"
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
+    return f"there is no such {what}; {hint}"
+
+
+def _explain(kind: type[BaseModel], problem: Any, path: str) -> tuple[str, str]:
+    location = [str(part) for part in problem["loc"]]
+    place = _join(path, location)
+    if problem["type"] == "extra_forbidden":
+        return place, unknown_name(location[-1], list(_names_at(kind, problem["loc"][:-1])))
+    if problem["type"] == "missing":
+        return place, "this is missing; add it"
+    return place, problem["msg"].removeprefix("Value error, ").replace("Input should be", "this must be")
+
+
+def _join(path: str, location: Sequence[str]) -> str:
+    text = path
+    for part in location:
+        text = f"{text}[{part}]" if part.isdigit() else f"{text}.{part}" if text else part
+    return text or "it"
+
+
+def _names_at(kind: type[BaseModel], location: Sequence[int | str]) -> Iterator[str]:
+    """Give the names that a model knows at a place inside it."""
+    for part in location:
+        models = [field.annotation for name, field in kind.model_fields.items() if part in (name, field.alias)]
+        nested = next((found for model in models for found in _models_in(model)), None)
+        if nested is not None:
+            kind = nested
+    return (field.alias or name for name, field in kind.model_fields.items())
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _kind(value: object) -> str:
+    words = {type(None): "empty", list: "a list", str: "a text"}
+    return words.get(type(value), f"a {type(value).__name__}")
+
+
+def _loader() -> Any:
+    """Return a SafeLoader to which timestamps are plain texts."""
+    import yaml  # noqa: PLC0415 - see `parse_yaml`
+
+    class Plain(yaml.SafeLoader):
+        pass
+
+    timestamp = "tag:yaml.org,2002:timestamp"
+    Plain.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != timestamp]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Plain

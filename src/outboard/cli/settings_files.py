@@ -1,0 +1,117 @@
+"""What the operator decides: options, environment, settings file, in that order of precedence.
+
+The file is YAML (or JSON) with three sections::
+
+    host:        the fields of `HostSettings`: installation, service_keys, secrets ...; times in seconds
+    service:     the fields of `ServiceSettings`: host, port, metrics_port, linger_s ...
+    platforms:   by platform name: its own settings; `enabled: false` leaves it out
+
+Options and `OUTBOARD_*` variables are joined by typer; what arrives here as None was given by neither.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from outboard.cli.documents import read_document, read_model
+from outboard.errors import InvalidSettings
+
+
+class _Sections(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: dict[str, Any] = Field(default_factory=dict)
+    service: dict[str, Any] = Field(default_factory=dict)
+    platforms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentChoice:
+    """Which agents, with which settings.
+
+    Attributes:
+        platforms: Names of installed platforms; None is all.
+        modules: Further platforms as `module:Platform`.
+        host: The settings file's section `host`, options worked in.
+        service: Its section `service`.
+        settings: Its section `platforms`.
+        where: What to call the file in messages.
+    """
+
+    platforms: Sequence[str] | None = None
+    modules: Sequence[str] = ()
+    host: Mapping[str, Any] = field(default_factory=dict)
+    service: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    where: str = "the settings"
+
+
+def read_choice(
+    path: str | None, *, platforms: str | None, modules: Sequence[str] | None, installation: str | None = None
+) -> AgentChoice:
+    """Return the choice that a settings file and options make.
+
+    Raises:
+        InvalidSettings: The file cannot be read or is wrong.
+    """
+    where = path or "the settings"
+    document = read_document(path, InvalidSettings) if path else {}
+    sections = read_model(_Sections, {} if document is None else document, InvalidSettings, where=where)
+    host = dict(sections.host)
+    if installation is not None:
+        host["installation"] = installation
+    keys = names(os.environ.get("OUTBOARD_SERVICE_KEYS"))
+    if keys:
+        host["service_keys"] = keys
+    return AgentChoice(
+        platforms=names(platforms),
+        modules=[name for each in modules or () for name in names(each) or ()],
+        host=host,
+        service=sections.service,
+        settings=sections.platforms,
+        where=where,
+    )
+
+
+def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
+    """Return a host with the chosen agents; to be called in the event loop that uses it.
+
+    Args:
+        choice: Which agents, with which settings.
+        is_local: For this user's own tasks: secrets may come from plain environment variables too.
+
+    Raises:
+        InvalidSettings: A setting of the host is wrong, or nothing that was asked for by name could be loaded.
+    """
+    from outboard.agent.discovery import discover  # noqa: PLC0415 - only where agents run in this process
+    from outboard.host import Host, HostSettings  # noqa: PLC0415 - same
+
+    values = dict(choice.host)
+    if is_local:
+        values["secrets"] = {"allow_plain_environment": True, **values.get("secrets", {})}
+    settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
+    registry = discover(choice.settings, only=choice.platforms, modules=choice.modules)
+    return Host(registry, settings)
+
+
+def read_service_settings(choice: AgentChoice, **options: Any) -> Any:
+    """Return the service's settings; options that are None were not given."""
+    from outboard.service.settings import ServiceSettings  # noqa: PLC0415 - only `serve` needs it
+
+    values = {**choice.service, **{name: value for name, value in options.items() if value is not None}}
+    return read_model(ServiceSettings, values, InvalidSettings, where=choice.where, path="service")
+
+
+def names(text: str | None) -> list[str] | None:
+    """Return the names in a list with commas; None where there are none.
+
+    >>> names("a, b,")
+    ['a', 'b']
+    """
+    found = [name.strip() for name in (text or "").split(",") if name.strip()]
+    return found or None

@@ -1,0 +1,283 @@
+"""Task files: what a person writes to have a task run (docs/cli.md, "Task files").
+
+A file holds one task, a list of tasks with names, or `tasks:` with tasks by name. It is read in two steps: the models here
+check its shape, then inputs and types become native values, so that everything that can be wrong is said before anything
+is started, by its path in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from outboard.cli.documents import read_document, read_model
+from outboard.cli.type_spellings import parse_type
+from outboard.domain.conformity import check_input_names, guess_type
+from outboard.domain.identity import ExecutionIdentity
+from outboard.domain.places import Place
+from outboard.domain.plain_values import read_plain
+from outboard.domain.secret_refs import SecretRef
+from outboard.domain.tasks import Container, Inputs, Pod, RawTask, Sql, Task
+from outboard.domain.types import Interface, SimpleType, ValueType
+from outboard.engine.go_durations import parse_go_duration
+from outboard.errors import InvalidInputs, InvalidTask
+
+
+def _read_timeout(value: object) -> object:
+    return parse_go_duration(value) if isinstance(value, str) else value
+
+
+def _read_sql(value: object) -> object:
+    return {"statement": value} if isinstance(value, str) else value
+
+
+def _read_secret(value: object) -> object:
+    return {"key": value} if isinstance(value, str) else value
+
+
+def _texts(value: object) -> object:
+    """Take numbers for texts, as people write them: `labels: {team: 7}`."""
+    if isinstance(value, Mapping):
+        return {key: _text(each) for key, each in value.items()}
+    return [_text(each) for each in value] if isinstance(value, list) else value
+
+
+def _text(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+_Texts = Annotated[dict[str, str], BeforeValidator(_texts)]
+_TextList = Annotated[list[str], BeforeValidator(_texts)]
+
+
+class _Part(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+
+class ContainerSpec(_Part):
+    """The container part; `args` may hold FlytePropeller's templates."""
+
+    image: str = ""
+    command: _TextList = []
+    args: _TextList = []
+    env: _Texts = {}
+    requests: _Texts = {}
+    limits: _Texts = {}
+
+
+class PodSpec(_Part):
+    """The pod part: the pod's spec as Kubernetes has it."""
+
+    spec: dict[str, Any] = {}
+    labels: _Texts = {}
+    annotations: _Texts = {}
+    primary_container: str = ""
+
+
+class SqlSpec(_Part):
+    """The SQL part; a text alone is the statement."""
+
+    statement: str
+    dialect: str = ""
+
+
+class SecretSpec(_Part):
+    """A secret by name; a text alone is the key."""
+
+    key: str
+    group: str = ""
+    version: str = ""
+
+
+class InterfaceSpec(_Part):
+    """Types by name, as `type_spellings` reads them."""
+
+    inputs: dict[str, str] = {}
+    outputs: dict[str, str] = {}
+
+
+class TaskSpec(_Part):
+    """One task as a file says it."""
+
+    name: str = ""
+    type: str = Field(min_length=1)
+    version: int = 0
+    config: dict[str, Any] = {}
+    settings: _Texts = {}
+    sql: Annotated[SqlSpec | None, BeforeValidator(_read_sql)] = None
+    inputs: dict[str, Any] = {}
+    interface: InterfaceSpec = InterfaceSpec()
+    outputs: dict[str, str] = {}
+    container: ContainerSpec | None = None
+    pod: PodSpec | None = None
+    retries: int = Field(default=0, ge=0)
+    timeout: Annotated[timedelta | None, BeforeValidator(_read_timeout)] = None
+    interruptible: bool = False
+    project: str = ""
+    domain: str = ""
+    namespace: str = ""
+    service_account: str = ""
+    labels: _Texts = {}
+    annotations: _Texts = {}
+    environment: _Texts = {}
+    secrets: list[Annotated[SecretSpec, BeforeValidator(_read_secret)]] = []
+    output_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedTask:
+    """A task and what its file calls it; empty where it has no name."""
+
+    name: str
+    task: RawTask
+
+
+_TASKS: Final = "tasks"
+
+
+def read_specs(source: str) -> list[NamedTask]:
+    """Return the tasks of a file.
+
+    Raises:
+        InvalidTask: The file cannot be read, or a task in it is wrong; the message says where.
+        InvalidInputs: An input does not fit its type.
+    """
+    document = read_document(source, InvalidTask)
+    where = "standard input" if source == "-" else source
+    tasks = [build_task(spec, path) for spec, path in _specs(document, where)]
+    seen: set[str] = set()
+    for number, each in enumerate(tasks):
+        if len(tasks) > 1 and not each.name:
+            raise InvalidTask(
+                f"task {number + 1} of {where} has no name: give each of several tasks its own", field="name"
+            )
+        if each.name in seen:
+            raise InvalidTask(f"two tasks of {where} are called '{each.name}': give each its own name", field="name")
+        seen.add(each.name)
+    return tasks
+
+
+def build_task(spec: TaskSpec, path: str = "") -> NamedTask:
+    """Return the task that a specification says; errors name fields under `path`."""
+    interface = Interface(
+        inputs=_types(spec.interface.inputs, _under(path, "interface.inputs")),
+        outputs=_types(_outputs(spec, path), _under(path, "outputs" if spec.outputs else "interface.outputs")),
+    )
+    inputs, input_types = _inputs(spec.inputs, interface.inputs, _under(path, "inputs"))
+    task = Task(
+        type=spec.type,
+        version=spec.version,
+        config=spec.config,
+        settings=spec.settings,
+        identity=ExecutionIdentity(project=spec.project, domain=spec.domain),
+        output_prefix=spec.output_prefix,
+        inputs=Inputs(inputs),
+        interface=Interface(inputs=input_types, outputs=interface.outputs),
+        container=None if spec.container is None else Container(**dict(spec.container)),
+        pod=None if spec.pod is None else Pod(**dict(spec.pod)),
+        sql=None if spec.sql is None else Sql(**dict(spec.sql)),
+        retries=spec.retries,
+        timeout=spec.timeout,
+        interruptible=spec.interruptible,
+        labels=spec.labels,
+        annotations=spec.annotations,
+        namespace=spec.namespace,
+        service_account=spec.service_account,
+        environment=spec.environment,
+        secrets=[SecretRef(each.key, each.group, each.version) for each in spec.secrets],
+    )
+    return NamedTask(name=spec.name, task=task)
+
+
+def _specs(document: object, where: str) -> list[tuple[TaskSpec, str]]:
+    """Return the specifications in a document, each with its path."""
+    if isinstance(document, Mapping) and _TASKS in document:
+        surplus = [str(key) for key in document if key != _TASKS]
+        if surplus:
+            raise InvalidTask(f"{where} has '{surplus[0]}' beside 'tasks': move it into each task", field=surplus[0])
+        entries = document[_TASKS]
+        if isinstance(entries, Mapping):
+            return [_named(str(name), entry, where) for name, entry in entries.items()]
+        document = entries
+        prefix = _TASKS
+    else:
+        prefix = ""
+    if isinstance(document, list):
+        if not document:
+            raise InvalidTask(f"{where} holds no task: add one")
+        return [
+            (read_model(TaskSpec, entry, InvalidTask, where=where, path=f"{prefix}[{number}]"), f"{prefix}[{number}]")
+            for number, entry in enumerate(document)
+        ]
+    return [(read_model(TaskSpec, document, InvalidTask, where=where), "")]
+
+
+def _named(name: str, entry: object, where: str) -> tuple[TaskSpec, str]:
+    path = f"{_TASKS}.{name}"
+    spec = read_model(TaskSpec, entry, InvalidTask, where=where, path=path)
+    if spec.name and spec.name != name:
+        raise InvalidTask(f"{path}.name says '{spec.name}': drop it, the task is called '{name}'", field=f"{path}.name")
+    return spec.model_copy(update={"name": name}), path
+
+
+def _outputs(spec: TaskSpec, path: str) -> Mapping[str, str]:
+    if spec.outputs and spec.interface.outputs:
+        field = _under(path, "outputs")
+        raise InvalidTask(f"{field} and interface.outputs say the same twice: drop one of them", field=field)
+    return spec.outputs or spec.interface.outputs
+
+
+def _types(spellings: Mapping[str, str], path: str) -> dict[str, ValueType]:
+    types = {}
+    for name, spelling in spellings.items():
+        try:
+            types[name] = parse_type(spelling)
+        except ValueError as error:
+            raise InvalidTask(f"{path}.{name}: {error}", field=f"{path}.{name}") from None
+    return types
+
+
+def _inputs(
+    values: Mapping[str, object], declared: Mapping[str, ValueType], path: str
+) -> tuple[dict[str, object], dict[str, ValueType]]:
+    """Return native inputs and their types; those without a declared type are what they look like."""
+    optional = {name for name, value_type in declared.items() if _takes_none(value_type)}
+    check_input_names(tuple(values), tuple(n for n in declared if n in values or n not in optional) or tuple(values))
+    natives: dict[str, object] = {}
+    types: dict[str, ValueType] = {}
+    for name in [*declared, *(n for n in values if n not in declared)]:
+        given = values.get(name)
+        place = Place(f"{path}.{name}", InvalidInputs)
+        if name in declared:
+            types[name], natives[name] = declared[name], read_plain(given, declared[name], place)
+        else:
+            types[name], natives[name] = guess_type(given, f"{path}.{name}"), given
+    return natives, types
+
+
+def _takes_none(value_type: ValueType) -> bool:
+    variants = getattr(value_type, "variants", ())
+    return value_type is SimpleType.NONE or any(each.type is SimpleType.NONE for each in variants)
+
+
+def _under(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def merge(spec: Mapping[str, Any], *, path: Sequence[str], value: object) -> dict[str, Any]:
+    """Return a nested mapping with one more value at a path; `InvalidTask` where a plain value is in the way."""
+    name, *rest = path
+    if not rest:
+        return {**spec, name: value}
+    inner = spec.get(name, {})
+    if not isinstance(inner, Mapping):
+        raise InvalidTask(
+            f"--config {name} is a value already and cannot have '{rest[0]}' in it: drop one of them", field="config"
+        )
+    return {**spec, name: merge(inner, path=rest, value=value)}

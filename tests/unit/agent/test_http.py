@@ -1,0 +1,135 @@
+"""Platform calls over a real socket: budgets, time limits, and the platform's words in the right error."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from aiohttp import web
+
+from outboard.agent import ErrorMap, Http
+from outboard.agent.http import retry_after
+from outboard.errors import AgentError, Rejected, Sent, Throttled, Unavailable
+
+
+class Counting:
+    """A budget that counts, and may be spent."""
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
+        self.methods: list[str] = []
+
+    def reserve(self, method: str) -> float:
+        self.methods.append(method)
+        return self.delay_s
+
+
+async def answer(request: web.Request) -> web.StreamResponse:
+    match request.path:
+        case "/ok":
+            return web.json_response({"echo": await request.text(), "q": request.query.get("q")})
+        case "/nonsense":
+            return web.Response(text="<html>")
+        case "/slow-down":
+            return web.json_response(
+                {"error": {"code": "QUOTA", "message": "slow down"}}, status=429, headers={"Retry-After": "7"}
+            )
+        case "/bad":
+            return web.json_response({"error_code": "INVALID", "message": "no such column"}, status=400)
+        case "/away":
+            return web.Response(status=302, headers={"Location": "/ok"})
+        case "/reset":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        case _:
+            import asyncio
+
+            await asyncio.sleep(30)
+            return web.Response()
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    session = Http(budget=Counting(), errors=ErrorMap({"INVALID": Rejected}))
+    yield session
+    await session.close()
+
+
+async def refusal(call: Callable[[], Awaitable[object]]) -> AgentError:
+    with pytest.raises(AgentError) as caught:
+        await call()
+    return caught.value
+
+
+async def test_an_answer_is_decoded_and_paid_for(url: str) -> None:
+    budget = Counting()
+    http = Http(budget=budget, errors=ErrorMap())
+    answered = await http.post(f"{url}/ok", method="jobs/insert", json_body={"a": 1}, params={"q": "2"})
+    assert answered.json() == {"echo": '{"a": 1}', "q": "2"}
+    assert budget.methods == ["jobs/insert"]
+    await http.close()
+
+
+async def test_a_429_carries_when_to_come_back(url: str, http: Http) -> None:
+    error = await refusal(lambda: http.get(f"{url}/slow-down", method="x"))
+    assert isinstance(error, Throttled)
+    assert error.retry_after == timedelta(seconds=7)
+    assert (error.code, error.message) == ("QUOTA", "slow down")
+
+
+async def test_a_listed_refusal_is_the_users_and_in_the_platforms_words(url: str, http: Http) -> None:
+    error = await refusal(lambda: http.get(f"{url}/bad", method="x"))
+    assert isinstance(error, Rejected)
+    assert error.message == "no such column"
+
+
+async def test_a_reset_may_have_arrived_and_a_refused_connection_did_not(url: str, http: Http) -> None:
+    assert (await refusal(lambda: http.post(f"{url}/reset", method="x"))).sent is Sent.MAYBE
+    assert (await refusal(lambda: http.post("http://127.0.0.1:1/", method="x"))).sent is Sent.NO
+
+
+async def test_a_slow_platform_is_unavailable_and_may_have_got_it(url: str, http: Http) -> None:
+    error = await refusal(lambda: http.post(f"{url}/hang", method="x", timeout_s=0.05))
+    assert isinstance(error, Unavailable)
+    assert error.sent is Sent.MAYBE
+
+
+async def test_nonsense_instead_of_json_is_unavailable(url: str, http: Http) -> None:
+    answered = await http.get(f"{url}/nonsense", method="x")
+    with pytest.raises(Unavailable, match="not JSON"):
+        answered.json()
+
+
+async def test_a_redirect_is_not_followed(url: str, http: Http) -> None:
+    assert (await http.get(f"{url}/away", method="x")).status == 302
+
+
+async def test_a_budget_that_is_spent_past_the_deadline_is_throttled_and_nothing_is_sent(url: str) -> None:
+    http = Http(budget=Counting(delay_s=9.0), errors=ErrorMap())
+    error = await refusal(lambda: http.get(f"{url}/ok", method="x", timeout_s=1.0))
+    assert isinstance(error, Throttled)
+    assert error.sent is Sent.NO
+    assert error.retry_after == timedelta(seconds=9)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, None), ("3", 3.0), ("-1", 0.0), ("soon", None), ("Sun, 22 Nov 2026 10:00:30 GMT", 30.0), ("inf", None)],
+)
+def test_retry_after_in_all_its_forms(header: str | None, seconds: float | None) -> None:
+    now = datetime(2026, 11, 22, 10, 0, 0, tzinfo=timezone.utc)
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert retry_after(header, now) == expected
