@@ -152,7 +152,7 @@ def _rows(method: str, seen: Mapping[str, list[Stretch]], *, judged: bool) -> li
             rate_row, rates[OURS], rates[FLYTEKIT], compared="ours / flytekit", target=_GET_RATE if judged else None
         ),
         compare(cpu_row, cpu[OURS], cpu[ECHO], compared="ours / echo", target=_GET_CPU if judged else None),
-        compare(_row("", "", {}), cpu[OURS], cpu[FLYTEKIT], compared="ours / flytekit"),
+        compare(cpu_row, cpu[OURS], cpu[FLYTEKIT], compared="ours / flytekit"),
         tail_row,
     ]
 

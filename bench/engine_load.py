@@ -13,19 +13,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.ledgered import repeated_keys, started_keys
 from places import BENCH, LOGS, OUR_BIN, ROOT, SCRATCH
 from report import OURS, Row, Target
-
-sys.path.append(str(BENCH / "agents"))
-
-from ledgered import repeated_keys, started_keys
 
 _IN_FLIGHT = 1_000
 _CONCURRENCY = 1_200
@@ -95,7 +91,7 @@ def _check(workspace: Workspace, said: dict[str, Any]) -> None:
     keys = started_keys(workspace.ledger)
     if said["succeeded"] != workspace.tasks or len(keys) != workspace.tasks or len(set(keys)) != workspace.tasks:
         raise EngineFailedError(
-            f"{said['succeeded']} tasks succeeded with {len(keys)} jobs of {len(set(keys))} keys, {workspace.tasks} were asked for"
+            f"{said['succeeded']} tasks succeeded with {len(keys)} jobs of {len(set(keys))} keys for {workspace.tasks} tasks"
         )
 
 

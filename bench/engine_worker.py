@@ -10,14 +10,10 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 import usage
-from places import BENCH
-
-sys.path.append(str(BENCH / "agents"))
 
 
 async def drive(options: argparse.Namespace) -> int:

@@ -3,8 +3,6 @@
 It keeps the truth (what was really started and cancelled) apart from what it answers, so tests count jobs and not calls.
 """
 
-
-
 from __future__ import annotations
 
 import asyncio
@@ -13,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from outboard.agent import (
     DEFERRED,
@@ -137,7 +135,7 @@ STATES = StateMap(
 
 class LedgerAgent(AsyncAgent[LedgerConfig, LedgerJob, Ledger]):
     name = "ledger"
-    task_types = (TaskType("ledger"), TaskType("ledger", 2))
+    task_types: ClassVar[Sequence[TaskType]] = (TaskType("ledger"), TaskType("ledger", 2))
     submission = Named()
     states = STATES
     visibility = timedelta(0)

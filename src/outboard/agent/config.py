@@ -43,7 +43,7 @@ class TaskConfig(BaseModel):
 
     def unknown_fields(self) -> dict[str, str | None]:
         """Return the keys that the model does not know, each with the field that was probably meant."""
-        known = {name for name in type(self).model_fields} | {
+        known = set(type(self).model_fields) | {
             field.alias for field in type(self).model_fields.values() if field.alias
         }
         return {

@@ -84,9 +84,12 @@ class Http:
 
         Args:
             verb: GET, POST ...
+            url: The whole address.
             method: The platform's name of the call, as quotas and metrics count it.
+            params: The query.
             json_body: Sent as JSON.
             data: Sent as it is.
+            headers: Beside the session's own.
             timeout_s: For the wait for budget and the whole exchange.
 
         Raises:

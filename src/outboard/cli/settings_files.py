@@ -48,7 +48,7 @@ class AgentChoice:
     host: Mapping[str, Any] = field(default_factory=dict)
     service: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    where: str = "the settings"
+    where: str = "the configuration"
 
 
 def read_choice(
@@ -59,7 +59,7 @@ def read_choice(
     Raises:
         InvalidSettings: The file cannot be read or is wrong.
     """
-    where = path or "the settings"
+    where = path or "the configuration"
     document = read_document(path, InvalidSettings) if path else {}
     sections = read_model(_Sections, {} if document is None else document, InvalidSettings, where=where)
     host = dict(sections.host)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from outboard.cli.documents import read_document, read_model
 from outboard.cli.type_spellings import parse_type
-from outboard.domain.conformity import check_input_names, guess_type
+from outboard.domain.conformity import guess_type
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.places import Place
 from outboard.domain.plain_values import read_plain
@@ -247,8 +247,9 @@ def _inputs(
     values: Mapping[str, object], declared: Mapping[str, ValueType], path: str
 ) -> tuple[dict[str, object], dict[str, ValueType]]:
     """Return native inputs and their types; those without a declared type are what they look like."""
-    optional = {name for name, value_type in declared.items() if _takes_none(value_type)}
-    check_input_names(tuple(values), tuple(n for n in declared if n in values or n not in optional) or tuple(values))
+    for name, value_type in declared.items():
+        if name not in values and not _takes_none(value_type):
+            raise InvalidInputs(f"{path}.{name} is missing: give it a value", field=f"{path}.{name}")
     natives: dict[str, object] = {}
     types: dict[str, ValueType] = {}
     for name in [*declared, *(n for n in values if n not in declared)]:

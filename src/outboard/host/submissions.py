@@ -92,6 +92,6 @@ def _checked_job(request: Request, job: Any) -> JobRef:
     expected = request.agent.job_model if isinstance(request.agent, JobAgent) else JobRef
     if not isinstance(job, expected):
         raise AgentFault(
-            f"{request.agent.name}.create returned {type(job).__name__} instead of {expected.__name__}; the job cannot be followed"
+            f"{request.agent.name}.create returned {type(job).__name__}, which cannot be followed; return a {expected.__name__}"
         )
     return job

@@ -1,8 +1,6 @@
 """An agent class that breaks the contract is refused when it is created, with a sentence that teaches."""
 
-
-
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -24,6 +22,7 @@ from outboard.agent import (
     Sensor,
     StateMap,
     Status,
+    Submission,
     SyncAgent,
     Task,
     TaskConfig,
@@ -49,8 +48,8 @@ class _Whole(AsyncAgent[Config, Job, None]):
     """Complete; its children each break one thing (the underscore keeps it from being checked as final)."""
 
     name = "whole"
-    task_types = (TaskType("whole"),)
-    submission = Named()
+    task_types: ClassVar[Sequence[TaskType]] = (TaskType("whole"),)
+    submission: ClassVar[Submission] = Named()
     states = STATES
 
     async def create(self, task: Task[Config], ctx: Context[None]) -> Job:

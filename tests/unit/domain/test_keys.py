@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,7 +71,8 @@ def test_a_trailing_slash_makes_no_difference() -> None:
 
 @pytest.mark.parametrize("field", ["project", "domain", "org", "execution", "node"])
 def test_every_part_of_the_identity_counts(field: str) -> None:
-    changed = replace(IDENTITY, **{field: "other"})
+    change: dict[str, Any] = {field: "other"}
+    changed = replace(IDENTITY, **change)
     assert submission_key("prod", changed, PREFIX).digest != submission_key("prod", IDENTITY, PREFIX).digest
 
 

@@ -519,7 +519,7 @@ class SecretiveAgent(LedgerAgent):
     task_types = (TaskType("secretive"),)
     secrets = (SecretRef("declared-key"),)
 
-    def connection(self, task: Task[TaskConfig]) -> LedgerConnection:  # type: ignore[override]
+    def connection(self, task: Task[TaskConfig]) -> LedgerConnection:
         return LedgerConnection(region="there", login=SecretRef("login-key", group="db"))
 
 

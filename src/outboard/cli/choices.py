@@ -1,0 +1,58 @@
+"""Options that several commands share, spelled once: which agents, which endpoint, which journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Platforms = Annotated[
+    str | None,
+    typer.Option(
+        "--platforms", metavar="NAME,...", envvar="OUTBOARD_PLATFORMS", help="Only these installed platforms; all by default."
+    ),
+]
+Agents = Annotated[
+    list[str] | None,
+    typer.Option("--agents", metavar="MODULE:PLATFORM", envvar="OUTBOARD_AGENTS", help="A further platform; repeatable."),
+]
+Installation = Annotated[
+    str | None,
+    typer.Option(
+        "--installation",
+        metavar="ID",
+        envvar="OUTBOARD_INSTALLATION",
+        help="Part of every submission key: equal on all replicas, unique among installations that share an account.",
+    ),
+]
+SettingsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--settings", metavar="FILE", envvar="OUTBOARD_SETTINGS", help="YAML with the sections host, service and platforms."
+    ),
+]
+EndpointAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint", "-e", metavar="HOST:PORT", envvar="OUTBOARD_ENDPOINT", help="An agent service instead of this process."
+    ),
+]
+EngineConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--engine-config",
+        metavar="FILE",
+        envvar="OUTBOARD_ENGINE_CONFIG",
+        help="FlytePropeller's own configuration: routes tasks among several services.",
+    ),
+]
+Insecure = Annotated[
+    bool | None,
+    typer.Option("--insecure/--tls", help="Plain text or TLS; by default plain text on loopback and TLS elsewhere."),
+]
+JournalFile = Annotated[
+    Path | None,
+    typer.Option("--journal", metavar="FILE", envvar="OUTBOARD_JOURNAL", help="Where runs are remembered.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]

@@ -1,0 +1,97 @@
+"""Log lines: JSON for machines, colours for people, and no secret in either.
+
+Every text of a line goes through the host's redactor, which knows all secrets that this process ever resolved. What other
+libraries log through the standard library takes the same way; of an exception they hand along only the type and the text are
+kept, since tracebacks may show values.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from outboard.errors import InvalidSettings
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+FORMATS: Final = ("auto", "json", "pretty")
+
+
+def configure_logs(redact: Callable[[str], str], *, level: str = "info", form: str = "auto") -> None:
+    """Send the log lines of this process to standard error.
+
+    Args:
+        redact: Removes secrets from a text.
+        level: One of `LEVELS`; lower ones are dropped.
+        form: One of `FORMATS`; `auto` is `pretty` on a terminal and `json` elsewhere.
+
+    Raises:
+        InvalidSettings: There is no such level or form.
+    """
+    for name, value, known in (("level", level, LEVELS), ("format", form, FORMATS)):
+        if value not in known:
+            raise InvalidSettings(f"there is no log {name} '{value}': choose one of {', '.join(known)}", field=f"log_{name}")
+    is_pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
+    threshold = getattr(logging, level.upper())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _redacting(redact),
+            _pretty() if is_pretty else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]  # it needs `write` and `flush` only
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_Forward()], level=max(threshold, logging.WARNING), force=True)
+
+
+class _Stderr:
+    """Standard error as it is when something is written, since a live view puts itself in its place."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+class _Forward(logging.Handler):
+    """Takes the standard library's records into structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {"logger": record.name}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["cause"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        structlog.get_logger("outboard").log(record.levelno, _message(record), **fields)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):  # wrong arguments of somebody's logging call
+        return str(record.msg)
+
+
+def _redacting(redact: Callable[[str], str]) -> Callable[[Any, str, MutableMapping[str, Any]], Mapping[str, Any]]:
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return redact(value)
+        if isinstance(value, Mapping):
+            return {key: clean(each) for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(each) for each in value]
+        return value
+
+    def process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        return {key: clean(value) for key, value in event.items()}
+
+    return process
+
+
+def _pretty() -> Any:
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())

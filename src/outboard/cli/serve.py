@@ -1,0 +1,66 @@
+"""`outboard serve`: an agent service on this machine.
+
+This path imports neither rich nor the engine: a service's cold start and idle memory count.
+
+The variables are not called OUTBOARD_HOST and OUTBOARD_PORT, because Kubernetes sets `OUTBOARD_PORT=tcp://...` in every pod
+beside a Service called `outboard`.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Annotated, Any, Final
+
+import typer
+
+from outboard.cli.choices import Agents, Installation, Platforms, SettingsFile
+from outboard.cli.settings_files import open_host, read_choice, read_service_settings
+
+EXAMPLES: Final = (
+    "outboard serve --port 8000",
+    "outboard serve --host 0.0.0.0 --platforms duckdb,bigquery --metrics-port 9090",
+    "outboard serve --agents my_package.agents:MyPlatform --settings outboard.yaml",
+)
+
+
+def command(  # noqa: PLR0913 - the command's options
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", envvar="OUTBOARD_LISTEN_HOST", help="Name or address to listen on; 127.0.0.1 by default."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_PORT", help="8000 by default; 0 lets the system choose.")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_METRICS_PORT", help="Where Prometheus may scrape.")
+    ] = None,
+    platforms: Platforms = None,
+    agents: Agents = None,
+    installation: Installation = None,
+    settings: SettingsFile = None,
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", envvar="OUTBOARD_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
+    log_format: Annotated[
+        str, typer.Option(metavar="FORMAT", envvar="OUTBOARD_LOG_FORMAT", help="json, pretty, or auto: pretty on a terminal.")
+    ] = "auto",
+) -> int:
+    """Serve agents over gRPC until SIGTERM or Ctrl-C, which drain: what is in flight is finished.
+
+    One line on standard error says when it is ready, and on which port.
+    """
+    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
+    service_settings = read_service_settings(choice, host=host, port=port, metrics_port=metrics_port)
+
+    from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - settings are checked before the heavy imports
+    from outboard.service import serve  # noqa: PLC0415 - same
+
+    async def opened() -> Any:
+        served = open_host(choice, is_local=False)
+        configure_logs(served.redact, level=log_level, form=log_format)
+        # What is alive now lives as long as the process; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        return served
+
+    return serve(opened, service_settings)
