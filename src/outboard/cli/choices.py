@@ -10,12 +10,17 @@ import typer
 Platforms = Annotated[
     str | None,
     typer.Option(
-        "--platforms", metavar="NAME,...", envvar="OUTBOARD_PLATFORMS", help="Only these installed platforms; all by default."
+        "--platforms",
+        metavar="NAME,...",
+        envvar="OUTBOARD_PLATFORMS",
+        help="Only these installed platforms; all by default.",
     ),
 ]
 Agents = Annotated[
     list[str] | None,
-    typer.Option("--agents", metavar="MODULE:PLATFORM", envvar="OUTBOARD_AGENTS", help="A further platform; repeatable."),
+    typer.Option(
+        "--agents", metavar="MODULE:PLATFORM", envvar="OUTBOARD_AGENTS", help="A further platform; repeatable."
+    ),
 ]
 Installation = Annotated[
     str | None,
@@ -29,13 +34,20 @@ Installation = Annotated[
 SettingsFile = Annotated[
     str | None,
     typer.Option(
-        "--settings", metavar="FILE", envvar="OUTBOARD_SETTINGS", help="YAML with the sections host, service and platforms."
+        "--settings",
+        metavar="FILE",
+        envvar="OUTBOARD_SETTINGS",
+        help="YAML with the sections host, service and platforms.",
     ),
 ]
 EndpointAddress = Annotated[
     str | None,
     typer.Option(
-        "--endpoint", "-e", metavar="HOST:PORT", envvar="OUTBOARD_ENDPOINT", help="An agent service instead of this process."
+        "--endpoint",
+        "-e",
+        metavar="HOST:PORT",
+        envvar="OUTBOARD_ENDPOINT",
+        help="An agent service instead of this process.",
     ),
 ]
 EngineConfig = Annotated[
@@ -53,6 +65,8 @@ Insecure = Annotated[
 ]
 JournalFile = Annotated[
     Path | None,
-    typer.Option("--journal", metavar="FILE", envvar="OUTBOARD_JOURNAL", help="Where runs are remembered.", show_default=False),
+    typer.Option(
+        "--journal", metavar="FILE", envvar="OUTBOARD_JOURNAL", help="Where runs are remembered.", show_default=False
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]

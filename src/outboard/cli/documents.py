@@ -21,7 +21,7 @@ STDIN: Final = "-"
 _SHOWN_PROBLEMS: Final = 5
 
 
-def read_document(source: str, error: type[InvalidTask] | type[InvalidSettings]) -> object:
+def read_document(source: str, error: type[InvalidTask | InvalidSettings]) -> object:
     """Return what a YAML or JSON file holds; `-` is standard input.
 
     Raises:
@@ -37,7 +37,7 @@ def read_document(source: str, error: type[InvalidTask] | type[InvalidSettings])
     return parse_yaml(text, "standard input" if source == STDIN else source, error)
 
 
-def parse_yaml(text: str, where: str, error: type[InvalidTask] | type[InvalidSettings]) -> object:
+def parse_yaml(text: str, where: str, error: type[InvalidTask | InvalidSettings]) -> object:
     """Return what a YAML or JSON text holds; raise `error` where it is neither."""
     import yaml  # noqa: PLC0415 - `serve` without a settings file needs none
 
@@ -52,7 +52,7 @@ def parse_yaml(text: str, where: str, error: type[InvalidTask] | type[InvalidSet
 
 
 def read_model(
-    kind: type[ModelT], value: object, error: type[InvalidTask] | type[InvalidSettings], *, where: str, path: str = ""
+    kind: type[ModelT], value: object, error: type[InvalidTask | InvalidSettings], *, where: str, path: str = ""
 ) -> ModelT:
     """Return a model of plain data.
 

@@ -76,7 +76,7 @@ EXITS: Final[Mapping[type[OutboardError], Exit]] = {
 }
 
 REMEDIES: Final[Mapping[type[OutboardError], str]] = {
-    errors.EndpointUnreachable: "start a service there with `outboard serve`, or leave out --endpoint to run in this process",
+    errors.EndpointUnreachable: "check the address; --insecure and --tls choose between plain text and TLS",
     errors.UnknownTaskType: "`outboard agents` lists what is served, and what could not be loaded",
     errors.JournalUnwritable: "choose another place with --journal or OUTBOARD_HOME",
     errors.RunOwned: "`outboard jobs` shows who drives which run",

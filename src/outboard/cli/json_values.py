@@ -1,8 +1,8 @@
 """Outputs as JSON: every kind of value has one spelling.
 
-Datetimes are ISO 8601 in UTC, durations seconds; these and references are spelled as task files take them. References are objects: `{"uri", "format", "multipart"}` for blobs,
-`{"uri", "format", "columns"}` for structured datasets (columns by name and type). Bytes are `{"base64", "tag"}`. JSON has no
-NaN and no infinity; they are the texts "NaN", "Infinity" and "-Infinity".
+Datetimes are ISO 8601 in UTC, durations seconds; these and references are spelled as task files take them. References are
+objects: `{"uri", "format", "multipart"}` for blobs, `{"uri", "format", "columns"}` for structured datasets (columns by name and
+type). Bytes are `{"base64", "tag"}`. JSON has no NaN and no infinity; they are the texts "NaN", "Infinity" and "-Infinity".
 """
 
 from __future__ import annotations

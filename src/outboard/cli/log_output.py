@@ -33,7 +33,9 @@ def configure_logs(redact: Callable[[str], str], *, level: str = "info", form: s
     """
     for name, value, known in (("level", level, LEVELS), ("format", form, FORMATS)):
         if value not in known:
-            raise InvalidSettings(f"there is no log {name} '{value}': choose one of {', '.join(known)}", field=f"log_{name}")
+            raise InvalidSettings(
+                f"there is no log {name} '{value}': choose one of {', '.join(known)}", field=f"log_{name}"
+            )
     is_pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
     threshold = getattr(logging, level.upper())
     structlog.configure(

@@ -23,16 +23,21 @@ EXAMPLES: Final = (
 )
 
 
-def command(  # noqa: PLR0913 - the command's options
+def command(
+    *,
     host: Annotated[
         str | None,
-        typer.Option(metavar="HOST", envvar="OUTBOARD_LISTEN_HOST", help="Name or address to listen on; 127.0.0.1 by default."),
+        typer.Option(
+            metavar="HOST", envvar="OUTBOARD_LISTEN_HOST", help="Name or address to listen on; 127.0.0.1 by default."
+        ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_PORT", help="8000 by default; 0 lets the system choose.")
+        int | None,
+        typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_PORT", help="8000 by default; 0 lets the system choose."),
     ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_METRICS_PORT", help="Where Prometheus may scrape.")
+        int | None,
+        typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_METRICS_PORT", help="Where Prometheus may scrape."),
     ] = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -42,7 +47,10 @@ def command(  # noqa: PLR0913 - the command's options
         str, typer.Option(metavar="LEVEL", envvar="OUTBOARD_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
     log_format: Annotated[
-        str, typer.Option(metavar="FORMAT", envvar="OUTBOARD_LOG_FORMAT", help="json, pretty, or auto: pretty on a terminal.")
+        str,
+        typer.Option(
+            metavar="FORMAT", envvar="OUTBOARD_LOG_FORMAT", help="json, pretty, or auto: pretty on a terminal."
+        ),
     ] = "auto",
 ) -> int:
     """Serve agents over gRPC until SIGTERM or Ctrl-C, which drain: what is in flight is finished.

@@ -170,7 +170,7 @@ def build_task(spec: TaskSpec, path: str = "") -> NamedTask:
         outputs=_types(_outputs(spec, path), _under(path, "outputs" if spec.outputs else "interface.outputs")),
     )
     inputs, input_types = _inputs(spec.inputs, interface.inputs, _under(path, "inputs"))
-    task = Task(
+    task: RawTask = Task(
         type=spec.type,
         version=spec.version,
         config=spec.config,

@@ -48,7 +48,12 @@ _WITH_FORMAT: Final[dict[str, Callable[[str], ValueType]]] = {
 }
 _WORDS: Final = (*_SIMPLE, *_WITH_FORMAT, "schema", "list", "dict", "one of")
 _TOKEN: Final = re.compile(
-    r"\s*(?:(?P<word>[A-Za-z][\w-]*(?: [A-Za-z][\w-]*)*)|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<mark>[\[\]|,]|\([^()]*\)))"
+    r"""\s*(?:
+        (?P<word> [A-Za-z][\w-]* (?:\ [A-Za-z][\w-]*)* )
+      | (?P<text> '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" )
+      | (?P<mark> [\[\]|,] | \([^()]*\) )
+    )""",
+    re.VERBOSE,
 )
 
 

@@ -11,6 +11,8 @@ that hold no message are a service that answers nonsense (`Unavailable`), not a 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -131,18 +133,22 @@ class RemoteEndpoint:
             agent_pb2.ExecuteTaskSyncRequest(inputs=encode_inputs(task)),
         )
         limit_s = self._limit_s("ExecuteTaskSync", timeout_s)
-        call = self._channel.stream_stream(f"{_SYNC}/ExecuteTaskSync")(
-            iter([part.SerializeToString() for part in parts]), timeout=limit_s
-        )
+        call = self._channel.stream_stream(f"{_SYNC}/ExecuteTaskSync")(timeout=limit_s)
         try:
-            async for data in call:
-                answer = self._parse(agent_pb2.ExecuteTaskSyncResponse, data, "ExecuteTaskSync")
-                return decode_status(answer.header.resource)  # what follows is nothing that FlytePropeller would read
+            # A service may answer before it has read everything; then writing fails, and reading tells how the call ended.
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.BaseError):
+                for part in parts:
+                    await call.write(part.SerializeToString())
+                await call.done_writing()
+            data = await call.read()  # one answer; what follows it is nothing that FlytePropeller would read
         except grpc.aio.AioRpcError as error:
             raise self._translate(error, "ExecuteTaskSync", limit_s) from None
         finally:
             call.cancel()
-        raise self._nonsense("ExecuteTaskSync")
+        if data is grpc.aio.EOF:
+            raise self._nonsense("ExecuteTaskSync")
+        answer = self._parse(agent_pb2.ExecuteTaskSyncResponse, data, "ExecuteTaskSync")
+        return decode_status(answer.header.resource)
 
     async def task_logs(
         self, handle: bytes, *, task_type: TaskType, cursor: str | None = None, limit: int = 0

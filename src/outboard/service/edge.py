@@ -11,6 +11,7 @@ its text without secrets, and where it was raised.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ from outboard.wire.codes import WireError, encode_error
 MessageT = TypeVar("MessageT", bound=Message)
 _CAUSE_CHARACTERS: Final = 500
 _FRAMES: Final = 4
+_HALF_CLOSE_S: Final = 1.0
 _TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
 
 
@@ -119,7 +121,9 @@ class Edge:
         """Return the handler of a method with one request and a stream of answers, which `work` writes to the call."""
 
         async def handle(data: bytes, context: Any) -> None:
-            await self._stream(Call(operation, context), lambda call: work(data, call))
+            failure = await self._run(Call(operation, context), lambda call: work(data, call))
+            if failure is not None:
+                await context.abort(failure.code, failure.details, failure.trailing)
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
@@ -127,7 +131,11 @@ class Edge:
         """Return the handler of a method with streams both ways, which `work` reads from and writes to the call."""
 
         async def handle(_requests: Any, context: Any) -> None:
-            await self._stream(Call(operation, context), work)
+            call = Call(operation, context)
+            failure = await self._run(call, work)
+            await _await_half_close(context)
+            if failure is not None:
+                await context.abort(failure.code, failure.details, failure.trailing)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
@@ -135,19 +143,19 @@ class Edge:
         """Return a logger with the identity of what the call is about."""
         return TaskLog(operation=call.operation, **self._identity(call))
 
-    async def _stream(self, call: Call, work: Callable[[Call], Awaitable[Any]]) -> None:
+    async def _run(self, call: Call, work: Callable[[Call], Awaitable[Any]]) -> WireError | None:
+        """Run a streaming call's work and return what it failed with."""
         self.in_flight += 1
         try:
             self._refuse_excess()
             await work(call)
         except BaseException as raised:  # noqa: BLE001 - the RPC edge
-            failure = self._fail(call, raised)
+            return self._fail(call, raised)
         else:
             self.metrics.succeeded(call.operation, call.task_type, time.perf_counter() - call.started)
-            return
+            return None
         finally:
             self.in_flight -= 1
-        await call.context.abort(failure.code, failure.details, failure.trailing)
 
     def _refuse_excess(self) -> None:
         if self.in_flight > self._max_calls:
@@ -193,6 +201,20 @@ class Edge:
             return handle_fields(self.host.codec.decode(call.handle))
         except OutboardError:
             return {"task_type": call.task_type} if call.task_type else {}
+
+
+async def _await_half_close(context: Any) -> None:
+    """Read what is left of a request, for at most a second.
+
+    A client whose stream ends while it is still writing reports that instead of the answer's code; grpc.aio's does.
+    """
+    with contextlib.suppress(*_TIMEOUTS, grpc.aio.BaseError):
+        await asyncio.wait_for(_read_to_end(context), _HALF_CLOSE_S)
+
+
+async def _read_to_end(context: Any) -> None:
+    while await context.read() is not grpc.aio.EOF:
+        pass
 
 
 def parse(kind: type[MessageT], data: bytes) -> MessageT:

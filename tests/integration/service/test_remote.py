@@ -12,7 +12,7 @@ import pytest
 from conftest import make_task
 from flyteidl.admin import agent_pb2
 from flyteidl.service import agent_pb2_grpc
-from probe import Gate
+from probe import Gate, ProbePlatform
 
 from outboard import errors
 from outboard.domain.phases import Phase
@@ -26,7 +26,7 @@ from outboard.wire.statuses import with_types
 PROBE = TaskType("probe")
 
 
-async def test_all_nine_methods_come_back_as_values(remote: RemoteEndpoint, platform) -> None:
+async def test_all_nine_methods_come_back_as_values(remote: RemoteEndpoint, platform: ProbePlatform) -> None:
     agents = {agent.name: agent for agent in await remote.list_agents()}
     assert agents["probe"].task_types == (PROBE, TaskType("probe", 2))
     assert agents["ask"].is_sync
@@ -104,22 +104,22 @@ async def test_an_operations_own_timeout_is_its_deadline(service: Service, gate:
 class Other(agent_pb2_grpc.AsyncAgentServiceServicer, agent_pb2_grpc.SyncAgentServiceServicer):
     """A service of another making, which answers as flytekit's does."""
 
-    async def CreateTask(self, request: object, context: grpc.aio.ServicerContext) -> agent_pb2.CreateTaskResponse:
+    async def CreateTask(self, request: object, context: grpc.aio.ServicerContext) -> agent_pb2.CreateTaskResponse:  # noqa: N802 - the protocol's name
         details = "failed to create probe with error:\n Trace:\n  Traceback\n File x\nValueError: no such table"
         await context.abort(grpc.StatusCode.INTERNAL, details)
         raise AssertionError
 
-    async def GetTask(
+    async def GetTask(  # noqa: N802 - the protocol's name
         self, request: agent_pb2.GetTaskRequest, context: grpc.aio.ServicerContext
     ) -> agent_pb2.GetTaskResponse:
         states = {b"pending": agent_pb2.PENDING, b"running": agent_pb2.RUNNING}
         return agent_pb2.GetTaskResponse(resource=agent_pb2.Resource(state=states.get(request.resource_meta, 0)))
 
-    async def DeleteTask(self, request: object, context: grpc.aio.ServicerContext) -> agent_pb2.DeleteTaskResponse:
+    async def DeleteTask(self, request: object, context: grpc.aio.ServicerContext) -> agent_pb2.DeleteTaskResponse:  # noqa: N802 - the protocol's name
         await context.abort(grpc.StatusCode.NOT_FOUND, "Cannot find connector")
         raise AssertionError
 
-    async def ExecuteTaskSync(self, requests: object, context: grpc.aio.ServicerContext) -> AsyncIterator[object]:
+    async def ExecuteTaskSync(self, requests: object, context: grpc.aio.ServicerContext) -> AsyncIterator[object]:  # noqa: N802 - the protocol's name
         return
         yield
 

@@ -39,7 +39,10 @@ def local_files(name: str, uris: Sequence[str], file_format: str, staging: Path)
         path = local_path(uri)
         if path is None:
             path = staging / f"{index}"
-            transfers.fetch(uri, path)
+            try:
+                transfers.fetch(uri, path)
+            except transfers.MissingObject:
+                continue
         found += _files_under(path, file_format)
     if not found:
         raise InputError(f"The input {name} has no files; check its address.")

@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,8 @@ class QueryJob:
         """Remove what only the query needed."""
         for folder in (self._spill, self._staging, self._folder / "output"):
             shutil.rmtree(folder, ignore_errors=True)
-        self._output.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._output.unlink(missing_ok=True)
 
     def _execute(self) -> Table | None:
         from outboard.platforms.embedded.duckdb_session import Session  # noqa: PLC0415 - its absence must be told

@@ -18,10 +18,15 @@ class TransferError(Exception):
     """A store cannot be read or written; the message is the store's first line."""
 
 
+class MissingObject(TransferError):
+    """There is nothing under an address."""
+
+
 def fetch(uri: str, target: Path) -> None:
     """Copy an object, or all objects under an address, to a local file or folder.
 
     Raises:
+        MissingObject: There is nothing.
         TransferError: The store cannot be read.
     """
     store, path = _open(uri)
@@ -49,7 +54,9 @@ def fetch_from(store: ObjectStore, path: str, target: Path) -> None:
         for each in found:
             relative = each.removeprefix(path).lstrip("/")
             _copy(store, each, target / relative if relative else target)
-    except obstore.exceptions.BaseError as error:
+    except FileNotFoundError as error:
+        raise MissingObject(_first_line(error)) from error
+    except (obstore.exceptions.BaseError, OSError) as error:
         raise TransferError(_first_line(error)) from error
 
 
@@ -60,7 +67,7 @@ def upload_to(store: ObjectStore, path: str, source: Path) -> None:
     try:
         with source.open("rb") as file:
             obstore.put(store, path, file)
-    except obstore.exceptions.BaseError as error:
+    except (obstore.exceptions.BaseError, OSError) as error:
         raise TransferError(_first_line(error)) from error
 
 

@@ -17,9 +17,7 @@ BOOLEANS = (False, True)
 
 
 def facts(*, has_runner: bool, has_command: bool, is_alive: bool, is_marked: bool) -> Facts:
-    return Facts(
-        ending=None, has_runner=has_runner, has_command=has_command, is_alive=is_alive, is_marked=is_marked
-    )
+    return Facts(ending=None, has_runner=has_runner, has_command=has_command, is_alive=is_alive, is_marked=is_marked)
 
 
 @pytest.mark.parametrize(("expected", "ending"), ENDINGS.items())
@@ -38,9 +36,7 @@ def test_an_unreadable_end_is_an_end_without_success() -> None:
 
 def test_without_a_recorded_end_nothing_alive_has_ended_and_nothing_succeeds() -> None:
     for has_runner, has_command, is_alive, is_marked in product(BOOLEANS, repeat=4):
-        state = state_of(
-            facts(has_runner=has_runner, has_command=has_command, is_alive=is_alive, is_marked=is_marked)
-        )
+        state = state_of(facts(has_runner=has_runner, has_command=has_command, is_alive=is_alive, is_marked=is_marked))
         if has_runner and is_alive:
             assert state not in ENDED
         assert state not in {JobState.SUCCEEDED, JobState.FAILED, JobState.KILLED}

@@ -1,7 +1,7 @@
 """What a query's inputs become, and what is read back."""
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import timezone
 from pathlib import Path
 
 import pytest
@@ -59,9 +59,7 @@ def test_references_become_tables_and_lists_of_them_one_table() -> None:
     assert document["parameters"] == {"n": 7}
 
 
-@pytest.mark.parametrize(
-    "value", [Binary(b"x"), b"x", [Blob("/1", "csv"), 3], [Blob("/1", "csv"), Blob("/2", "json")]]
-)
+@pytest.mark.parametrize("value", [Binary(b"x"), b"x", [Blob("/1", "csv"), 3], [Blob("/1", "csv"), Blob("/2", "json")]])
 def test_an_input_that_sql_cannot_take_is_named(value: object) -> None:
     with pytest.raises(InvalidInputs, match="inputs.wanted") as caught:
         document_of(wanted=value)
@@ -141,8 +139,8 @@ def test_a_store_gives_one_object_or_a_folder_and_takes_a_file(tmp_path: Path) -
     assert bytes(store.get("back").bytes()) == b"alone.csv"
 
 
-def test_a_missing_object_is_an_error_of_the_store(tmp_path: Path) -> None:
-    with pytest.raises(transfers.TransferError):
+def test_a_missing_object_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(transfers.MissingObject):
         transfers.fetch_from(MemoryStore(), "nowhere", tmp_path / "x")
 
 

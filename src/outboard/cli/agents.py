@@ -1,0 +1,121 @@
+"""`outboard agents`: what is served, here or at a service, and what could not be loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from outboard.cli.choices import Agents, AsJson, EndpointAddress, EngineConfig, Insecure, Platforms, SettingsFile
+from outboard.cli.exits import Exit
+from outboard.cli.json_values import dumps
+from outboard.cli.loops import run_loop
+from outboard.cli.printing import write_note, write_result
+from outboard.cli.settings_files import names, read_choice
+from outboard.domain.endpoints import AgentInfo
+
+EXAMPLES: Final = (
+    "outboard agents",
+    "outboard agents --endpoint localhost:8000",
+    "outboard agents --agents my_package.agents:MyPlatform --json",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listing:
+    """What one endpoint serves, or why it did not say."""
+
+    endpoint: str
+    agents: Sequence[AgentInfo] = ()
+    problem: Exception | None = None
+
+
+def command(
+    *,
+    endpoint: EndpointAddress = None,
+    insecure: Insecure = None,
+    engine_config: EngineConfig = None,
+    platforms: Platforms = None,
+    agents: Agents = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> int:
+    """List agents with their task types and versions, and what could not be loaded.
+
+    Without --endpoint or --engine-config it is the agents of this installation.
+    """
+    from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
+
+    choice = read_choice(settings, platforms=platforms, modules=agents)
+    target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
+    listings, failures = run_loop(_list(target))
+    broken = [each for each in listings if each.problem is not None]
+    if len(broken) == len(listings):
+        raise broken[0].problem  # type: ignore[misc]  # `broken` holds those with a problem
+    if as_json:
+        write_result(dumps(_document(listings, failures), indent=2))
+    else:
+        _print_tables(listings, failures)
+    asked_for = {*(names(platforms) or ()), *choice.modules}
+    return Exit.USAGE if any(failure["source"] in asked_for for failure in failures) else Exit.SUCCESS
+
+
+async def _list(target: Any) -> tuple[list[_Listing], list[dict[str, str]]]:
+    from outboard.cli.connections import connect  # noqa: PLC0415 - as above
+    from outboard.errors import OutboardError  # noqa: PLC0415 - as above
+
+    async def ask(name: str, endpoint: Any) -> _Listing:
+        try:
+            return _Listing(endpoint=name, agents=await endpoint.list_agents())
+        except OutboardError as problem:
+            return _Listing(endpoint=name, problem=problem)
+
+    async with connect(target) as connections:
+        listings = await asyncio.gather(*(ask(name, each) for name, each in connections.endpoints.items()))
+        for warning in connections.config.warnings if connections.config else ():
+            write_note(f"warning: {warning}")
+        failures = [{"source": each.source, "reason": connections.redact(each.reason)} for each in connections.failures]
+        return list(listings), failures
+
+
+def _document(listings: Sequence[_Listing], failures: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    agents = [
+        {
+            "endpoint": listing.endpoint,
+            "name": agent.name,
+            "is_sync": agent.is_sync,
+            "task_types": [{"name": each.name, "version": each.version} for each in agent.task_types],
+        }
+        for listing in listings
+        for agent in listing.agents
+    ]
+    problems = [{"source": each.endpoint, "reason": str(each.problem)} for each in listings if each.problem]
+    return {"agents": agents, "failures": [*failures, *problems]}
+
+
+def _print_tables(listings: Sequence[_Listing], failures: Sequence[Mapping[str, str]]) -> None:
+    from outboard.cli.tables import Column, render  # noqa: PLC0415 - rich is for people only
+
+    several = len(listings) > 1
+    rows = [
+        (*([listing.endpoint] if several else []), agent.name, task_type, versions, "yes" if agent.is_sync else "")
+        for listing in listings
+        for agent in listing.agents
+        for task_type, versions in _versions(agent)
+    ]
+    columns = [Column("AGENT"), Column("TASK TYPE"), Column("VERSIONS"), Column("SYNC")]
+    write_result(render([*([Column("ENDPOINT")] if several else []), *columns], rows, empty="nothing is served"))
+    for failure in failures:
+        write_note(f"not loaded: {failure['source']}: {failure['reason']}")
+    for listing in listings:
+        if listing.problem:
+            write_note(f"no answer: {listing.problem}")
+
+
+def _versions(agent: AgentInfo) -> list[tuple[str, str]]:
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for each in agent.task_types:
+        found[each.name].append(each.version)
+    return [(name, ", ".join(map(str, sorted(versions)))) for name, versions in found.items()]
