@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -92,7 +92,8 @@ class Spending:
         return None
 
 
-@dataclass(frozen=True, kw_only=True)  # no slots, as in `domain.tasks`
+# Contexts are made for every poll: a frozen dataclass would take three times as long to build.
+@dataclass(slots=True, kw_only=True, eq=False)
 class AccountContext(Generic[ClientT_co]):
     """What a call about many jobs of one account gets.
 
@@ -120,7 +121,10 @@ class AccountContext(Generic[ClientT_co]):
         return Spending(self.budget, method, self.timeout_s)
 
 
-@dataclass(frozen=True, kw_only=True)
+NO_LABELS: Final = Labels(provenance={}, user={})
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Context(AccountContext[ClientT_co]):
     """What a call about one task or one job gets.
 
@@ -138,7 +142,7 @@ class Context(AccountContext[ClientT_co]):
     scope: Scope
     output_prefix: str
     secrets: Secrets
-    labels: Labels = field(default_factory=lambda: Labels(provenance={}, user={}))
+    labels: Labels = NO_LABELS
     identity: ExecutionIdentity | None = None
     last_status: TaskStatus | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -27,7 +27,9 @@ from outboard.errors import OutboardError
 COMMANDS: Final[Mapping[str, str]] = {
     name: f"outboard.cli.{name}" for name in ("serve", "agents", "run", "jobs", "logs", "cancel", "resume", "demo")
 }
-_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[2]  # click's ClickException, wherever this version of typer keeps it
+_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[
+    2
+]  # click's ClickException, wherever this version of typer keeps it
 
 
 class _Commands(TyperGroup):

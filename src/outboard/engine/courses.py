@@ -125,9 +125,6 @@ class Course:
         return self.stage is Stage.ENDED or self.stage is Stage.LEFT
 
 
-
-
-
 @dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed."""

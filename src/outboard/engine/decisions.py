@@ -269,7 +269,9 @@ def _bounded(course: Course, now: float, rules: Rules) -> Course:
         return _stopped(course, None, now, rules)
     if stop.reason is Reason.FOREIGN:
         return _ended(course, Phase.FAILED, stop.failure)
-    said = "its DeleteTask was accepted, but its end not confirmed" if stop.is_accepted else "its DeleteTask was refused"
+    said = (
+        "its DeleteTask was accepted, but its end not confirmed" if stop.is_accepted else "its DeleteTask was refused"
+    )
     return _left(course, stop.failure, f"{said} ({course.problem})" if course.problem else said)
 
 
@@ -302,9 +304,7 @@ def _attempt_failed(course: Course, failure: Failure, now: float, rules: Rules) 
 
 def _next_attempt(course: Course, failure: Failure, now: float, rules: Rules) -> Course:
     pause = min(rules.retry_pause_s * 2 ** min(course.attempt, 10), 60.0 + rules.retry_pause_s)
-    return Course(
-        attempt=course.attempt + 1, retries_left=course.retries_left - 1, due_at=now + pause, failure=failure
-    )
+    return Course(attempt=course.attempt + 1, retries_left=course.retries_left - 1, due_at=now + pause, failure=failure)
 
 
 def _ended(course: Course, phase: Phase, failure: Failure) -> Course:

@@ -64,7 +64,10 @@ def failure_in(status: TaskStatus) -> Failure:
     if error is None:
         cause = Cause.CANCELLED_OUTSIDE if status.phase is Phase.ABORTED else Cause.USER
         return Failure(
-            code=status.state or status.phase.value, message=status.message or "no reason given", retry=retry, cause=cause
+            code=status.state or status.phase.value,
+            message=status.message or "no reason given",
+            retry=retry,
+            cause=cause,
         )
     message = error.message or status.message
     return Failure(code=error.code, message=message, retry=retry, cause=error.cause)

@@ -66,6 +66,10 @@ class Clients:
         self._open: dict[ClientKey, _Open] = {}
         self._opening: dict[ClientKey, asyncio.Lock] = {}
 
+    def find(self, key: ClientKey) -> _Open | None:
+        """Return the open client of a connection, if there is one."""
+        return self._open.get(key)
+
     def lease(self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope) -> Lease:
         """Return a context manager that yields the client of a connection; it stays open for the next caller."""
         return Lease(self, key, platform, connection, scope)
@@ -125,7 +129,7 @@ class Lease:
         self._entry: _Open | None = None
 
     async def __aenter__(self) -> Any:
-        self._entry = await self._clients.open(*self._request)
+        self._entry = self._clients.find(self._request[0]) or await self._clients.open(*self._request)
         self._entry.users += 1
         return self._entry.client
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
 from outboard.agent.agents import Agent
@@ -35,10 +36,10 @@ class Invoker:
         """
         function = getattr(agent, method)
         try:
-            async with deadline(timeout_s):
-                if agent.is_blocking:
+            if agent.is_blocking:
+                async with deadline(timeout_s):
                     return await self._pool(agent).run(function, *args, **kwargs)
-                return await function(*args, **kwargs)
+            return await _run_within(function(*args, **kwargs), timeout_s)
         except OutboardError:
             raise
         except asyncio.CancelledError:
@@ -63,3 +64,43 @@ class Invoker:
         if pool is None:
             pool = self._pools[agent.name] = WorkerPool(agent.name, agent.pool_size)
         return pool
+
+
+async def _run_within(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+    """Await a coroutine with a time limit that is armed only when it suspends.
+
+    An agent that answers from memory never suspends; arming and disarming a timer would cost more than its answer.
+    """
+    try:
+        waiting_for = coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    async with deadline(timeout_s):
+        return await _Suspended(coroutine, waiting_for)
+
+
+class _Suspended(Awaitable[Any]):
+    """A coroutine that was started already, and what it waits for; awaiting it goes on where it stands."""
+
+    __slots__ = ("_coroutine", "_waiting_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waiting_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waiting_for = waiting_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waiting_for = self._waiting_for
+        while True:
+            error: BaseException | None = None
+            sent: Any = None
+            try:
+                sent = yield waiting_for
+            except GeneratorExit:
+                self._coroutine.close()
+                raise
+            except BaseException as raised:  # noqa: BLE001 - cancellation must reach the coroutine
+                error = raised
+            try:
+                waiting_for = self._coroutine.send(sent) if error is None else self._coroutine.throw(error)
+            except StopIteration as done:
+                return done.value

@@ -17,7 +17,7 @@ from outboard.agent.agents import Agent, JobAgent
 from outboard.agent.jobs import Connection, JobRef
 from outboard.agent.registry import Registry
 from outboard.domain.handles import Handle, HandleCodec
-from outboard.domain.statuses import Link, TaskStatus
+from outboard.domain.statuses import Link, Status, TaskStatus
 from outboard.domain.type_codes import decode_type_codes
 from outboard.domain.types import ValueType
 from outboard.errors import UnreadableHandle
@@ -34,6 +34,7 @@ class LiveJob:
         job: The agent's `JobRef`; None for sensors.
         output_types: The declared outputs; None where the handle had no room for them.
         last: What was reported last, by this process.
+        seen: The agent's answer that `last` was derived from.
         fetched: Outputs that were fetched once.
         silent_since: Monotonic time of the first unanswered question of the present silence.
         missing_since: Monotonic time of the first answer "no such job" of the present absence.
@@ -50,6 +51,7 @@ class LiveJob:
     links: tuple[Link, ...]
     log: TaskLog
     last: TaskStatus | None = None
+    seen: Status | None = None
     fetched: Mapping[str, Any] | None = None
     silent_since: float | None = None
     missing_since: float | None = None

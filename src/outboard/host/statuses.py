@@ -79,7 +79,7 @@ class Statuses:
             observed = self._absorb(live, error)
         else:
             live.silent_since = None
-        if last is not None and observed == last:
+        if last is not None and (observed is last or observed == last):
             return last
         live.last = observed
         return observed
@@ -96,7 +96,13 @@ class Statuses:
         if answer is None:
             return live.last or TaskStatus(phase=Phase.RUNNING, links=live.links)
         live.missing_since = None
-        return await self._derive(live, agent, answer, limit_s)
+        if live.last is not None and live.seen == answer:
+            return live.last
+        derived = await self._derive(live, agent, answer, limit_s)
+        # Only a plain answer may stand for itself next time: flags are counted, hints and endings have effects.
+        is_plain = not (derived.is_flagged or derived.phase.is_terminal or answer.poll_after)
+        live.seen = answer if is_plain else None
+        return derived
 
     async def _platform_answer(
         self, live: LiveJob, agent: JobAgent[Any, Any, Any], limit_s: float
@@ -185,6 +191,7 @@ class Statuses:
         fallback = live.last or TaskStatus(phase=Phase.RUNNING, links=live.links)
         patience_s = self._unauthorized_s if isinstance(error, (Unauthorized, Forbidden)) else self._unreachable_s
         silence = now - live.silent_since
+        live.seen = None
         if silence < patience_s or fallback.phase is Phase.WAITING_FOR_RESOURCES:
             return fallback
         since = timedelta(seconds=int(silence))

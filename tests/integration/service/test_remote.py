@@ -119,9 +119,13 @@ class Other(agent_pb2_grpc.AsyncAgentServiceServicer, agent_pb2_grpc.SyncAgentSe
         await context.abort(grpc.StatusCode.NOT_FOUND, "Cannot find connector")
         raise AssertionError
 
-    async def ExecuteTaskSync(self, requests: object, context: grpc.aio.ServicerContext) -> AsyncIterator[object]:  # noqa: N802 - the protocol's name
-        return
-        yield
+    async def ExecuteTaskSync(  # noqa: N802 - the protocol's name
+        self, requests: AsyncIterator[object], context: object
+    ) -> AsyncIterator[agent_pb2.ExecuteTaskSyncResponse]:
+        async for _ in requests:
+            pass
+        if context is None:
+            yield agent_pb2.ExecuteTaskSyncResponse()
 
 
 @asynccontextmanager
