@@ -24,7 +24,7 @@ import hashlib
 import secrets
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import ormsgpack
@@ -41,6 +41,7 @@ _CLEAR: Final = 0
 _SEALED: Final = 1
 _KEY_ID_BYTES: Final = 4
 _NONCE_BYTES: Final = 12
+_SEAL_BYTES: Final = 48  # magic, version, mode, key id, nonce, authentication tag, and deflate's own worst case
 _PREFIX_BYTES: Final = len(_MAGIC) + 2
 _INFLATED_LIMIT: Final = 16 * 1024
 _FOREIGN: Final = "these bytes are not a handle of Outboard; pass the resource_meta of CreateTask unchanged"
@@ -162,6 +163,17 @@ class HandleCodec:
             raise HandleTooLarge(_too_large(handle, len(encoded)))
         return encoded
 
+    def check_room(self, handle: Handle, job_bytes: int) -> None:
+        """Raise `HandleTooLarge` unless a job of `job_bytes` will fit beside everything else in `handle`.
+
+        Asked before a job is started: a handle that turns out too large afterwards is a job that nobody can follow.
+        """
+        plain = len(_fields_of(handle, None)) + job_bytes + _SEAL_BYTES
+        if plain <= HANDLE_LIMIT_BYTES:
+            return
+        filler = secrets.token_hex(job_bytes // 2)  # as good as incompressible
+        self.encode(replace(handle, job={"id": filler}))
+
     def decode(self, encoded: bytes) -> Handle:
         """Return the handle in these bytes.
 
@@ -221,6 +233,11 @@ def _is_reference(item: Any) -> bool:
 
 
 def _pack(handle: Handle, output_types: Mapping[str, Any] | None) -> bytes:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return deflate.compress(_fields_of(handle, output_types)) + deflate.flush()
+
+
+def _fields_of(handle: Handle, output_types: Mapping[str, Any] | None) -> bytes:
     scope = handle.scope
     fields = [
         handle.agent,
@@ -238,13 +255,11 @@ def _pack(handle: Handle, output_types: Mapping[str, Any] | None) -> bytes:
         handle.memo,
     ]
     try:
-        packed = ormsgpack.packb(fields)
+        return ormsgpack.packb(fields)
     except (TypeError, ValueError):
         raise ContractViolation(
             "connection and job must hold plain JSON values (text, numbers, lists, mappings)"
         ) from None
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return deflate.compress(packed) + deflate.flush()
 
 
 def _unpack(body: bytes) -> Handle:

@@ -153,4 +153,6 @@ class Directory:
 
 
 def _silent(name: str) -> OutboardError:
-    return EndpointUnreachable(f"{name} did not say what it serves within {_CALL_LIMITS_S['ListAgents']:g} s: is it well?")
+    return EndpointUnreachable(
+        f"{name} did not say what it serves within {_CALL_LIMITS_S['ListAgents']:g} s: is it well?"
+    )

@@ -77,9 +77,7 @@ class TaskSpec:
     own_prefix: str = ""
 
     @classmethod
-    def complete(
-        cls, task: RawTask, *, task_id: str, execution: str, base: str, project: str, domain: str
-    ) -> Self:
+    def complete(cls, task: RawTask, *, task_id: str, execution: str, base: str, project: str, domain: str) -> Self:
         """Return the specification of a task; what its caller left open is filled in."""
         given = task.identity
         project, domain = given.project or project, given.domain or domain

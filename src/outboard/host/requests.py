@@ -192,8 +192,7 @@ def _labels(task: RawTask, key: Key) -> Labels:
 
 
 def _check_room(request: Request, codec: HandleCodec) -> None:
-    filler = {"id": randomness.token_hex(_JOB_BYTES // 2)}
     try:
-        codec.encode(request.handle(created_at=2**31, job=filler))
+        codec.check_room(request.handle(created_at=2**31, job={}), _JOB_BYTES)
     except HandleTooLarge as error:
         raise InvalidTask(error.message, field="output_prefix") from None

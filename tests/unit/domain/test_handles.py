@@ -164,3 +164,17 @@ def test_a_wrong_service_key_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidSettings, match="32 bytes") as caught:
         ServiceKey.parse(text)
     assert caught.value.field == "service_key"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@given(prefix=st.integers(0, 400), job=st.integers(2, 160))
+def test_a_job_fits_wherever_there_was_room_for_it(codec: HandleCodec, prefix: int, job: int) -> None:
+    import secrets
+
+    handle = replace(HANDLE, output_prefix="s3://" + secrets.token_urlsafe(400)[:prefix], job={})
+    try:
+        codec.check_room(handle, 160)
+    except HandleTooLarge:
+        return
+    encoded = codec.encode(replace(handle, job={"id": secrets.token_hex(job // 2)[: job - 2]}))
+    assert len(encoded) <= HANDLE_LIMIT_BYTES
