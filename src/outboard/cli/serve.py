@@ -23,7 +23,7 @@ EXAMPLES: Final = (
 )
 
 
-def command(
+def command(  # noqa: PLR0913 - the options of the command
     *,
     host: Annotated[
         str | None,

@@ -6,17 +6,12 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from probe import Gate, ProbePlatform
 
+from integration.service.probe import SETTINGS, Gate, ProbePlatform
 from outboard.agent import LoadFailure, Registry
-from outboard.domain.identity import ExecutionIdentity
-from outboard.domain.tasks import Inputs, Task
-from outboard.domain.types import Interface, SimpleType
 from outboard.engine.remote import RemoteEndpoint
 from outboard.host import Host
-from outboard.service import Service, ServiceSettings
-
-SETTINGS = ServiceSettings(port=0, drain_s=5, stream_patience_s=0.3, max_receive_bytes=1024 * 1024)
+from outboard.service import Service
 
 
 @pytest.fixture
@@ -46,18 +41,3 @@ async def channel(service: Service) -> AsyncIterator[grpc.aio.Channel]:
 async def remote(service: Service) -> AsyncIterator[RemoteEndpoint]:
     async with RemoteEndpoint.at(service.address, timeout_s=20) as remote:
         yield remote
-
-
-def make_task(task_type: str = "probe", mode: str = "run", *, node: str = "n0", **fields: object) -> Task:
-    """A task as an engine would send it, with one input and one output."""
-    return Task(
-        **{
-            "type": task_type,
-            "config": {"mode": mode},
-            "identity": ExecutionIdentity(project="p", domain="d", execution="e1", node=node),
-            "output_prefix": f"s3://bucket/e1/{node}/0",
-            "inputs": Inputs({"x": 21}),
-            "interface": Interface({"x": SimpleType.INTEGER}, {"o0": SimpleType.INTEGER}),
-            **fields,
-        }
-    )

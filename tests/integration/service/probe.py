@@ -1,4 +1,4 @@
-"""A platform for the service's tests: jobs in memory that are driven by what their configuration says."""
+"""A platform for the service's tests: jobs in memory that are driven by what their configuration says; and tasks for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -31,8 +32,13 @@ from outboard.agent import (
     failed,
     succeeded,
 )
+from outboard.domain.identity import ExecutionIdentity
+from outboard.domain.tasks import Inputs, RawTask
+from outboard.domain.types import Interface, SimpleType
 from outboard.errors import Rejected, Throttled
+from outboard.service import ServiceSettings
 
+SETTINGS = ServiceSettings(port=0, drain_s=5, stream_patience_s=0.3, max_receive_bytes=1024 * 1024)
 NOON = datetime(2024, 1, 31, 12, tzinfo=timezone.utc)
 
 
@@ -150,3 +156,16 @@ class ProbePlatform(Platform[Connection, None]):
 
     def agents(self) -> Sequence[Any]:
         return (self.probe, AskAgent(self))
+
+
+def make_task(task_type: str = "probe", mode: str = "run", *, node: str = "n0", **fields: Any) -> RawTask:
+    """A task as an engine would send it, with one input and one output."""
+    task: RawTask = Task(
+        type=task_type,
+        config={"mode": mode},
+        identity=ExecutionIdentity(project="p", domain="d", execution="e1", node=node),
+        output_prefix=f"s3://bucket/e1/{node}/0",
+        inputs=Inputs({"x": 21}),
+        interface=Interface({"x": SimpleType.INTEGER}, {"o0": SimpleType.INTEGER}),
+    )
+    return replace(task, **fields)

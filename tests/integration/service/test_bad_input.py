@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
 import grpc
 import pytest
-from conftest import SETTINGS, make_task
 from flyteidl.admin import agent_pb2
 from flyteidl.core import literals_pb2
 from flyteidl.service import agent_pb2_grpc
@@ -15,14 +15,16 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from probe import ProbePlatform
 
+from integration.service.probe import SETTINGS, ProbePlatform, make_task
 from outboard import errors
 from outboard.agent import Registry
+from outboard.domain.tasks import Inputs
 from outboard.domain.types import Interface, SimpleType
 from outboard.engine.remote import RemoteEndpoint
 from outboard.host import Host
 from outboard.service import Service
+from outboard.wire.lazy_values import LazyValues
 from outboard.wire.tasks import encode_create_request, encode_header
 
 ASYNC = "/flyteidl.service.AsyncAgentService"
@@ -55,7 +57,7 @@ async def healthy_after_it(channel: grpc.aio.Channel) -> AsyncIterator[None]:
     assert len(listed.agents) == 2
 
 
-async def refusal(call: object) -> grpc.aio.AioRpcError:
+async def refusal(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     """The error that a call ends with: one short line with an id and without a traceback."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -67,7 +69,7 @@ async def refusal(call: object) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-async def refused_create(channel: grpc.aio.Channel, **fields: object) -> grpc.aio.AioRpcError:
+async def refused_create(channel: grpc.aio.Channel, **fields: Any) -> grpc.aio.AioRpcError:
     stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
     return await refusal(stub.CreateTask(encode_create_request(make_task(**fields))))
 
@@ -112,11 +114,8 @@ async def test_inputs_that_do_not_match_the_interface_are_refused_where_they_are
         )
 
 
-def raw_inputs(text: str) -> object:
+def raw_inputs(text: str) -> Inputs:
     """Inputs as they would come off the wire, so that the client does not refuse them itself."""
-    from outboard.domain.tasks import Inputs
-    from outboard.wire.lazy_values import LazyValues
-
     literal = literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(string_value=text)))
     return Inputs(LazyValues({"x": literal}))
 
@@ -181,7 +180,11 @@ async def test_a_sync_stream_that_stops_half_way_holds_nothing_for_ever(channel:
     ],
 )
 async def test_what_an_agent_raises_gets_its_code_and_comes_back_as_its_error(
-    channel: grpc.aio.Channel, remote: RemoteEndpoint, mode: str, code: grpc.StatusCode, kind: type[Exception]
+    channel: grpc.aio.Channel,
+    remote: RemoteEndpoint,
+    mode: str,
+    code: grpc.StatusCode,
+    kind: type[errors.OutboardError],
 ) -> None:
     error = await refused_create(channel, mode=mode)
     assert error.code() is code
@@ -279,7 +282,7 @@ def messages(kind: type[Message], depth: int = 0) -> st.SearchStrategy[Message]:
             fill(draw, message, field)
         return message
 
-    def fill(draw: st.DrawFn, message: Message, field: object) -> None:
+    def fill(draw: st.DrawFn, message: Message, field: Any) -> None:
         if field.message_type is not None:
             inner = draw(messages(field.message_type._concrete_class, depth + 1))
             if field.is_repeated:
@@ -296,7 +299,7 @@ def messages(kind: type[Message], depth: int = 0) -> st.SearchStrategy[Message]:
     return build()
 
 
-def _scalar(field: object) -> st.SearchStrategy[object]:
+def _scalar(field: Any) -> st.SearchStrategy[object]:
     if field.name == "type" and field.containing_type.name == "TaskTemplate":
         return st.sampled_from(["probe", "ask", ""])
     if field.enum_type is not None:

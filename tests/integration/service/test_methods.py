@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
-from conftest import make_task
 from flyteidl.admin import agent_pb2
 from flyteidl.core import execution_pb2
 from flyteidl.service import agent_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from probe import ProbePlatform
 
+from integration.service.probe import ProbePlatform, make_task
 from outboard.wire.tasks import encode_create_request, encode_header, encode_inputs
 
 PROBE = agent_pb2.TaskCategory(name="probe", version=0)
 
 
-async def created(channel: grpc.aio.Channel, mode: str = "run", **fields: object) -> bytes:
+async def created(channel: grpc.aio.Channel, mode: str = "run", **fields: Any) -> bytes:
     stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
     answer = await stub.CreateTask(encode_create_request(make_task(mode=mode, **fields)))
-    return answer.resource_meta
+    handle: bytes = answer.resource_meta
+    return handle
 
 
 async def polled(channel: grpc.aio.Channel, handle: bytes) -> agent_pb2.Resource:

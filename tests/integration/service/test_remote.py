@@ -9,19 +9,19 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from conftest import make_task
 from flyteidl.admin import agent_pb2
 from flyteidl.service import agent_pb2_grpc
-from probe import Gate, ProbePlatform
 
+from integration.service.probe import Gate, ProbePlatform, make_task
 from outboard import errors
 from outboard.domain.phases import Phase
+from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import TaskType
 from outboard.domain.types import EnumType, Interface, SimpleType
 from outboard.engine.addresses import ServiceAddress
 from outboard.engine.remote import RemoteEndpoint
 from outboard.service import Service
-from outboard.wire.statuses import with_types
+from outboard.wire.statuses import decode_status, encode_status, with_types
 
 PROBE = TaskType("probe")
 
@@ -34,9 +34,10 @@ async def test_all_nine_methods_come_back_as_values(remote: RemoteEndpoint, plat
     handle = await remote.create_task(task)
     status = await remote.get_task(handle, task_type=PROBE, output_prefix=task.output_prefix)
     assert status.phase is Phase.SUCCEEDED
+    assert status.outputs is not None
     assert dict(with_types(status.outputs, task.interface.outputs)) == {"o0": 1}
     answer = await remote.execute_task(make_task("ask"))
-    assert (answer.phase, dict(answer.outputs)) == (Phase.SUCCEEDED, {"o0": 42})
+    assert (answer.phase, answer.outputs) == (Phase.SUCCEEDED, {"o0": 42})
     pages = [page async for page in remote.task_logs(handle, task_type=PROBE, limit=3)]
     assert [line.message for page in pages for line in page.lines] == ["line 0", "line 1", "line 2"]
     assert (pages[-1].next_cursor, pages[-1].ended) == ("3", False)
@@ -51,11 +52,9 @@ async def test_all_nine_methods_come_back_as_values(remote: RemoteEndpoint, plat
 
 
 async def test_declared_types_decide_how_outputs_are_read() -> None:
-    from outboard.domain.statuses import TaskStatus
-    from outboard.wire.statuses import decode_status, encode_status
-
     status = TaskStatus(phase=Phase.SUCCEEDED, outputs={"o0": "red"}, output_types={"o0": EnumType(("red",))})
     read = decode_status(encode_status(status))
+    assert read.outputs is not None
     with pytest.raises(errors.InvalidOutputs, match=r"outputs\.o0"):
         dict(with_types(read.outputs, {"o0": SimpleType.DATETIME}))
 
@@ -101,7 +100,7 @@ async def test_an_operations_own_timeout_is_its_deadline(service: Service, gate:
         gate.opened.set()
 
 
-class Other(agent_pb2_grpc.AsyncAgentServiceServicer, agent_pb2_grpc.SyncAgentServiceServicer):
+class Other(agent_pb2_grpc.AsyncAgentServiceServicer, agent_pb2_grpc.SyncAgentServiceServicer):  # type: ignore[misc]  # generated without types
     """A service of another making, which answers as flytekit's does."""
 
     async def CreateTask(self, request: object, context: grpc.aio.ServicerContext) -> agent_pb2.CreateTaskResponse:  # noqa: N802 - the protocol's name

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
+import threading
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from conftest import SETTINGS, make_task
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from probe import Gate, ProbePlatform
+from prometheus_client import REGISTRY
 
+from integration.service.probe import SETTINGS, Gate, ProbePlatform, make_task
 from outboard import errors
 from outboard.agent import LoadFailure, Registry
 from outboard.domain.phases import Phase
 from outboard.engine.remote import RemoteEndpoint
 from outboard.host import Host
 from outboard.service import Service, ServiceSettings
+from outboard.service.watchdog import Watchdog
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def health(channel: grpc.aio.Channel, name: str = "") -> int:
-    return (await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))).status
+    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+    return int(answer.status)
 
 
 async def watched(channel: grpc.aio.Channel) -> grpc.aio.UnaryStreamCall:
@@ -156,15 +160,13 @@ async def test_a_call_that_its_client_gave_up_is_counted_and_its_job_is_started(
 
 
 def cancelled_creates() -> float:
-    from prometheus_client import REGISTRY
-
     labels = {"task_type": "probe", "operation": "create", "error_code": "CANCELLED"}
     return REGISTRY.get_sample_value("flyte_connector_requests_failure_total", labels) or 0.0
 
 
 def read(url: str) -> str:
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
-        return answer.read().decode()
+        return bytes(answer.read()).decode()
 
 
 SCRIPT = """
@@ -190,6 +192,7 @@ async def served(linger_s: float = 0.0) -> AsyncIterator[tuple[asyncio.subproces
         sys.executable, "-c", script, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )
     try:
+        assert process.stderr is not None
         line = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
         assert line.startswith("outboard serves 1 agent on 127.0.0.1:"), line
         yield process, line.split(" on ")[1].split(": ")[0]
@@ -258,33 +261,26 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             await call
 
 
-async def test_code_that_blocks_the_loop_is_named(capfd: pytest.CaptureFixture[str]) -> None:
-    from outboard.service.watchdog import Watchdog
+async def test_code_that_blocks_the_loop_is_named() -> None:
+    reported = threading.Event()
+    lines: list[MutableMapping[str, Any]] = []
 
-    reported = asyncio.get_running_loop().create_future()
-    loop = asyncio.get_running_loop()
+    def record(_logger: object, _level: str, fields: MutableMapping[str, Any]) -> str:
+        lines.append(fields)
+        reported.set()
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[record])
     watchdog = Watchdog(patience_s=0.01, beat_s=0.01)
-    watchdog._log = Recorder(lambda fields: loop.call_soon_threadsafe(reported.set_result, fields))
     watchdog.start()
-    block_until(watchdog._log)
-    fields = await reported
-    watchdog.stop()
-    assert "block_until" in fields["where"]
+    try:
+        block_until(reported)
+    finally:
+        watchdog.stop()
+        structlog.reset_defaults()
+    assert lines[0]["event"] == "event loop blocked"
+    assert "block_until" in lines[0]["where"]
 
 
-class Recorder:
-    """Keeps the first line that is logged."""
-
-    def __init__(self, tell: object) -> None:
-        self.fields: dict[str, object] | None = None
-        self._tell = tell
-
-    def error(self, event: str, **fields: object) -> None:
-        if self.fields is None:
-            self.fields = {"event": event, **fields}
-            self._tell(self.fields)
-
-
-def block_until(recorder: Recorder) -> None:
-    while recorder.fields is None:
-        os.sched_yield()
+def block_until(reported: threading.Event) -> None:
+    reported.wait(20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
 import pytest
 from flyteidl.core import errors_pb2
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outboard.domain.statuses import Cause, Failure
-from outboard.domain.types import ListType, SimpleType
+from outboard.domain.types import ListType, SimpleType, ValueType
 from outboard.errors import InvalidInputs, InvalidOutputs, Retry
 from outboard.wire.files import (
     decode_error_file,
@@ -21,7 +22,7 @@ from outboard.wire.files import (
     encode_outputs_file,
 )
 
-TYPES = {"a": ListType(SimpleType.INTEGER), "b": SimpleType.STRING}
+TYPES: Mapping[str, ValueType] = {"a": ListType(SimpleType.INTEGER), "b": SimpleType.STRING}
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4), st.text(max_size=9))

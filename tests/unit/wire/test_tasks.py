@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flyteidl.admin import agent_pb2
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from outboard.domain.identity import ExecutionIdentity, TaskId
 from outboard.domain.secret_refs import SecretRef
-from outboard.domain.tasks import Container, Inputs, Pod, RunAs, Sql, Task
+from outboard.domain.tasks import Container, Inputs, Pod, RawTask, RunAs, Sql, Task
 from outboard.domain.types import Interface, SimpleType
 from outboard.errors import InvalidInputs, InvalidTask
 from outboard.wire.tasks import (
@@ -66,7 +67,7 @@ pods = st.builds(
     primary_container=text,
 )
 sqls = st.builds(Sql, statement=text, dialect=st.sampled_from(["", "ansi", "hive", "other"]))
-bodies = st.one_of(
+bodies: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
     containers.map(lambda each: {"container": each}),
     pods.map(lambda each: {"pod": each}),
@@ -75,7 +76,7 @@ bodies = st.one_of(
 
 
 @st.composite
-def tasks(draw: st.DrawFn) -> Task:
+def tasks(draw: st.DrawFn) -> RawTask:
     return Task(
         type=draw(filled),
         version=draw(st.integers(0, 2**31 - 1)),
@@ -100,7 +101,7 @@ def tasks(draw: st.DrawFn) -> Task:
 
 
 @given(tasks())
-def test_a_task_comes_back_from_a_create_request_as_it_went(task: Task) -> None:
+def test_a_task_comes_back_from_a_create_request_as_it_went(task: RawTask) -> None:
     data = encode_create_request(task).SerializeToString()
     read = decode_create_request(agent_pb2.CreateTaskRequest.FromString(data))
     assert replace(read, inputs=task.inputs, interface=task.interface) == task
@@ -108,14 +109,14 @@ def test_a_task_comes_back_from_a_create_request_as_it_went(task: Task) -> None:
 
 
 @given(tasks())
-def test_a_sync_stream_says_the_same_as_a_create_request(task: Task) -> None:
+def test_a_sync_stream_says_the_same_as_a_create_request(task: RawTask) -> None:
     header = agent_pb2.CreateRequestHeader.FromString(encode_header(task).SerializeToString())
     read = decode_sync_request(header, encode_inputs(task))
     assert replace(read, inputs=task.inputs, interface=task.interface) == task
 
 
 def test_inputs_are_read_by_their_declared_types() -> None:
-    task = Task(type="t", config={}, inputs=Inputs({"x": 3}), interface=Interface({"x": SimpleType.FLOAT}))
+    task: RawTask = Task(type="t", config={}, inputs=Inputs({"x": 3}), interface=Interface({"x": SimpleType.FLOAT}))
     read = decode_create_request(encode_create_request(task))
     assert read.inputs["x"] == 3.0
     assert isinstance(read.inputs["x"], float)
@@ -182,6 +183,8 @@ def test_an_unknown_resource_is_refused_with_the_known_ones() -> None:
 
 
 def test_an_input_of_the_wrong_type_never_leaves() -> None:
-    task = Task(type="t", config={}, inputs=Inputs({"x": "three"}), interface=Interface({"x": SimpleType.INTEGER}))
+    task: RawTask = Task(
+        type="t", config={}, inputs=Inputs({"x": "three"}), interface=Interface({"x": SimpleType.INTEGER})
+    )
     with pytest.raises(InvalidInputs, match=r"inputs\.x"):
         encode_create_request(task)

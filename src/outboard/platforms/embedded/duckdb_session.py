@@ -11,6 +11,7 @@ other kinds are executed and their answers dropped.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import duckdb
 
 from outboard.platforms.embedded.duckdb_inputs import quoted
 
+_HELD_ROWS = "__outboard_held_rows"
 _SIMPLE = {
     "BOOLEAN": "boolean",
     "VARCHAR": "string",
@@ -100,15 +102,16 @@ class Session:
             duckdb.Error: A statement cannot be parsed or executed, or lacks a parameter.
         """
         statements = self._connection.extract_statements(sql)
-        has_result = False
+        has_result, is_whole = False, True
         for index, statement in enumerate(statements, start=1):
             self.step = f"statement {index} of {len(statements)}" if len(statements) > 1 else ""
             values = {name: parameters[name] for name in statement.named_parameters if name in parameters}
             if statement.type in (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI):
-                self._copy(statement.query, values, output)
+                self._write_rows(statement, values, output, has_own_text=is_whole)
                 has_result = True
             else:
                 self._connection.execute(statement, values).fetchall()
+            is_whole = bool(statement.query.strip())
         return self._describe(output) if has_result else None
 
     def percent(self) -> float | None:
@@ -128,14 +131,25 @@ class Session:
         """Give everything back."""
         self._connection.close()
 
-    def _copy(self, query: str, values: Mapping[str, object], output: Path) -> None:
-        """Write a SELECT's rows; SHOW, DESCRIBE and SUMMARIZE, which COPY refuses before DuckDB 2, go in parentheses."""
-        bare = query.strip().rstrip(";")
+    def _write_rows(self, statement: Any, values: Mapping[str, object], output: Path, *, has_own_text: bool) -> None:
+        """Write a SELECT's rows, and the rows of what acts like one but is refused by COPY.
+
+        Before DuckDB 2, COPY takes no SHOW, DESCRIBE or SUMMARIZE, and a PIVOT is parsed into a statement without text
+        and one whose text is not its own. Those go through memory; their results are small.
+        """
         target = f"TO {quoted(str(output))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
-        try:
-            self._connection.execute(f"COPY (\n{bare}\n) {target}", values)
-        except duckdb.ParserException:
-            self._connection.execute(f"COPY (FROM (\n{bare}\n)) {target}", values)
+        if has_own_text:
+            bare = statement.query.strip().rstrip(";")
+            with suppress(duckdb.ParserException):
+                self._connection.execute(f"COPY (\n{bare}\n) {target}", values)
+                return
+        with warnings.catch_warnings():
+            # DuckDB 2 warns that this copies the rows; a prepared statement has no other way to Arrow.
+            warnings.simplefilter("ignore", UserWarning)
+            rows = self._connection.execute(statement, values).to_arrow_table()
+        self._connection.register(_HELD_ROWS, rows)
+        self._connection.execute(f"COPY (FROM {_HELD_ROWS}) {target}")
+        self._connection.unregister(_HELD_ROWS)
 
     def _describe(self, output: Path) -> Table:
         source = f"read_parquet({quoted(str(output))})"

@@ -1,6 +1,5 @@
 """Jobs as real processes: started once, found again after every crash, read, cancelled, forgotten."""
 
-import json
 import os
 import signal
 import subprocess
@@ -23,14 +22,21 @@ from outboard.platforms.embedded.states import JobState
 SLEEP = JobSpec(command=("sleep", "300"))
 
 
-def shell(script: str, **options: object) -> JobSpec:
-    return JobSpec(command=("sh", "-c", script), **options)  # type: ignore[arg-type] - tests pass fields by name
+def shell(script: str, *, grace_s: float = 5.0, **variables: str) -> JobSpec:
+    return JobSpec(command=("sh", "-c", script), env=variables, grace_s=grace_s)
 
 
 def started(jobs: JobDirectory, name: str, spec: JobSpec) -> None:
     """Create a job and wait until its command runs."""
     jobs.create(name, spec)
-    wait_until(lambda: (jobs.root / name / job_files.COMMAND).exists())
+    wait_until((jobs.root / name / job_files.COMMAND).exists)
+
+
+def open_gate(jobs: JobDirectory) -> None:
+    """Let the job `a` go on that waits for a line from the pipe `gate`."""
+    gate = jobs.root / "a" / "work" / "gate"
+    wait_until(gate.exists)
+    gate.write_text("go\n")
 
 
 def state_of(jobs: JobDirectory, name: str) -> JobState:
@@ -87,15 +93,13 @@ def test_a_command_that_cannot_start_fails_as_in_a_shell_and_says_why(
 
 
 def test_creating_again_finds_the_job_in_every_state(jobs: JobDirectory) -> None:
-    spec = shell("echo ran >> $COUNTER; read line < $GATE", env={"COUNTER": str(jobs.root / "n"), "GATE": "gate"})
-    jobs.root.mkdir()
-    started(jobs, "a", shell("echo ran >> ../../count; mkfifo gate; read line < gate"))
+    spec = shell("echo ran; mkfifo gate; read line < gate")
+    started(jobs, "a", spec)
     assert jobs.create("a", spec).state is JobState.RUNNING
-    wait_until((jobs.root / "a" / "work" / "gate").exists)
-    (jobs.root / "a" / "work" / "gate").write_text("go\n")
+    open_gate(jobs)
     assert wait_for_end(jobs, "a").state is JobState.SUCCEEDED
     assert jobs.create("a", spec).state is JobState.SUCCEEDED
-    assert (jobs.root / "count").read_text() == "ran\n"
+    assert jobs.read_log("a", "stdout").lines == ("ran",)
 
 
 def test_only_few_variables_and_the_jobs_own_reach_it(jobs: JobDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +173,7 @@ def test_a_job_outlives_its_creator(jobs: JobDirectory) -> None:
         service.kill()
     wait_until((jobs.root / "a" / "work" / "gate").exists)
     assert state_of(jobs, "a") is JobState.RUNNING
-    (jobs.root / "a" / "work" / "gate").write_text("go\n")
+    open_gate(jobs)
     assert wait_for_end(jobs, "a").exit_code == 4
 
 
@@ -215,7 +219,7 @@ def test_a_job_without_its_runner_runs_until_its_last_process_ends(jobs: JobDire
     assert runner_of(jobs, "a").send(signal.SIGKILL)
     wait_until(lambda: not runner_of(jobs, "a").is_alive())
     assert state_of(jobs, "a") is JobState.RUNNING
-    (jobs.root / "a" / "work" / "gate").write_text("go\n")
+    open_gate(jobs)
     assert wait_for_end(jobs, "a").state is JobState.VANISHED
 
 
@@ -318,7 +322,7 @@ def test_a_log_is_followed_in_whole_lines_to_its_end(jobs: JobDirectory) -> None
     wait_until((jobs.root / "a" / "work" / "gate").exists)
     page = jobs.read_log("a", "stdout")
     assert (page.lines, page.ended) == (("one",), False)
-    (jobs.root / "a" / "work" / "gate").write_text("go\n")
+    open_gate(jobs)
     wait_for_end(jobs, "a")
     page = jobs.read_log("a", "stdout", page.next_offset)
     assert (page.lines, page.ended) == (("two", "three"), True)
@@ -341,7 +345,8 @@ def test_what_a_command_says_of_itself_is_seen(jobs: JobDirectory) -> None:
 
 
 def test_files_of_a_job_are_there_before_it_starts(jobs: JobDirectory) -> None:
-    jobs.create("a", shell("cat $OUTBOARD_JOB_DIR/input.json", files={"input.json": json.dumps([1])}))
+    spec = JobSpec(command=("sh", "-c", "cat $OUTBOARD_JOB_DIR/input.json"), files={"input.json": "[1]"})
+    jobs.create("a", spec)
     wait_for_end(jobs, "a")
     assert jobs.read_log("a", "stdout").lines == ("[1]",)
 

@@ -61,7 +61,7 @@ def test_references_become_tables_and_lists_of_them_one_table() -> None:
 
 @pytest.mark.parametrize("value", [Binary(b"x"), b"x", [Blob("/1", "csv"), 3], [Blob("/1", "csv"), Blob("/2", "json")]])
 def test_an_input_that_sql_cannot_take_is_named(value: object) -> None:
-    with pytest.raises(InvalidInputs, match="inputs.wanted") as caught:
+    with pytest.raises(InvalidInputs, match=r"inputs\.wanted") as caught:
         document_of(wanted=value)
     assert caught.value.field == "wanted"
 
