@@ -15,12 +15,14 @@ from outboard.cli.loops import run_loop
 from outboard.cli.printing import write_note, write_result
 from outboard.cli.settings_files import names, read_choice
 from outboard.domain.endpoints import AgentInfo
+from outboard.errors import EndpointUnreachable, OutboardError
 
 EXAMPLES: Final = (
     "outboard agents",
     "outboard agents --endpoint localhost:8000",
     "outboard agents --agents my_package.agents:MyPlatform --json",
 )
+_PATIENCE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +66,15 @@ def command(
 
 async def _list(target: Any) -> tuple[list[_Listing], list[dict[str, str]]]:
     from outboard.cli.connections import connect  # noqa: PLC0415 - as above
-    from outboard.errors import OutboardError  # noqa: PLC0415 - as above
 
     async def ask(name: str, endpoint: Any) -> _Listing:
         try:
-            return _Listing(endpoint=name, agents=await endpoint.list_agents())
+            return _Listing(endpoint=name, agents=await asyncio.wait_for(endpoint.list_agents(), _PATIENCE_S))
         except OutboardError as problem:
             return _Listing(endpoint=name, problem=problem)
+        except (asyncio.TimeoutError, TimeoutError):
+            words = f"{name} did not answer within {_PATIENCE_S:g} s: is it an agent service, and well?"
+            return _Listing(endpoint=name, problem=EndpointUnreachable(words))
 
     async with connect(target) as connections:
         listings = await asyncio.gather(*(ask(name, each) for name, each in connections.endpoints.items()))

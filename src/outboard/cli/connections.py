@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from outboard.agent.registry import LoadFailure
 from outboard.cli.log_output import configure_logs
@@ -23,8 +22,6 @@ from outboard.engine.addresses import ServiceAddress
 from outboard.engine.propeller_config import PropellerConfig, read_propeller_config
 from outboard.engine.routing import IN_PROCESS
 from outboard.errors import InvalidSettings
-
-_ANSWER_LIMIT: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +53,14 @@ class Connections:
 
     Attributes:
         endpoints: By name, in the order of preference.
+        addresses: Of those that are services, by name.
         config: The FlytePropeller configuration, where there is one.
         failures: What could not be loaded in this process.
         redact: Removes the secrets that this process has read from a text.
     """
 
     endpoints: Mapping[str, Endpoint]
+    addresses: Mapping[str, ServiceAddress] = field(default_factory=dict)
     config: PropellerConfig | None = None
     failures: Sequence[LoadFailure] = ()
     redact: Callable[[str], str] = redact_forms
@@ -98,7 +97,7 @@ async def connect(target: Target, recorded: Iterable[str] | None = None) -> Asyn
         for name, address in addresses.items():
             endpoints[name] = await stack.enter_async_context(_remote(address))
         configure_logs(redact, level="error")
-        yield Connections(endpoints=endpoints, config=config, failures=failures, redact=redact)
+        yield Connections(endpoints=endpoints, addresses=addresses, config=config, failures=failures, redact=redact)
 
 
 def _remote(address: ServiceAddress) -> Any:
@@ -122,4 +121,4 @@ def _recorded(name: str, target: Target, addresses: Mapping[str, ServiceAddress]
 
 
 def _address(written: str, target: Target) -> ServiceAddress:
-    return replace(ServiceAddress.at(written, insecure=target.insecure), default_timeout=_ANSWER_LIMIT)
+    return ServiceAddress.at(written, insecure=target.insecure)

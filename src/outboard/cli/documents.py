@@ -72,7 +72,9 @@ def read_model(
     try:
         return kind.model_validate(dict(value))
     except ValidationError as invalid:
-        problems = [_explain(kind, problem, path) for problem in invalid.errors(include_input=False, include_url=False)]
+        found = invalid.errors(include_input=False, include_url=False)
+        found.sort(key=lambda problem: problem["type"] != "extra_forbidden")  # a typo explains what is missing
+        problems = [_explain(kind, problem, path) for problem in found]
         listed = "; ".join(f"{place}: {text}" for place, text in problems[:_SHOWN_PROBLEMS])
         more = f"; and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
         raise error(f"{where} is wrong: {listed}{more}", field=problems[0][0]) from None

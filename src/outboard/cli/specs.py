@@ -7,7 +7,7 @@ is started, by its path in the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final
@@ -269,16 +269,3 @@ def _takes_none(value_type: ValueType) -> bool:
 
 def _under(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def merge(spec: Mapping[str, Any], *, path: Sequence[str], value: object) -> dict[str, Any]:
-    """Return a nested mapping with one more value at a path; `InvalidTask` where a plain value is in the way."""
-    name, *rest = path
-    if not rest:
-        return {**spec, name: value}
-    inner = spec.get(name, {})
-    if not isinstance(inner, Mapping):
-        raise InvalidTask(
-            f"--config {name} is a value already and cannot have '{rest[0]}' in it: drop one of them", field="config"
-        )
-    return {**spec, name: merge(inner, path=rest, value=value)}

@@ -199,7 +199,7 @@ def _(event: CancelAsked, course: Course, now: float, rules: Rules) -> Course:  
         stop = replace(course.stop, reason=Reason.CANCEL, failure=CANCELLED, until=now + rules.cancel_wait_s)
         return replace(course, stop=stop)
     if course.stage is Stage.COLLECTING:
-        return course
+        return replace(course, retries_left=0)
     if course.stage is Stage.SENDING and not course.may_exist:
         return _ended(course, Phase.ABORTED, CANCELLED)
     return _stopping(course, Reason.CANCEL, CANCELLED, now, rules)

@@ -164,7 +164,7 @@ class Edge:
     def _fail(self, call: Call, raised: BaseException) -> WireError:
         """Count and log what a call raised and return it as gRPC carries it; a call that was given up ends here."""
         seconds = time.perf_counter() - call.started
-        if isinstance(raised, (asyncio.CancelledError, GeneratorExit)):
+        if isinstance(raised, GeneratorExit) or (isinstance(raised, asyncio.CancelledError) and _is_given_up()):
             self.metrics.failed(call.operation, call.task_type, seconds, grpc.StatusCode.CANCELLED.name)
             raise raised
         error = _classify(raised)
@@ -201,6 +201,15 @@ class Edge:
             return handle_fields(self.host.codec.decode(call.handle))
         except OutboardError:
             return {"task_type": call.task_type} if call.task_type else {}
+
+
+def _is_given_up() -> bool:
+    """Tell whether somebody cancelled this call, rather than agent code having raised `CancelledError` by itself.
+
+    The latter must be answered, or its caller waits for ever. Python 3.10 cannot tell and takes every one for the former.
+    """
+    cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is None or cancelling() > 0
 
 
 async def _await_half_close(context: Any) -> None:

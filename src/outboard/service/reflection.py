@@ -6,8 +6,9 @@ imported here by name.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -21,6 +22,12 @@ class Reflection:
     def __init__(self, services: Sequence[str]) -> None:
         self._services = (*services, REFLECTION_SERVICE)
         self._servicer: Any = None
+        self._asking: set[asyncio.Task[Any]] = set()
+
+    def drain(self) -> None:
+        """End the streams that tools keep open; they would hold up the end."""
+        for task in self._asking:
+            task.cancel()
 
     def by_method(self) -> Mapping[str, grpc.RpcMethodHandler]:
         """Return gRPC's handlers by full method name."""
@@ -33,8 +40,13 @@ class Reflection:
     async def _answer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         if self._servicer is None:
             self._servicer = _open(self._services)
-        async for answer in self._servicer.ServerReflectionInfo(requests, context):
-            yield answer
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._asking.add(task)
+        try:
+            async for answer in self._servicer.ServerReflectionInfo(requests, context):
+                yield answer
+        finally:
+            self._asking.discard(task)
 
 
 def _open(services: Sequence[str]) -> Any:

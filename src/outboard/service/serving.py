@@ -53,6 +53,7 @@ class Service:
         self.agents: tuple[str, ...] = ()
         self._log = TaskLog()
         self._health: Health | None = None
+        self._reflection: Reflection | None = None
         self._server: grpc.aio.Server | None = None
         self._watchdog: Watchdog | None = None
         self._metrics_server: MetricsServer | None = None
@@ -74,9 +75,11 @@ class Service:
         self._health = Health(self.agents, self.host.failures)
         edge = Edge(self.host, CallMetrics(task_types), self.settings.max_calls)
         handlers = Handlers(edge, self.settings).by_method()
-        reflection = Reflection((*SERVICES, HEALTH_SERVICE)).by_method()
+        self._reflection = Reflection((*SERVICES, HEALTH_SERVICE))
         server = grpc.aio.server(options=self.settings.channel_options())
-        server.add_generic_rpc_handlers((_Table({**handlers, **self._health.by_method(), **reflection}),))
+        server.add_generic_rpc_handlers(
+            (_Table({**handlers, **self._health.by_method(), **self._reflection.by_method()}),)
+        )
         self.port = _listen(server, self.settings)
         if self.settings.metrics_port is not None:
             self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port)
@@ -95,6 +98,8 @@ class Service:
         """Turn NOT_SERVING, linger, and let the calls in flight finish."""
         if self._health is not None:
             self._health.drain()
+        if self._reflection is not None:
+            self._reflection.drain()
         await asyncio.sleep(self.settings.linger_s)
         await self._stop(self.settings.drain_s)
 

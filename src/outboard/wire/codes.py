@@ -154,6 +154,8 @@ def _decode_foreign(code: StatusCode, details: str, operation: str) -> OutboardE
         return errors.ForeignHandle(words) if operation in _BY_HANDLE else errors.InvalidTask(words)
     if code is StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         return errors.InvalidInputs(f"the request or its answer is too large ({words}); pass large values by reference")
+    if code is StatusCode.UNKNOWN and "NotImplementedError" in details:
+        return errors.Unsupported(f"the service does not offer {operation}")  # how flytekit's and Flyte 2's say it
     if code in _FOREIGN:
         return _FOREIGN[code](words)
     return errors.Unavailable(f"{code.name}: {words}", code=code.name)

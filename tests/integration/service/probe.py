@@ -94,6 +94,8 @@ class ProbeAgent(AsyncAgent[ProbeConfig, ProbeJob, None]):
                 raise Throttled("slow down", retry_after=timedelta(seconds=7))
             case "exits":
                 sys.exit(3)
+            case "cancels itself":
+                raise asyncio.CancelledError
             case "crashes":
                 raise ZeroDivisionError("password=hunter2 dapi0123456789abcdef0123456789abcdef")
             case "gated" if self.gate is not None:

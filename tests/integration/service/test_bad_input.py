@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -193,6 +194,12 @@ async def test_what_an_agent_raises_gets_its_code_and_comes_back_as_its_error(
     with pytest.raises(kind) as caught:
         await remote.create_task(make_task(mode=mode, node="n1"))
     assert caught.value.retry.value == dict(error.trailing_metadata())["outboard-retry"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell who cancelled a task")
+async def test_an_agent_that_cancels_itself_is_answered_all_the_same(channel: grpc.aio.Channel) -> None:
+    error = await refused_create(channel, mode="cancels itself")
+    assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 
 
 async def test_a_throttled_create_says_when_to_come_back(remote: RemoteEndpoint) -> None:

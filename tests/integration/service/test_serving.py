@@ -16,6 +16,7 @@ import grpc
 import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import REGISTRY
 
 from integration.service.probe import SETTINGS, Gate, ProbePlatform, make_task
@@ -86,6 +87,15 @@ async def test_a_watch_sees_the_drain_and_does_not_hold_it_up(channel: grpc.aio.
     watch = await watched(channel)
     await asyncio.wait_for(service.drain(), 3)
     assert (await watch.read()).status == NOT_SERVING
+
+
+async def test_an_open_reflection_stream_does_not_hold_up_the_drain(
+    channel: grpc.aio.Channel, service: Service
+) -> None:
+    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    assert (await call.read()).list_services_response.service
+    await asyncio.wait_for(service.drain(), 3)
 
 
 async def test_a_taken_port_is_a_wrong_setting(service: Service) -> None:

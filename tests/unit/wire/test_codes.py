@@ -105,3 +105,8 @@ def test_garbage_in_the_trailing_metadata_is_ignored() -> None:
 def test_invalid_argument_of_another_service_is_about_the_handle_where_there_is_one() -> None:
     assert type(decode_error(StatusCode.INVALID_ARGUMENT, "bad", {}, "GetTask")) is errors.ForeignHandle
     assert type(decode_error(StatusCode.INVALID_ARGUMENT, "bad", {}, "CreateTask")) is errors.InvalidTask
+
+
+def test_what_flytekits_service_has_not_implemented_is_unsupported() -> None:
+    read = decode_error(StatusCode.UNKNOWN, "Unexpected <class 'NotImplementedError'>: ", {}, "GetTaskLogs")
+    assert isinstance(read, errors.Unsupported)

@@ -8,14 +8,14 @@ change, so a cursor is good in any process and for as long as the job directory 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Final
 
 from outboard.agent import LogLine, LogPage
 from outboard.errors import Rejected
 from outboard.platforms.embedded.client import JobDirectory
 
 _STREAMS: Final = ("stdout", "stderr")
-_ORIGINATOR: Final[Literal["user"]] = "user"
+_ORIGINATOR: Final = "user"
 _CURSOR: Final = re.compile(r"(\d{1,18})\+(\d{1,9}),(\d{1,18})\+(\d{1,9})")
 _PAGE_BYTES: Final = 64 * 1024
 

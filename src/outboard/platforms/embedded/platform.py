@@ -44,7 +44,10 @@ class Embedded(Platform[EmbeddedConnection, JobDirectory]):
         )
 
     def open(
-        self, connection: EmbeddedConnection, secrets: Secrets, http: Http
+        self,
+        connection: EmbeddedConnection,
+        secrets: Secrets,  # noqa: ARG002 - a folder asks for none
+        http: Http,  # noqa: ARG002 - nor for this
     ) -> AbstractAsyncContextManager[JobDirectory]:
         """Return the job directory of a connection; it holds nothing open."""
         return nullcontext(JobDirectory(Path(connection.root)))

@@ -20,11 +20,10 @@ import base64
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from outboard.domain.conformity import check_outputs
+from outboard.domain.conformity import check_outputs, enum_text
 from outboard.domain.places import Place
 from outboard.domain.plain_values import read_plain
 from outboard.domain.types import ValueType
@@ -96,9 +95,10 @@ def _read_line(line: bytes, number: int) -> dict[str, object]:
 
 
 def _plain(name: str, value: object) -> object:  # noqa: PLR0911 - one line a kind
+    value = enum_text(value)
     match value:
         case None | bool() | int() | float() | str():
-            return value.value if isinstance(value, Enum) else value
+            return value
         case datetime():
             return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).isoformat()
         case timedelta():

@@ -6,6 +6,7 @@ one declared output, of any name, is a list of dictionaries, or a dictionary wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -17,6 +18,7 @@ from outboard.domain.types import ListType, SimpleType, ValueType
 from outboard.errors import InvalidTask
 from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.duckdb_agent import statement_of
+from outboard.platforms.embedded.duckdb_job import QUERY_FILE
 from outboard.platforms.embedded.queries import Query
 from outboard.platforms.embedded.settings import EmbeddedConnection, EmbeddedSettings
 
@@ -68,7 +70,7 @@ class DuckDBRowsAgent(BlockingSyncAgent[RowsConfig, JobDirectory]):
             memory_limit=self.settings.rows_memory_limit,
             threads=self.settings.rows_threads,
         )
-        document = query.to_document()
+        document = json.loads(query.to_spec().files[QUERY_FILE])
         from outboard.platforms.embedded.duckdb_rows import read_rows  # noqa: PLC0415 - loads DuckDB, 30 MB
 
         rows = read_rows(document, row_limit=task.config.row_limit, timeout_s=max(ctx.timeout_s - _MARGIN_S, 0.0))
@@ -76,12 +78,10 @@ class DuckDBRowsAgent(BlockingSyncAgent[RowsConfig, JobDirectory]):
 
 
 def _declared(outputs: Mapping[str, ValueType]) -> tuple[str, ValueType]:
-    if not outputs:
-        return "rows", ListType(SimpleType.STRUCT)
-    name, value_type = next(iter(outputs.items()))
-    if len(outputs) > 1 or value_type not in (ListType(SimpleType.STRUCT), SimpleType.STRUCT):
+    name, value_type = next(iter(outputs.items()), ("", SimpleType.NONE))
+    if len(outputs) != 1 or value_type not in (ListType(SimpleType.STRUCT), SimpleType.STRUCT):
         raise InvalidTask(
-            f"outputs.{name}: a duckdb_rows task gives one output, a list of dict or a dict; declare just that",
-            field=f"interface.outputs.{name}",
+            "a duckdb_rows task gives one output, a list of dict or a dict; declare just that as its outputs",
+            field="interface.outputs",
         )
     return name, value_type

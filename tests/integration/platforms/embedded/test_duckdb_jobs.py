@@ -174,6 +174,7 @@ def test_a_script_without_a_select_gives_no_dataset(jobs: JobDirectory, tmp_path
         ("SELECT * FROM read_text('/etc/hostname')", "PermissionException"),
         ("COPY (SELECT 1) TO '/tmp/never-written.csv'", "PermissionException"),
         ("SET enable_external_access = true", "InvalidInputException"),
+        ("SET memory_limit = '1TB'", "InvalidInputException"),
     ],
 )
 def test_a_mistake_or_a_trespass_in_sql_is_the_users(jobs: JobDirectory, tmp_path: Path, sql: str, code: str) -> None:

@@ -249,6 +249,7 @@ def test_a_job_that_ignores_the_request_is_killed_after_the_grace(jobs: JobDirec
     started(jobs, "a", shell("trap '' TERM; touch ready; while :; do sleep 300; done", grace_s=0.2))
     wait_until((jobs.root / "a" / "work" / "ready").exists)
     jobs.cancel("a")
+    wait_until((jobs.root / "a" / job_files.EXIT).exists)  # nobody presses on: the runner does it alone
     ended = wait_for_end(jobs, "a")
     assert (ended.state, ended.signal) == (JobState.CANCELLED, signal.SIGKILL)
 

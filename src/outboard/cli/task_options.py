@@ -1,0 +1,105 @@
+"""A task from options: `outboard run TASK_TYPE --config k=v --input k=v ...`, as the specification a file would hold.
+
+Values are read as YAML reads them (`3` is a number, `[1, 2]` a list), except for inputs that are declared as text. Options
+over a file with one task replace what the file says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from outboard.cli.documents import parse_yaml, read_model
+from outboard.cli.specs import TaskSpec
+from outboard.cli.type_spellings import parse_type
+from outboard.domain.types import EnumType, SimpleType, ValueType
+from outboard.errors import InvalidTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """What the options of `run` say about a task; None and empty mean that an option was not given."""
+
+    config: Sequence[str] = ()
+    sql: str | None = None
+    inputs: Sequence[str] = ()
+    input_types: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    retries: int | None = None
+    timeout: str | None = None
+    output_prefix: str | None = None
+    project: str | None = None
+    domain: str | None = None
+    name: str | None = None
+    version: int | None = None
+
+    def over(self, spec: TaskSpec) -> TaskSpec:
+        """Return a specification with these options in the place of what it says.
+
+        Raises:
+            InvalidTask: An option makes no sense; the message names it.
+        """
+        given = {
+            name: value
+            for name in ("sql", "retries", "timeout", "output_prefix", "project", "domain", "name", "version")
+            if (value := getattr(self, name)) is not None
+        }
+        document: dict[str, Any] = {**spec.model_dump(exclude_unset=True), **given}
+        for text in self.config:
+            path, value = _pair(text, "--config")
+            document["config"] = _put(document.get("config", {}), path.split("."), _value(value, f"--config {path}"))
+        types = dict(_pair(text, "--input-type") for text in self.input_types)
+        if types:
+            interface = document.get("interface", {})
+            document["interface"] = {**interface, "inputs": {**interface.get("inputs", {}), **types}}
+        declared = document.get("interface", {}).get("inputs", {})
+        for text in self.inputs:
+            name, value = _pair(text, "--input")
+            document["inputs"] = {**document.get("inputs", {}), name: _input(name, value, declared.get(name))}
+        if self.outputs:
+            document["outputs"] = {
+                **document.get("outputs", {}),
+                **dict(_pair(text, "--output") for text in self.outputs),
+            }
+        return read_model(TaskSpec, document, InvalidTask, where="the command line")
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise InvalidTask(f"{option} '{text}' gives no value: write {option} name=value", field=option)
+    return name.strip(), value
+
+
+def _value(text: str, where: str) -> object:
+    return parse_yaml(text, where, InvalidTask) if text else ""
+
+
+def _input(name: str, text: str, spelling: str | None) -> object:
+    return text if spelling is not None and _is_text(_type(name, spelling)) else _value(text, f"--input {name}")
+
+
+def _type(name: str, spelling: str) -> ValueType:
+    try:
+        return parse_type(spelling)
+    except ValueError as error:
+        raise InvalidTask(f"--input-type {name}: {error}", field=f"interface.inputs.{name}") from None
+
+
+def _is_text(value_type: ValueType) -> bool:
+    """Tell whether what stands on the command line is the value itself, and not YAML of it."""
+    return isinstance(value_type, EnumType) or value_type in (SimpleType.STRING, SimpleType.DATETIME)
+
+
+def _put(config: Mapping[str, Any], path: Sequence[str], value: object) -> dict[str, Any]:
+    """Return a nested mapping with one more value at a path."""
+    name, *rest = path
+    if not rest:
+        return {**config, name: value}
+    inner = config.get(name, {})
+    if not isinstance(inner, Mapping):
+        raise InvalidTask(
+            f"--config {'.'.join(path)}: '{name}' is a value already, so nothing can be in it", field="config"
+        )
+    return {**config, name: _put(inner, rest, value)}

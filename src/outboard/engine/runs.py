@@ -1,0 +1,563 @@
+"""Runs: tasks under way, and the loop that performs what is decided about them.
+
+A task that waits for its next poll is a record and a timer, no coroutine: a coroutine exists only while something is performed
+for it, so ten thousand waiting tasks are cheap. `_drive` performs effect after effect until the course waits; the timer, or
+somebody who cancels, starts it again. At most one `_drive` runs per task, so a cancel that comes during a CreateTask is seen
+once its handle is known, and nothing is ever created and forgotten.
+
+A run holds its lease in the journal until it is closed. Its watch reads from the journal which tasks other processes want
+cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Final
+
+from typing_extensions import Self
+
+from outboard.domain.phases import Phase
+from outboard.domain.statuses import Cause, Failure
+from outboard.domain.tasks import RawTask
+from outboard.engine import decisions
+from outboard.engine.courses import Abandoned, CancelAsked, Course, Effect, Event, Rules, Stage, Tick
+from outboard.engine.effects import Dispatch, Effects
+from outboard.engine.journal import OwnedRun, PlannedTask
+from outboard.engine.outcomes import LeftRunning, TaskEvent, TaskOutcome
+from outboard.engine.settings import EngineSettings
+from outboard.engine.specs import TaskSpec, absolute_base
+from outboard.engine.verdicts import CANCELLED, failure_of
+from outboard.errors import InvalidOutputs, InvalidTask, JournalUnwritable, OutboardError, TaskError
+from outboard.host.logs import TaskLog
+from outboard.wire.files import encode_outputs_file
+
+_PLANNED_AT_ONCE: Final = 1_000
+OnEvent = Callable[[TaskEvent], None]
+
+
+class LiveTask:
+    """A task of a run; `await live.outcome()`, `await live.cancel()`.
+
+    Attributes:
+        task_id: Its name in the run.
+        event: What was told about it last; None until something was.
+    """
+
+    __slots__ = (
+        "_run",
+        "course",
+        "dispatch",
+        "driver",
+        "event",
+        "finished",
+        "is_cancel_asked",
+        "is_cancel_told",
+        "is_started",
+        "rules",
+        "spec",
+        "started_at",
+        "task_id",
+        "timer",
+    )
+
+    def __init__(self, run: Run, spec: TaskSpec, rules: Rules, course: Course, dispatch: Dispatch) -> None:
+        self._run = run
+        self.task_id = spec.task_id
+        self.spec = spec
+        self.rules = rules
+        self.course = course
+        self.dispatch = dispatch
+        self.finished: asyncio.Future[TaskOutcome] = asyncio.get_running_loop().create_future()
+        self.driver: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.event: TaskEvent | None = None
+        self.is_cancel_asked = False
+        self.is_cancel_told = False
+        self.is_started = False
+        self.started_at = time.monotonic()
+
+    async def outcome(self) -> TaskOutcome:
+        """Wait for the task's end; giving up waiting does not touch the task."""
+        return await asyncio.shield(self.finished)
+
+    async def cancel(self) -> TaskOutcome:
+        """Cancel the task, wait until that is confirmed (or `cancel_wait` is over), and return the outcome."""
+        self._run.cancel_task(self)
+        return await self.outcome()
+
+
+class Run:
+    """Tasks that belong together; made by `Engine.begin` and `Engine.resume`. Leaving it waits for its tasks.
+
+    Args:
+        run_id: Also the name of the execution.
+        effects: Performs effects.
+        owned: The run in the journal; None without one.
+        settings: The engine's.
+        on_event: Called with every change.
+        max_live: Tasks under way at once.
+        fail_fast: Cancel the others as soon as a task does not succeed.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        effects: Effects,
+        owned: OwnedRun | None,
+        settings: EngineSettings,
+        *,
+        on_event: OnEvent | None = None,
+        max_live: int | None = None,
+        fail_fast: bool = False,
+    ) -> None:
+        self.run_id = run_id
+        self.settings = settings
+        self.is_cancelled = False
+        self.outcomes: dict[str, TaskOutcome] = {}
+        self._effects = effects
+        self._owned = owned
+        self._on_event = on_event
+        self._max_live = max_live or settings.max_live
+        self._fail_fast = fail_fast
+        self._rules: dict[float | None, Rules] = {}
+        self._base = absolute_base(settings.output_base)
+        self._ids: set[str] = set()
+        self._open: dict[str, LiveTask] = {}
+        self._waiting: deque[LiveTask] = deque()
+        self._live = 0
+        self._drivers: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._watch: asyncio.Task[None] | None = None
+        self._is_abandoned = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.cancel_all()
+        try:
+            await self.wait()
+        finally:
+            await self.close()
+
+    async def submit(self, task: RawTask, *, task_id: str | None = None) -> LiveTask:
+        """Plan a task and start it as soon as there is room."""
+        return (await self.submit_many([task], task_ids=None if task_id is None else [task_id]))[0]
+
+    async def submit_many(self, tasks: Iterable[RawTask], *, task_ids: Sequence[str] | None = None) -> list[LiveTask]:
+        """Plan tasks, all of them on the disk before the first is sent, and start them in this order.
+
+        Raises:
+            InvalidTask: Two tasks of the run would have one id.
+            JournalUnwritable: The journal cannot be written; nothing was started.
+        """
+        specs = self._complete(list(tasks), task_ids)
+        unwritable = await self._plan(specs)
+        lives = [
+            self._adopt(spec, Course(attempt=spec.first_attempt, retries_left=spec.task.retries)) for spec in specs
+        ]
+        for live in lives:
+            error = unwritable.get(live.task_id)
+            if error is not None:
+                live.course = Course(stage=Stage.ENDED, phase=Phase.FAILED, failure=failure_of(error))
+            self._queue(live)
+        return lives
+
+    def take_up(self, spec: TaskSpec, course: Course, dispatch: Dispatch, *, is_cancel_asked: bool) -> LiveTask:
+        """Go on with a task that an earlier engine left."""
+        self._ids.add(spec.task_id)
+        live = self._adopt(spec, course, dispatch)
+        live.is_cancel_asked = is_cancel_asked
+        self._queue(live)
+        return live
+
+    async def wait(self) -> None:
+        """Wait until no task is open.
+
+        Cancelling this wait cancels the tasks and waits for the confirmation first; cancelling it again gives that up, and
+        `left_running` says what may still run.
+        """
+        try:
+            await self._idle.wait()
+        except asyncio.CancelledError:
+            self.cancel_all()
+            try:
+                await self._idle.wait()
+            except asyncio.CancelledError:
+                self.abandon()
+                raise
+            raise
+
+    def cancel_all(self) -> None:
+        """Cancel every open task, and those submitted later; `wait` returns when that is confirmed."""
+        self.is_cancelled = True
+        for live in list(self._open.values()):
+            self.cancel_task(live)
+
+    def cancel_task(self, live: LiveTask) -> None:
+        """Cancel a task, now or once the call under way for it has answered."""
+        if live.finished.done() or live.is_cancel_asked:
+            return
+        live.is_cancel_asked = True
+        if live.is_started:
+            if live.driver is None:
+                self._wake(live)
+        elif live.dispatch.recorded is None:
+            self._start(live)  # nothing was sent, so it ends at once and takes nobody's place
+        if live.driver is not None and live.dispatch.is_answering:
+            live.driver.cancel()  # ExecuteTaskSync leaves no job behind, so nothing is gained by waiting for its answer
+
+    def abandon(self) -> None:
+        """Stop waiting for anything, at once; `left_running` says what may still run."""
+        self._is_abandoned = self.is_cancelled = True
+        for live in list(self._open.values()):
+            if live.driver is not None:
+                live.driver.cancel()
+            live.course = decisions.advance(
+                live.course, Abandoned(in_flight=self._is_creating(live)), time.monotonic(), live.rules
+            )
+            self._close_task(live)
+
+    @property
+    def left_running(self) -> list[LeftRunning]:
+        """What may still run although this run does nothing more about it."""
+        return [each.left_running for each in self.outcomes.values() if each.left_running is not None]
+
+    @property
+    def open_tasks(self) -> Mapping[str, LiveTask]:
+        """The tasks that are not over, by id."""
+        return self._open
+
+    async def close(self) -> None:
+        """Cancel what is open, stop everything and give the lease back."""
+        if self._open:
+            self.cancel_all()
+            await self.wait()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        if self._drivers:
+            await asyncio.gather(*self._drivers, return_exceptions=True)
+        if self._owned is not None:
+            owned, self._owned = self._owned, None
+            try:
+                await owned.release()
+            except JournalUnwritable as error:
+                TaskLog(run=self.run_id).warning("lease not given back", reason=error.message)
+
+    def _complete(self, tasks: Sequence[RawTask], task_ids: Sequence[str] | None) -> list[TaskSpec]:
+        specs = []
+        for index, task in enumerate(tasks):
+            task_id = task_ids[index] if task_ids is not None else self._new_id(task)
+            if task_id in self._ids:
+                raise InvalidTask(
+                    f"two tasks of run {self.run_id} are called '{task_id}': give each its own id", field="id"
+                )
+            self._ids.add(task_id)
+            specs.append(
+                TaskSpec.complete(
+                    task,
+                    task_id=task_id,
+                    execution=self.run_id,
+                    base=self._base,
+                    project=self.settings.project,
+                    domain=self.settings.domain,
+                )
+            )
+        return specs
+
+    def _new_id(self, task: RawTask) -> str:
+        node = task.identity.node
+        if node and node not in self._ids:
+            return node
+        number = len(self._ids)
+        while f"n{number}" in self._ids:
+            number += 1
+        return f"n{number}"
+
+    async def _plan(self, specs: Sequence[TaskSpec]) -> dict[str, TaskError]:
+        """Write the plans; return what is wrong with tasks that cannot even be written down."""
+        unwritable: dict[str, TaskError] = {}
+        if self._owned is None:
+            return unwritable
+        plans: list[PlannedTask] = []
+        for number, spec in enumerate(specs):
+            try:
+                plans.append(spec.to_plan())
+            except TaskError as error:
+                unwritable[spec.task_id] = error
+                plans.append(PlannedTask(task_id=spec.task_id, spec=b""))  # it ends at once; a list of the run shows it
+            if number % _PLANNED_AT_ONCE == _PLANNED_AT_ONCE - 1:
+                await asyncio.sleep(0)  # tasks already under way must not wait for ten thousand encodings
+        await self._owned.plan(plans)
+        return unwritable
+
+    def _adopt(self, spec: TaskSpec, course: Course, dispatch: Dispatch | None = None) -> LiveTask:
+        timeout = spec.task.timeout
+        timeout_s = None if timeout is None else timeout.total_seconds()
+        rules = self._rules.get(timeout_s)
+        if rules is None:
+            rules = self._rules[timeout_s] = _rules_of(self.settings, timeout_s)
+        return LiveTask(self, spec, rules, course, dispatch or Dispatch())
+
+    def _queue(self, live: LiveTask) -> None:
+        self._idle.clear()
+        self._open[live.task_id] = live
+        live.is_cancel_asked = live.is_cancel_asked or self.is_cancelled
+        self._waiting.append(live)
+        if self._watch is None and self._owned is not None:
+            self._watch = asyncio.ensure_future(self._watch_cancels(self._owned))
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._live < self._max_live and not self._is_abandoned:
+            live = self._waiting.popleft()
+            if not live.is_started:
+                self._start(live)
+
+    def _start(self, live: LiveTask) -> None:
+        self._live += 1
+        live.is_started = True
+        live.started_at = time.monotonic()
+        self._wake(live)
+
+    def _wake(self, live: LiveTask) -> None:
+        if live.timer is not None:
+            live.timer.cancel()
+            live.timer = None
+        if live.driver is None and not live.finished.done():
+            live.driver = asyncio.ensure_future(self._drive(live))
+            self._drivers.add(live.driver)
+            live.driver.add_done_callback(partial(self._driven, live))
+
+    def _driven(self, live: LiveTask, driver: asyncio.Task[None]) -> None:
+        """Take note that a driver has ended; one that was stopped from outside is replaced, and a defect ends its task."""
+        self._drivers.discard(driver)
+        if live.finished.done() or live.driver is not driver:
+            return
+        live.driver = None
+        if driver.cancelled():
+            self._wake(live)
+            return
+        error = driver.exception()
+        if error is None:
+            return
+        TaskLog(run=self.run_id, task=live.task_id).error("engine failed", exc_info=error)
+        words = f"{type(error).__name__} in the engine itself: report it, and resume the run"
+        failure = Failure(code="EngineFailed", message=words, cause=Cause.PLATFORM)
+        left = "its job may be running"
+        live.course = replace(live.course, stage=Stage.LEFT, phase=Phase.FAILED, failure=failure, left=left)
+        self._close_task(live)
+
+    async def _drive(self, live: LiveTask) -> None:
+        """Perform what is due until the course waits or is over."""
+        event: Event = Tick()
+        while not live.finished.done():
+            live.course = decisions.advance(live.course, event, time.monotonic(), live.rules)
+            if live.is_cancel_asked and not live.is_cancel_told and not live.course.is_over:
+                live.is_cancel_told = True
+                await self._effects.request_cancel(live.spec, live.dispatch)
+                live.course = decisions.advance(live.course, CancelAsked(), time.monotonic(), live.rules)
+            self._tell(live)
+            effect = decisions.due(live.course, time.monotonic())
+            if effect is Effect.WAIT:
+                self._sleep(live)
+                return
+            if effect is Effect.FINISH:
+                await self._finish(live)
+                return
+            event = await self._perform(live, effect)
+
+    async def _perform(self, live: LiveTask, effect: Effect) -> Event:
+        try:
+            if effect is Effect.SEND:
+                return await self._effects.send(live.spec, live.course, live.dispatch)
+            if effect is Effect.POLL:
+                return await self._effects.poll(live.spec, live.course, live.dispatch)
+            if effect is Effect.DELETE:
+                return await self._effects.delete(live.spec, live.course, live.dispatch)
+            return await self._effects.collect(live.spec, live.course)
+        except asyncio.CancelledError:
+            if effect is Effect.SEND and not is_sync(live) and live.dispatch.recorded == live.course.attempt:
+                live.course = replace(live.course, may_exist=True)
+            if self._is_abandoned or not live.is_cancel_asked or not is_sync(live):
+                raise
+            return Tick()  # the answer of a sync agent is not awaited any longer
+
+    def _sleep(self, live: LiveTask) -> None:
+        live.driver = None
+        delay = max(0.0, decisions.wakes_at(live.course, live.rules) - time.monotonic())
+        live.timer = asyncio.get_running_loop().call_later(delay, self._wake, live)
+
+    def _is_creating(self, live: LiveTask) -> bool:
+        return live.driver is not None and live.course.stage is Stage.SENDING and live.dispatch.recorded is not None
+
+    async def _finish(self, live: LiveTask) -> None:
+        if self._owned is not None and live.course.stage is Stage.ENDED:
+            try:
+                await self._record_end(self._owned, live)
+            except (JournalUnwritable, InvalidOutputs) as error:
+                live.dispatch.complaint = error.message
+        self._close_task(live)
+
+    async def _record_end(self, owned: OwnedRun, live: LiveTask) -> None:
+        course, status = live.course, live.course.status
+        outputs = None
+        if course.outputs is not None:
+            outputs = encode_outputs_file(course.outputs, live.spec.task.interface.outputs)
+        await owned.ended(
+            live.task_id,
+            live.dispatch.recorded,
+            course.phase or Phase.FAILED,
+            message=_message(course),
+            links=[{"name": link.name, "url": link.url} for link in status.links] if status and status.links else None,
+            outputs=outputs,
+            error=None if course.failure is None else asdict(course.failure),
+        )
+
+    def _close_task(self, live: LiveTask) -> None:
+        if live.finished.done():
+            return
+        if live.timer is not None:
+            live.timer.cancel()
+            live.timer = None
+        outcome = self._outcome(live)
+        self.outcomes[live.task_id] = outcome
+        live.finished.set_result(outcome)
+        self._tell(live)
+        if live.dispatch.complaint:
+            TaskLog(run=self.run_id, task=live.task_id).warning("journal not written", reason=live.dispatch.complaint)
+        del self._open[live.task_id]
+        self._live -= live.is_started
+        if self._fail_fast and not outcome.is_success and not self.is_cancelled:
+            self.cancel_all()
+        self._start_waiting()
+        if not self._open:
+            self._idle.set()
+
+    def _outcome(self, live: LiveTask) -> TaskOutcome:
+        course, spec = live.course, live.spec
+        status = course.status
+        left = None
+        if course.left and (course.handle is not None or course.may_exist or "may have" in course.left):
+            left = LeftRunning(
+                task_id=live.task_id,
+                task_type=spec.task.type,
+                endpoint=live.dispatch.endpoint,
+                handle=course.handle,
+                reason=course.left,
+            )
+        return TaskOutcome(
+            run_id=self.run_id,
+            task_id=live.task_id,
+            task_type=spec.task.type,
+            phase=course.phase or Phase.FAILED,
+            outputs=course.outputs,
+            error=course.failure,
+            message=_message(course),
+            attempts=0
+            if course.began_at is None and live.dispatch.recorded is None
+            else course.attempt - spec.first_attempt + 1,
+            links=status.links if status else (),
+            custom_info=status.custom_info if status else None,
+            endpoint=live.dispatch.endpoint,
+            handle=course.handle,
+            output_prefix=spec.output_prefix(course.attempt),
+            elapsed_s=time.monotonic() - live.started_at,
+            is_final=course.stage is Stage.ENDED,
+            left_running=left,
+        )
+
+    def _tell(self, live: LiveTask) -> None:
+        """Note and publish what changed; nobody is told the same twice."""
+        course, known, status = live.course, live.event, live.course.status
+        phase = course.phase if course.is_over else status.phase if status else None
+        message = _message(course)
+        links = tuple(status.links) if status else ()
+        is_same = known is not None and (known.phase, known.message, known.attempt) == (phase, message, course.attempt)
+        if is_same and known is not None and known.links == links and known.is_final == live.finished.done():
+            return
+        if course.is_over and not live.finished.done():
+            return  # told once the journal knows
+        live.event = TaskEvent(
+            run_id=self.run_id,
+            task_id=live.task_id,
+            task_type=live.spec.task.type,
+            phase=phase,
+            message=message,
+            attempt=course.attempt,
+            elapsed_s=time.monotonic() - live.started_at,
+            links=links,
+            custom_info=status.custom_info if status else None,
+            is_final=live.finished.done(),
+        )
+        if (
+            self._owned is not None
+            and phase is not None
+            and not course.is_over
+            and live.dispatch.recorded == course.attempt
+        ):
+            noted = [{"name": link.name, "url": link.url} for link in links] if links else None
+            self._owned.phase(live.task_id, course.attempt, phase, message=message, links=noted)
+        if self._on_event is not None:
+            self._publish(live.event)
+
+    def _publish(self, event: TaskEvent) -> None:
+        try:
+            if self._on_event is not None:
+                self._on_event(event)
+        except Exception as error:  # noqa: BLE001 - a view that fails must not cost anybody a job
+            context = {"message": "an engine's on_event failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    async def _watch_cancels(self, owned: OwnedRun) -> None:
+        """Cancel what other processes ask to cancel."""
+        while True:
+            await asyncio.sleep(self.settings.cancel_check.total_seconds())
+            try:
+                asked = await owned.cancel_requests()
+            except OutboardError as error:
+                TaskLog(run=self.run_id).warning("journal not read", reason=error.message)
+                continue
+            for task_id in asked:
+                live = self._open.get(task_id)
+                if live is not None:
+                    self.cancel_task(live)
+
+
+def is_sync(live: LiveTask) -> bool:
+    """Tell whether a task was routed to a sync agent."""
+    return live.dispatch.route is not None and live.dispatch.route.is_sync
+
+
+def _message(course: Course) -> str:
+    if course.is_over:
+        return course.failure.message if course.failure else course.status.message if course.status else ""
+    if course.problem:
+        return course.problem
+    if course.stop is not None:
+        return "stopping: the end is not confirmed yet" if course.stop.is_accepted else "stopping"
+    if course.status is not None:
+        return course.status.message
+    failure: Failure | None = course.failure
+    return f"trying again after {failure.code}: {failure.message}" if failure and failure is not CANCELLED else ""
+
+
+def _rules_of(settings: EngineSettings, timeout_s: float | None) -> Rules:
+    return Rules(
+        timeout_s=timeout_s,
+        first_poll_s=settings.first_poll.total_seconds(),
+        longest_poll_s=settings.longest_poll.total_seconds(),
+        poll_growth=settings.poll_growth,
+        resend_limit_s=settings.resend_limit.total_seconds(),
+        retry_pause_s=settings.retry_pause.total_seconds(),
+        cancel_wait_s=settings.cancel_wait.total_seconds(),
+    )
