@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from outboard.cli.choices import Agents, AsJson, EndpointAddress, EngineConfig, Insecure, Platforms, SettingsFile
 from outboard.cli.exits import Exit
@@ -16,6 +16,10 @@ from outboard.cli.printing import write_note, write_result
 from outboard.cli.settings_files import names, read_choice
 from outboard.domain.endpoints import AgentInfo
 from outboard.errors import EndpointUnreachable, OutboardError
+
+if TYPE_CHECKING:
+    from outboard.cli.connections import Target
+    from outboard.domain.endpoints import Endpoint
 
 EXAMPLES: Final = (
     "outboard agents",
@@ -31,7 +35,7 @@ class _Listing:
 
     endpoint: str
     agents: Sequence[AgentInfo] = ()
-    problem: Exception | None = None
+    problem: OutboardError | None = None
 
 
 def command(
@@ -53,9 +57,9 @@ def command(
     choice = read_choice(settings, platforms=platforms, modules=agents)
     target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
     listings, failures = run_loop(_list(target))
-    broken = [each for each in listings if each.problem is not None]
-    if len(broken) == len(listings):
-        raise broken[0].problem  # type: ignore[misc]  # `broken` holds those with a problem
+    problems = [each.problem for each in listings if each.problem is not None]
+    if len(problems) == len(listings):
+        raise problems[0]
     if as_json:
         write_result(dumps(_document(listings, failures), indent=2))
     else:
@@ -64,10 +68,10 @@ def command(
     return Exit.USAGE if any(failure["source"] in asked_for for failure in failures) else Exit.SUCCESS
 
 
-async def _list(target: Any) -> tuple[list[_Listing], list[dict[str, str]]]:
-    from outboard.cli.connections import connect  # noqa: PLC0415 - as above
+async def _list(target: Target) -> tuple[list[_Listing], list[dict[str, str]]]:
+    from outboard.cli.connections import find  # noqa: PLC0415 - as above
 
-    async def ask(name: str, endpoint: Any) -> _Listing:
+    async def ask(name: str, endpoint: Endpoint) -> _Listing:
         try:
             return _Listing(endpoint=name, agents=await asyncio.wait_for(endpoint.list_agents(), _PATIENCE_S))
         except OutboardError as problem:
@@ -76,11 +80,11 @@ async def _list(target: Any) -> tuple[list[_Listing], list[dict[str, str]]]:
             words = f"{name} did not answer within {_PATIENCE_S:g} s: is it an agent service, and well?"
             return _Listing(endpoint=name, problem=EndpointUnreachable(words))
 
-    async with connect(target) as connections:
-        listings = await asyncio.gather(*(ask(name, each) for name, each in connections.endpoints.items()))
-        for warning in connections.config.warnings if connections.config else ():
+    async with find(target) as found, found.endpoints() as endpoints:
+        listings = await asyncio.gather(*(ask(name, each) for name, each in endpoints.items()))
+        for warning in found.config.warnings if found.config else ():
             write_note(f"warning: {warning}")
-        failures = [{"source": each.source, "reason": connections.redact(each.reason)} for each in connections.failures]
+        failures = [{"source": each.source, "reason": found.redact(each.reason)} for each in found.failures]
         return list(listings), failures
 
 

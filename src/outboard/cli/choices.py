@@ -70,3 +70,19 @@ JournalFile = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; results and errors only.")]
+OutputBase = Annotated[
+    str | None,
+    typer.Option(
+        "--output-base",
+        metavar="URI",
+        envvar="OUTBOARD_OUTPUT_BASE",
+        help="Below it go inputs and outputs; a service elsewhere must reach it: s3://, gs://, az:// or a shared path.",
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Also where the engine that drove it cannot be seen from here; only if it is surely gone."
+    ),
+]

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from outboard.agent.registry import LoadFailure
 from outboard.cli.log_output import configure_logs
@@ -20,8 +19,10 @@ from outboard.domain.endpoints import Endpoint
 from outboard.domain.secret_refs import redact_forms
 from outboard.engine.addresses import ServiceAddress
 from outboard.engine.propeller_config import PropellerConfig, read_propeller_config
+from outboard.engine.remote import RemoteEndpoint
 from outboard.engine.routing import IN_PROCESS
 from outboard.errors import InvalidSettings
+from outboard.host.host import Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,69 +49,74 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connections:
-    """Whom a command talks to.
+class Found:
+    """Whom a target means.
 
     Attributes:
-        endpoints: By name, in the order of preference.
-        addresses: Of those that are services, by name.
+        host: The agents of this process; None where only services are meant.
+        addresses: Services by name, in the order of preference.
         config: The FlytePropeller configuration, where there is one.
-        failures: What could not be loaded in this process.
-        redact: Removes the secrets that this process has read from a text.
     """
 
-    endpoints: Mapping[str, Endpoint]
-    addresses: Mapping[str, ServiceAddress] = field(default_factory=dict)
+    host: Host | None
+    addresses: Mapping[str, ServiceAddress]
     config: PropellerConfig | None = None
-    failures: Sequence[LoadFailure] = ()
-    redact: Callable[[str], str] = redact_forms
+
+    @property
+    def failures(self) -> Sequence[LoadFailure]:
+        """What could not be loaded in this process."""
+        return self.host.failures if self.host is not None else ()
+
+    @property
+    def redact(self) -> Callable[[str], str]:
+        """Removes secrets from a text."""
+        return self.host.redact if self.host is not None else redact_forms
+
+    @asynccontextmanager
+    async def endpoints(self) -> AsyncIterator[Mapping[str, Endpoint]]:
+        """Give all of them, connected, by name."""
+        async with AsyncExitStack() as stack:
+            found: dict[str, Endpoint] = {} if self.host is None else {IN_PROCESS: self.host}
+            for name, address in self.addresses.items():
+                found[name] = await stack.enter_async_context(RemoteEndpoint(address))
+            yield found
 
 
 @asynccontextmanager
-async def connect(target: Target, recorded: Iterable[str] | None = None) -> AsyncIterator[Connections]:
-    """Give the endpoints that a target means, for as long as the block lasts.
+async def find(target: Target, recorded: Iterable[str] = ()) -> AsyncIterator[Found]:
+    """Give whom a target means, for as long as the block lasts.
 
     Args:
         target: What the options say.
-        recorded: The names that the journal remembers; only these are opened then, and `--endpoint` stands for each service
-            among them (it has moved, say).
+        recorded: The names that the journal remembers, if any: then only these are meant, and `--endpoint` stands for each
+            service among them (it has moved, say).
 
     Raises:
         InvalidSettings: An address or a file is wrong, or a remembered name means nothing without its configuration.
     """
     config = read_propeller_config(target.engine_config) if target.engine_config else None
-    addresses = dict(config.addresses) if config else {}
-    if recorded is not None:
-        addresses = {name: _recorded(name, target, addresses) for name in dict.fromkeys(recorded) if name != IN_PROCESS}
-        is_hosting = IN_PROCESS in recorded
+    configured = config.addresses if config else {}
+    names = list(dict.fromkeys(recorded))
+    if names:
+        addresses = {name: _recorded(name, target, configured) for name in names if name != IN_PROCESS}
+        is_hosting = IN_PROCESS in names
     else:
-        if target.endpoint:
-            addresses = {target.endpoint: _address(target.endpoint, target)}
+        addresses = {target.endpoint: _address(target.endpoint, target)} if target.endpoint else dict(configured)
         is_hosting = not addresses
-    async with AsyncExitStack() as stack:
-        endpoints: dict[str, Endpoint] = {}
-        failures: Sequence[LoadFailure] = ()
-        redact: Callable[[str], str] = redact_forms
-        if is_hosting:
-            host = await stack.enter_async_context(open_host(target.choice, is_local=True))
-            endpoints[IN_PROCESS], failures, redact = host, host.failures, host.redact
-        for name, address in addresses.items():
-            endpoints[name] = await stack.enter_async_context(_remote(address))
-        configure_logs(redact, level="error")
-        yield Connections(endpoints=endpoints, addresses=addresses, config=config, failures=failures, redact=redact)
+    host = open_host(target.choice, is_local=True) if is_hosting else None
+    configure_logs(host.redact if host else redact_forms, level="error", form="pretty")
+    try:
+        yield Found(host=host, addresses=addresses, config=config)
+    finally:
+        if host is not None:
+            await host.close()
 
 
-def _remote(address: ServiceAddress) -> Any:
-    from outboard.engine.remote import RemoteEndpoint  # noqa: PLC0415 - gRPC is heavy, and tasks in this process need none
-
-    return RemoteEndpoint(address)
-
-
-def _recorded(name: str, target: Target, addresses: Mapping[str, ServiceAddress]) -> ServiceAddress:
+def _recorded(name: str, target: Target, configured: Mapping[str, ServiceAddress]) -> ServiceAddress:
     if target.endpoint:
         return replace(_address(target.endpoint, target), name=name)
-    if name in addresses:
-        return addresses[name]
+    if name in configured:
+        return configured[name]
     try:
         return _address(name, target)
     except InvalidSettings:

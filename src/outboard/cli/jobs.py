@@ -12,7 +12,7 @@ import typer
 
 from outboard.cli.choices import AsJson, JournalFile
 from outboard.cli.exits import Exit
-from outboard.cli.json_values import dumps
+from outboard.cli.json_values import dumps, handle_text
 from outboard.cli.loops import run_loop
 from outboard.cli.printing import write_note, write_result
 from outboard.errors import InvalidSettings
@@ -152,7 +152,7 @@ def _task_document(task: TaskRecord) -> Mapping[str, Any]:
         "message": task.message,
         "links": list(task.links),
         "error": task.error,
-        "handle": task.handle,
+        "handle": handle_text(task.handle),
         "created_at": task.created_at,
         "started_at": task.started_at,
         "updated_at": task.updated_at,

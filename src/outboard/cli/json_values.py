@@ -70,6 +70,11 @@ def dumps(value: object, *, indent: int | None = None) -> str:
     return json.dumps(to_json(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
+def handle_text(handle: bytes | None) -> str | None:
+    """Return a handle as commands take it: base64 alone."""
+    return None if handle is None else _base64(handle)
+
+
 def _unbounded(value: float) -> str:
     if math.isnan(value):
         return "NaN"

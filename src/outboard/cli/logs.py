@@ -70,7 +70,7 @@ def command(  # noqa: PLR0913 - the options of the command
 
 
 async def _print_log(text: str, target: Target, path: Path | None, *, follow: bool, tail: int, as_json: bool) -> None:
-    from outboard.cli.connections import connect  # noqa: PLC0415 - as above
+    from outboard.cli.connections import find  # noqa: PLC0415 - as above
     from outboard.cli.journals import find_task, open_journal  # noqa: PLC0415 - as above
 
     async with open_journal(path) as journal:
@@ -80,9 +80,8 @@ async def _print_log(text: str, target: Target, path: Path | None, *, follow: bo
         if record.handle is None or record.endpoint is None:
             raise InvalidSettings(f"task '{record.task_id}' has no job, so there is no log of one", field="task")
         task_type = await task_type_of(journal, record)
-        async with connect(target, [record.endpoint]) as connections:
-            service = connections.endpoints[record.endpoint]
-            log = _Log(service, record.handle, task_type)
+        async with find(target, [record.endpoint]) as found, found.endpoints() as endpoints:
+            log = _Log(endpoints[record.endpoint], record.handle, task_type)
             await log.read(tail=tail, as_json=as_json)
             if follow:
                 await log.follow(as_json=as_json)

@@ -12,7 +12,7 @@ from typing import Any
 
 from outboard import errors
 from outboard.cli.exits import EXITS, Exit
-from outboard.cli.json_values import dumps, to_json
+from outboard.cli.json_values import dumps, handle_text, to_json
 from outboard.cli.printing import write_note, write_result
 from outboard.domain.phases import Phase
 from outboard.engine.outcomes import LeftRunning, TaskOutcome
@@ -55,6 +55,8 @@ def _code(outcome: TaskOutcome) -> Exit:
 
 
 def _sentence(outcome: TaskOutcome) -> str:
+    if outcome.left_running is not None:
+        return f"task '{outcome.task_id}' may still be running"
     what = "was cancelled" if outcome.phase is Phase.ABORTED else "failed"
     attempts = f" after {outcome.attempts} attempts" if outcome.attempts > 1 else ""
     if outcome.error is None:
@@ -71,6 +73,7 @@ def _print_outputs(outcomes: Sequence[TaskOutcome]) -> None:
 
 
 def _document(outcome: TaskOutcome) -> Mapping[str, Any]:
+    left = outcome.left_running
     return {
         "run": outcome.run_id,
         "task": outcome.task_id,
@@ -83,11 +86,11 @@ def _document(outcome: TaskOutcome) -> Mapping[str, Any]:
         "links": outcome.links,
         "custom_info": outcome.custom_info,
         "endpoint": outcome.endpoint,
-        "handle": outcome.handle,
+        "handle": handle_text(outcome.handle),
         "output_prefix": outcome.output_prefix,
         "elapsed_s": round(outcome.elapsed_s, 3),
         "is_final": outcome.is_final,
-        "left_running": outcome.left_running,
+        "left_running": None if left is None else {"job": left.job, "reason": left.reason},
     }
 
 

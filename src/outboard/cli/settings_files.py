@@ -1,9 +1,10 @@
 """What the operator decides: options, environment, settings file, in that order of precedence.
 
-The file is YAML (or JSON) with three sections::
+The file is YAML (or JSON) with four sections::
 
     host:        the fields of `HostSettings`: installation, service_keys, secrets ...; times in seconds
     service:     the fields of `ServiceSettings`: host, port, metrics_port, linger_s ...
+    engine:      the fields of `EngineSettings`: output_base, max_live, cancel_wait ...; for `run` and `resume`
     platforms:   by platform name: its own settings; `enabled: false` leaves it out
 
 Options and `OUTBOARD_*` variables are joined by typer; what arrives here as None was given by neither.
@@ -27,6 +28,7 @@ class _Sections(BaseModel):
 
     host: dict[str, Any] = Field(default_factory=dict)
     service: dict[str, Any] = Field(default_factory=dict)
+    engine: dict[str, Any] = Field(default_factory=dict)
     platforms: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -39,6 +41,7 @@ class AgentChoice:
         modules: Further platforms as `module:Platform`.
         host: The settings file's section `host`, options worked in.
         service: Its section `service`.
+        engine: Its section `engine`.
         settings: Its section `platforms`.
         where: What to call the file in messages.
     """
@@ -47,6 +50,7 @@ class AgentChoice:
     modules: Sequence[str] = ()
     host: Mapping[str, Any] = field(default_factory=dict)
     service: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     where: str = "the configuration"
 
@@ -73,6 +77,7 @@ def read_choice(
         modules=[name for each in modules or () for name in names(each) or ()],
         host=host,
         service=sections.service,
+        engine=sections.engine,
         settings=sections.platforms,
         where=where,
     )

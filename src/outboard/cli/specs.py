@@ -8,13 +8,14 @@ is started, by its path in the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from outboard.cli.documents import read_document, read_model
+from outboard.cli.documents import STDIN, read_document, read_model
 from outboard.cli.type_spellings import parse_type
 from outboard.domain.conformity import guess_type
 from outboard.domain.identity import ExecutionIdentity
@@ -23,6 +24,7 @@ from outboard.domain.plain_values import read_plain
 from outboard.domain.secret_refs import SecretRef
 from outboard.domain.tasks import Container, Inputs, Pod, RawTask, Sql, Task
 from outboard.domain.types import Interface, SimpleType, ValueType
+from outboard.domain.values import Blob, Schema, StructuredDataset
 from outboard.engine.go_durations import parse_go_duration
 from outboard.errors import InvalidInputs, InvalidTask
 
@@ -132,7 +134,7 @@ class TaskSpec(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedTask:
-    """A task and what its file calls it; empty where it has no name."""
+    """A task and its id; one that nobody named is called by its type."""
 
     name: str
     task: RawTask
@@ -141,30 +143,33 @@ class NamedTask:
 _TASKS: Final = "tasks"
 
 
-def read_specs(source: str) -> list[NamedTask]:
-    """Return the tasks of a file.
+def read_specs(source: str) -> list[tuple[TaskSpec, str]]:
+    """Return the specifications in a file, each with its path there; of several, each has a name of its own.
 
     Raises:
         InvalidTask: The file cannot be read, or a task in it is wrong; the message says where.
-        InvalidInputs: An input does not fit its type.
     """
-    document = read_document(source, InvalidTask)
-    where = "standard input" if source == "-" else source
-    tasks = [build_task(spec, path) for spec, path in _specs(document, where)]
+    where = "standard input" if source == STDIN else source
+    specs = _specs(read_document(source, InvalidTask), where)
     seen: set[str] = set()
-    for number, each in enumerate(tasks):
-        if len(tasks) > 1 and not each.name:
+    for number, (spec, _) in enumerate(specs):
+        if len(specs) > 1 and not spec.name:
             raise InvalidTask(
                 f"task {number + 1} of {where} has no name: give each of several tasks its own", field="name"
             )
-        if each.name in seen:
-            raise InvalidTask(f"two tasks of {where} are called '{each.name}': give each its own name", field="name")
-        seen.add(each.name)
-    return tasks
+        if spec.name in seen:
+            raise InvalidTask(f"two tasks of {where} are called '{spec.name}': give each its own name", field="name")
+        seen.add(spec.name)
+    return specs
 
 
 def build_task(spec: TaskSpec, path: str = "") -> NamedTask:
-    """Return the task that a specification says; errors name fields under `path`."""
+    """Return the task that a specification says.
+
+    Raises:
+        InvalidTask: A type in it cannot be read; the message names the field, under `path`.
+        InvalidInputs: An input does not fit its type.
+    """
     interface = Interface(
         inputs=_types(spec.interface.inputs, _under(path, "interface.inputs")),
         outputs=_types(_outputs(spec, path), _under(path, "outputs" if spec.outputs else "interface.outputs")),
@@ -192,7 +197,7 @@ def build_task(spec: TaskSpec, path: str = "") -> NamedTask:
         environment=spec.environment,
         secrets=[SecretRef(each.key, each.group, each.version) for each in spec.secrets],
     )
-    return NamedTask(name=spec.name, task=task)
+    return NamedTask(name=spec.name or spec.type, task=task)
 
 
 def _specs(document: object, where: str) -> list[tuple[TaskSpec, str]]:
@@ -256,10 +261,22 @@ def _inputs(
         given = values.get(name)
         place = Place(f"{path}.{name}", InvalidInputs)
         if name in declared:
-            types[name], natives[name] = declared[name], read_plain(given, declared[name], place)
+            types[name], natives[name] = declared[name], _absolute(read_plain(given, declared[name], place))
         else:
             types[name], natives[name] = guess_type(given, f"{path}.{name}"), given
     return natives, types
+
+
+def _absolute(value: object) -> object:
+    """Return a value whose references to local files mean the same to a service with another working directory."""
+    if isinstance(value, (Blob, Schema, StructuredDataset)):
+        is_local = value.uri and "://" not in value.uri
+        return replace(value, uri=str(Path(value.uri).expanduser().absolute())) if is_local else value
+    if isinstance(value, list):
+        return [_absolute(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _absolute(each) for name, each in value.items()}
+    return value
 
 
 def _takes_none(value_type: ValueType) -> bool:

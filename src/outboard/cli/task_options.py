@@ -34,6 +34,11 @@ class TaskOptions:
     name: str | None = None
     version: int | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no option was given."""
+        return self == TaskOptions()
+
     def over(self, spec: TaskSpec) -> TaskSpec:
         """Return a specification with these options in the place of what it says.
 

@@ -1,15 +1,14 @@
 """What a person sees while tasks run: a live table on a terminal, a line per change elsewhere, nothing when quiet.
 
-All of it goes to standard error; standard output is for results. A view is fed with `TaskView`s, the newest of each task,
-and never asks anything by itself, so it cannot slow the engine down: drawing happens ten times a second at most.
+All of it goes to standard error; standard output is for results. A view is fed with the engine's events, keeps the newest of
+each task and never asks anything by itself, so it cannot slow the engine down: it draws a few times a second at most.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -17,36 +16,12 @@ from typing import Any, Final, Protocol
 from typing_extensions import Self
 
 from outboard.cli.printing import write_note
-from outboard.domain.phases import LIVE_PHASES, Phase
-from outboard.domain.statuses import Link
+from outboard.domain.phases import Phase
+from outboard.engine.outcomes import TaskEvent
 
 _FRAMES_PER_S: Final = 8
 _SHOWN: Final = 30
-_ORDER: Final = {Phase.RUNNING: 0, Phase.WAITING_FOR_RESOURCES: 0, Phase.INITIALIZING: 1, Phase.QUEUED: 1}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskView:
-    """How one task stands.
-
-    Attributes:
-        phase: None until anything is known.
-        attempt: Counted from 0.
-        began_at, ended_at: Of `time.monotonic`; filled in by the view.
-    """
-
-    name: str
-    phase: Phase | None = None
-    message: str = ""
-    attempt: int = 0
-    links: Sequence[Link] = ()
-    began_at: float = 0.0
-    ended_at: float | None = None
-
-    @property
-    def word(self) -> str:
-        """The phase, in lower case words."""
-        return "submitting" if self.phase is None else self.phase.value.lower().replace("_", " ")
+_ORDER: Final[dict[Phase | None, int]] = {Phase.RUNNING: 0, Phase.WAITING_FOR_RESOURCES: 0, Phase.INITIALIZING: 1}
 
 
 class View(Protocol):
@@ -62,7 +37,7 @@ class View(Protocol):
         """End."""
         ...
 
-    def show(self, task: TaskView) -> None:
+    def show(self, name: str, event: TaskEvent) -> None:
         """Take the newest of a task."""
         ...
 
@@ -87,7 +62,7 @@ class QuietView:
     def __exit__(self, *_: object) -> None:
         return
 
-    def show(self, task: TaskView) -> None:
+    def show(self, name: str, event: TaskEvent) -> None:
         """Show nothing."""
 
     def say(self, words: str) -> None:
@@ -99,21 +74,21 @@ class PlainView(QuietView):
     """Writes a line whenever phase, attempt or message of a task changes, and one per new link."""
 
     def __init__(self) -> None:
-        self._last: dict[str, TaskView] = {}
-        self._began = time.monotonic()
+        self._last: dict[str, TaskEvent] = {}
 
-    def show(self, task: TaskView) -> None:
+    def show(self, name: str, event: TaskEvent) -> None:
         """Write what changed."""
-        last = self._last.get(task.name)
-        self._last[task.name] = task
-        if last is None or (last.phase, last.attempt, last.message) != (task.phase, task.attempt, task.message):
-            attempt = f" (attempt {task.attempt + 1})" if task.attempt else ""
-            message = f": {_one_line(task.message)}" if task.message else ""
-            write_note(f"{_clock(time.monotonic() - self._began)} {task.name} {task.word}{attempt}{message}")
+        last = self._last.get(name)
+        self._last[name] = event
+        clock = _clock(event.elapsed_s)
+        if last is None or (last.phase, last.attempt, last.message) != (event.phase, event.attempt, event.message):
+            attempt = f" (attempt {event.attempt + 1})" if event.attempt else ""
+            message = f": {_one_line(event.message)}" if event.message else ""
+            write_note(f"{clock} {name} {_word(event)}{attempt}{message}")
         known = {link.url for link in last.links} if last else set()
-        for link in task.links:
+        for link in event.links:
             if link.url not in known:
-                write_note(f"{_clock(time.monotonic() - self._began)} {task.name} {link.name}: {link.url}")
+                write_note(f"{clock} {name} {link.name}: {link.url}")
 
 
 class LiveView:
@@ -123,7 +98,7 @@ class LiveView:
         from rich.console import Console  # noqa: PLC0415 - only for people
         from rich.live import Live  # noqa: PLC0415 - same
 
-        self._tasks: dict[str, TaskView] = {}
+        self._tasks: dict[str, tuple[TaskEvent, float]] = {}
         self._console = Console(stderr=True)
         self._live = Live(
             console=self._console, get_renderable=self._draw, refresh_per_second=_FRAMES_PER_S, redirect_stdout=False
@@ -138,16 +113,9 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, task: TaskView) -> None:
+    def show(self, name: str, event: TaskEvent) -> None:
         """Take the newest of a task; it is drawn with the next frame."""
-        now = time.monotonic()
-        last = self._tasks.get(task.name)
-        is_over = task.phase is not None and task.phase not in LIVE_PHASES
-        self._tasks[task.name] = replace(
-            task,
-            began_at=last.began_at if last else now,
-            ended_at=(last and last.ended_at) or (now if is_over else None),
-        )
+        self._tasks[name] = (event, time.monotonic() - event.elapsed_s)
 
     def say(self, words: str) -> None:
         """Write a sentence above the table."""
@@ -163,34 +131,36 @@ class LiveView:
         for _ in range(4):
             table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        now = time.monotonic()
-        ordered = sorted(
-            self._tasks.values(), key=lambda task: 2 if task.ended_at else _ORDER.get(task.phase or Phase.QUEUED, 1)
-        )
-        for task in ordered[:_SHOWN]:
-            style = PHASE_STYLES.get(task.phase.value, "") if task.phase else "dim"
-            words = Text(_one_line(task.message))
-            for link in task.links:
+        ordered = sorted(self._tasks.items(), key=lambda each: _rank(each[1][0]))
+        for name, (event, began_at) in ordered[:_SHOWN]:
+            words = Text(_one_line(event.message))
+            for link in event.links:
                 words.append("  ").append(link.name, style=f"underline link {link.url}")
-            attempt = f"attempt {task.attempt + 1}" if task.attempt else ""
+            phase = Text(_word(event), style=PHASE_STYLES.get(event.phase.value, "") if event.phase else "dim")
+            elapsed_s = event.elapsed_s if event.is_final else time.monotonic() - began_at
             table.add_row(
-                task.name, Text(task.word, style=style), _clock((task.ended_at or now) - task.began_at), attempt, words
+                name, phase, _clock(elapsed_s), f"attempt {event.attempt + 1}" if event.attempt else "", words
             )
         hidden = len(ordered) - _SHOWN
         if hidden > 0:
-            counts = ", ".join(f"{count} {word}" for word, count in self._counts().items())
-            table.add_row(f"and {hidden} more", "", "", "", counts)
+            counts = Counter(_word(event) for _, (event, _began_at) in ordered)
+            words = Text(", ".join(f"{count} {word}" for word, count in counts.items()))
+            table.add_row(f"and {hidden} more", "", "", "", words)
         return table
 
-    def _counts(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for task in self._tasks.values():
-            counts[task.word] = counts.get(task.word, 0) + 1
-        return counts
+
+def _rank(event: TaskEvent) -> int:
+    """Return where a task stands in the table: what runs first, what is over last."""
+    return 3 if event.is_final else _ORDER.get(event.phase, 2)
+
+
+def _word(event: TaskEvent) -> str:
+    return "submitting" if event.phase is None else event.phase.value.lower().replace("_", " ")
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return a text as one line without control characters, which would play tricks on a terminal."""
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 def _clock(seconds: float) -> str:

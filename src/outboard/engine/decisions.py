@@ -94,7 +94,7 @@ def _within_limit(course: Course, now: float, rules: Rules) -> Course:
 
 
 @singledispatch
-def _after(event: object, course: Course, now: float, rules: Rules) -> Course:
+def _after(event: object, course: Course, now: float, rules: Rules) -> Course:  # noqa: ARG001 - the signature of the rules
     raise TypeError(event)  # an event without a rule is a defect of this module
 
 

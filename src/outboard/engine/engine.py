@@ -237,8 +237,8 @@ class Engine:
     ) -> list[TaskOutcome]:
         """Run independent tasks to their ends and return the outcomes in their order.
 
-        A task that fails does not touch the others unless `fail_fast` is asked for. Cancelling this cancels all jobs and waits for
-        that to be confirmed; cancelling it once more gives that up (see `left_running`).
+        A task that fails does not touch the others unless `fail_fast` is asked for. Cancelling this cancels all jobs and
+        waits for that to be confirmed; cancelling it once more gives that up (see `left_running`).
         """
         run = await self.begin(title, run_id=run_id, max_live=max_live, fail_fast=fail_fast)
         try:

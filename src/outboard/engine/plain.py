@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -134,7 +134,8 @@ class _Session(Generic[T]):
                 break
             except KeyboardInterrupt:
                 self._is_interrupted = True
-                self._loop.call_soon_threadsafe(self._interrupt)
+                with suppress(RuntimeError):  # the loop is closed: it was over anyway
+                    self._loop.call_soon_threadsafe(self._interrupt)
             except asyncio.CancelledError:
                 raise Interrupted(left) from None
         thread.join()

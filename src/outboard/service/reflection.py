@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -22,12 +22,11 @@ class Reflection:
     def __init__(self, services: Sequence[str]) -> None:
         self._services = (*services, REFLECTION_SERVICE)
         self._servicer: Any = None
-        self._asking: set[asyncio.Task[Any]] = set()
+        self._draining = asyncio.Event()
 
     def drain(self) -> None:
         """End the streams that tools keep open; they would hold up the end."""
-        for task in self._asking:
-            task.cancel()
+        self._draining.set()
 
     def by_method(self) -> Mapping[str, grpc.RpcMethodHandler]:
         """Return gRPC's handlers by full method name."""
@@ -40,13 +39,24 @@ class Reflection:
     async def _answer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         if self._servicer is None:
             self._servicer = _open(self._services)
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._asking.add(task)
+        async for answer in self._servicer.ServerReflectionInfo(self._until_drained(requests), context):
+            yield answer
+
+    async def _until_drained(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        draining = asyncio.ensure_future(self._draining.wait())
+        following: asyncio.Future[Any] | None = None
         try:
-            async for answer in self._servicer.ServerReflectionInfo(requests, context):
-                yield answer
+            while True:
+                # A cancelled handler would leave its call without an answer, so the stream is ended from within.
+                following = asyncio.ensure_future(anext(requests, None))
+                await asyncio.wait((following, draining), return_when=asyncio.FIRST_COMPLETED)
+                if not following.done() or following.result() is None:
+                    return
+                yield following.result()
         finally:
-            self._asking.discard(task)
+            draining.cancel()
+            if following is not None:
+                following.cancel()
 
 
 def _open(services: Sequence[str]) -> Any:

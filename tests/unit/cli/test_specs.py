@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from outboard.cli.specs import TaskSpec, build_task, read_specs
+from outboard.cli.specs import NamedTask, TaskSpec, build_task, read_specs
 from outboard.cli.task_options import TaskOptions
 from outboard.domain.secret_refs import SecretRef
 from outboard.domain.types import Interface, ListType, SimpleType, StructuredDatasetType
@@ -21,8 +21,12 @@ def write(folder: Path, text: str) -> str:
     return str(file)
 
 
+def tasks_in(file: str) -> list[NamedTask]:
+    return [build_task(spec, path) for spec, path in read_specs(file)]
+
+
 def test_a_file_says_everything_about_a_task(tmp_path: Path) -> None:
-    (named,) = read_specs(
+    (named,) = tasks_in(
         write(
             tmp_path,
             """
@@ -76,7 +80,7 @@ def test_a_file_says_everything_about_a_task(tmp_path: Path) -> None:
 
 
 def test_a_date_without_a_declared_type_stays_the_text_that_was_written(tmp_path: Path) -> None:
-    (named,) = read_specs(write(tmp_path, "{type: t, inputs: {day: 2024-01-31}}"))
+    (named,) = tasks_in(write(tmp_path, "{type: t, inputs: {day: 2024-01-31}}"))
     assert dict(named.task.inputs) == {"day": "2024-01-31"}
 
 
@@ -89,7 +93,7 @@ def test_a_date_without_a_declared_type_stays_the_text_that_was_written(tmp_path
     ],
 )
 def test_a_file_holds_several_tasks_with_names(tmp_path: Path, text: str) -> None:
-    assert [(each.name, each.task.type) for each in read_specs(write(tmp_path, text))] == [("one", "a"), ("two", "b")]
+    assert [(each.name, each.task.type) for each in tasks_in(write(tmp_path, text))] == [("one", "a"), ("two", "b")]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,7 @@ def test_what_is_wrong_with_a_file_is_said_by_its_path_and_with_the_remedy(
     tmp_path: Path, text: str, field: str | None, words: str
 ) -> None:
     with pytest.raises(InvalidTask) as refusal:
-        read_specs(write(tmp_path, text))
+        tasks_in(write(tmp_path, text))
     assert refusal.value.field == field
     assert words in refusal.value.message
 
@@ -124,7 +128,7 @@ def test_what_is_wrong_with_a_file_is_said_by_its_path_and_with_the_remedy(
 def test_an_input_that_does_not_fit_its_type_is_refused_by_its_path(tmp_path: Path) -> None:
     text = "tasks: {one: {type: a, inputs: {n: [1, x]}, interface: {inputs: {n: 'list[int]'}}}}"
     with pytest.raises(InvalidInputs) as refusal:
-        read_specs(write(tmp_path, text))
+        tasks_in(write(tmp_path, text))
     assert refusal.value.field == "tasks.one.inputs.n[1]"
 
 

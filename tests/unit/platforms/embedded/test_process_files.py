@@ -41,7 +41,7 @@ def test_inputs_are_plain_json() -> None:
 
 
 def test_an_input_without_a_plain_form_is_refused() -> None:
-    with pytest.raises(InvalidInputs, match="inputs.odd"):
+    with pytest.raises(InvalidInputs, match=r"inputs\.odd"):
         encode_inputs({"odd": object()})
 
 

@@ -1,0 +1,246 @@
+"""`outboard cancel`: a task, a whole run, or a job by its bare handle.
+
+Who drives a run also cancels its jobs: the wish is written to the journal, and the run's engine, in whichever process, obeys it
+and records the end. Where that engine is gone, this command takes its place: for a whole run it takes the run up only to
+cancel it; for one task among others it asks the service itself, and leaves the rest of the run for `outboard resume`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from outboard.cli.choices import (
+    Agents,
+    EndpointAddress,
+    EngineConfig,
+    Force,
+    Insecure,
+    Installation,
+    JournalFile,
+    Platforms,
+    SettingsFile,
+)
+from outboard.cli.exits import Exit
+from outboard.cli.loops import run_loop
+from outboard.cli.printing import write_note
+from outboard.cli.settings_files import read_choice
+from outboard.domain.tasks import TaskType
+from outboard.errors import HandleError, InvalidSettings
+
+if TYPE_CHECKING:
+    from outboard.cli.driving import Drive
+    from outboard.domain.endpoints import Endpoint
+    from outboard.engine.journal import Journal, RunRecord, TaskRecord
+
+EXAMPLES: Final = (
+    "outboard cancel query-7",
+    "outboard cancel abc123/query-7",
+    "outboard cancel abc123",
+    "outboard cancel --handle /09CAQ... --type duckdb --endpoint localhost:8000",
+)
+_PAUSE_S: Final = 0.3
+_CALL_LIMIT_S: Final = 30.0
+
+
+def command(  # noqa: PLR0913 - the options of the command
+    *,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[TASK|RUN]", help="A task's id, RUN/TASK, or the id of a run: all its tasks."),
+    ] = None,
+    handle: Annotated[
+        str | None, typer.Option("--handle", metavar="BASE64", help="A job by its handle, without the journal.")
+    ] = None,
+    task_type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE[:VERSION]", help="The task type that goes with --handle.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for the confirmation.")
+    ] = 60.0,
+    force: Force = False,
+    endpoint: EndpointAddress = None,
+    insecure: Insecure = None,
+    engine_config: EngineConfig = None,
+    platforms: Platforms = None,
+    agents: Agents = None,
+    installation: Installation = None,
+    settings: SettingsFile = None,
+    journal: JournalFile = None,
+) -> int:
+    """Cancel a task, all tasks of a run, or a job by its handle, and wait until that is confirmed.
+
+    What has ended is left as it is. Exit code 131 says that the end was not confirmed in time.
+    """
+    from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
+    from outboard.cli.driving import Drive  # noqa: PLC0415 - same
+
+    if (what is None) == (handle is None):
+        raise InvalidSettings("say what to cancel: a task or a run of the journal, or --handle", field="task")
+    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
+    target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
+    drive = Drive(target=target, journal=journal, is_quiet=True)
+    if handle is not None:
+        return run_loop(_cancel_handle(drive, _decode(handle), task_type, wait_s=wait))
+    return run_loop(_cancel_recorded(drive, what or "", wait_s=wait, force=force))
+
+
+async def _cancel_handle(drive: Drive, handle: bytes, type_text: str | None, *, wait_s: float) -> Exit:
+    from outboard.cli.connections import find  # noqa: PLC0415 - as above
+
+    task_type = _task_type(handle, type_text)
+    async with find(drive.target) as found, found.endpoints() as endpoints:
+        if len(endpoints) > 1:
+            raise InvalidSettings(
+                "several services are configured: name the job's own with --endpoint", field="endpoint"
+            )
+        (endpoint,) = endpoints.values()
+        return await _cancel_job(endpoint, handle, task_type, wait_s=wait_s)
+
+
+async def _cancel_job(endpoint: Endpoint, handle: bytes, task_type: TaskType, *, wait_s: float) -> Exit:
+    """Ask a service to cancel a job, and wait until it says that the job is over."""
+    until = time.monotonic() + wait_s
+    await endpoint.delete_task(handle, task_type=task_type, timeout_s=_CALL_LIMIT_S)
+    while True:
+        status = await endpoint.get_task(handle, task_type=task_type, timeout_s=_CALL_LIMIT_S)
+        if status.phase.is_terminal:
+            write_note(f"the job is over: {status.state or status.phase.value}")
+            return Exit.SUCCESS
+        if time.monotonic() >= until:
+            write_note(f"the service accepted the cancel, and the job is still {status.phase.value}")
+            return Exit.LEFT_RUNNING
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _cancel_recorded(drive: Drive, text: str, *, wait_s: float, force: bool) -> Exit:
+    from outboard.cli.journals import open_journal  # noqa: PLC0415 - as above
+
+    async with open_journal(drive.journal) as journal:
+        wish = await _mark(journal, text)
+        if not wish.tasks:
+            write_note(f"{text} has ended already")
+            return Exit.SUCCESS
+        if not _is_orphaned(wish.run, force=force):
+            return await _await_engine(journal, wish, wait_s=wait_s)
+        marked = {task.task_id for task in wish.tasks}
+        if all(each.record.task_id in marked for each in await journal.unfinished(wish.run.run_id)):
+            return await _take_up_to_cancel(drive, journal, wish, force=force)
+        return await _ask_service(drive, journal, wish, wait_s=wait_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """Open tasks of one run that are to be cancelled, and are so marked in the journal."""
+
+    run: RunRecord
+    tasks: list[TaskRecord]
+
+
+async def _mark(journal: Journal, text: str) -> _Wish:
+    """Write to the journal that a task, or every open task of a run, is to be cancelled."""
+    from outboard.cli.journals import find_run, find_task  # noqa: PLC0415 - as above
+
+    run = None if "/" in text else await find_run(journal, text)
+    if run is not None:
+        tasks = await journal.tasks(run.run_id)
+    else:
+        tasks = [await find_task(journal, text)]
+        (run,) = [each for each in await journal.runs() if each.run_id == tasks[0].run_id]
+    marked = [task for task in tasks if await journal.request_cancel(task.run_id, task.task_id)]
+    return _Wish(run=run, tasks=marked)
+
+
+def _is_orphaned(run: RunRecord, *, force: bool) -> bool:
+    from outboard.engine.leases import Life  # noqa: PLC0415 - as above
+
+    return run.owner_life in (None, Life.DEAD) or (force and run.owner_life is Life.UNKNOWN)
+
+
+async def _await_engine(journal: Journal, wish: _Wish, *, wait_s: float) -> Exit:
+    """Wait until the run's engine has recorded the ends."""
+    until = time.monotonic() + wait_s
+    wanted = {task.task_id for task in wish.tasks}
+    while True:
+        tasks = [task for task in await journal.tasks(wish.run.run_id) if task.task_id in wanted]
+        open_ids = [task.task_id for task in tasks if task.ended_at is None]
+        if not open_ids:
+            break
+        if time.monotonic() >= until:
+            owner = wish.run.owner
+            where = f"process {owner.pid} on {owner.host}" if owner else "its engine"
+            write_note(f"{where} was asked to cancel and has not confirmed it yet for: {', '.join(open_ids)}")
+            return Exit.LEFT_RUNNING
+        await asyncio.sleep(_PAUSE_S)
+    for task in tasks:
+        write_note(f"task {task.task_id} ended as {task.phase.value if task.phase else 'unknown'}")
+    return Exit.SUCCESS
+
+
+async def _take_up_to_cancel(drive: Drive, journal: Journal, wish: _Wish, *, force: bool) -> Exit:
+    """Take a run up whose engine is gone, only to cancel what is open."""
+    from outboard.cli.driving import cancel_run  # noqa: PLC0415 - as above
+
+    outcomes = [
+        outcome
+        for outcome in await cancel_run(drive, journal, wish.run.run_id, force=force)
+        if outcome.task_id in {task.task_id for task in wish.tasks}
+    ]
+    for outcome in outcomes:
+        if outcome.left_running is not None or not outcome.is_final:
+            write_note(f"not confirmed: {outcome.left_running or outcome.task_id}")
+        else:
+            write_note(f"task {outcome.task_id} ended as {outcome.phase.value}")
+    return Exit.SUCCESS if all(outcome.is_final for outcome in outcomes) else Exit.LEFT_RUNNING
+
+
+async def _ask_service(drive: Drive, journal: Journal, wish: _Wish, *, wait_s: float) -> Exit:
+    """Cancel jobs whose engine is gone at their services; the journal learns of the end when the run is resumed."""
+    from outboard.cli.connections import find  # noqa: PLC0415 - as above
+    from outboard.cli.logs import task_type_of  # noqa: PLC0415 - as above
+
+    code = Exit.SUCCESS
+    started = [task for task in wish.tasks if task.handle is not None and task.endpoint]
+    for task in wish.tasks:
+        if task not in started:
+            write_note(f"task {task.task_id} has no job yet and is cancelled when its run is resumed")
+    if started:
+        async with (
+            find(drive.target, [task.endpoint or "" for task in started]) as found,
+            found.endpoints() as endpoints,
+        ):
+            for task in started:
+                task_type = await task_type_of(journal, task)
+                answer = await _cancel_job(endpoints[task.endpoint or ""], task.handle or b"", task_type, wait_s=wait_s)
+                code = code if answer is Exit.SUCCESS else answer
+    write_note(f"nobody drives run {wish.run.run_id}: `outboard resume {wish.run.run_id}` finishes its other tasks")
+    return code
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidSettings("--handle is no base64: copy it whole, as it was printed", field="handle") from None
+
+
+def _task_type(handle: bytes, text: str | None) -> TaskType:
+    """Return the task type that was given, or the one in a handle of ours that is not sealed."""
+    from outboard.domain.handles import HandleCodec  # noqa: PLC0415 - only here
+
+    if text is not None:
+        name, _, version = text.partition(":")
+        if version and not version.isdigit():
+            raise InvalidSettings(f"--type '{text}' has no number for a version: write name:1", field="type")
+        return TaskType(name, int(version or 0))
+    try:
+        decoded = HandleCodec().decode(handle)
+    except HandleError:
+        raise InvalidSettings("the handle cannot be read here: name its task type with --type", field="type") from None
+    return TaskType(decoded.task_type, decoded.task_type_version)

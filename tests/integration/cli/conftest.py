@@ -1,0 +1,109 @@
+"""The command line as a user has it: real processes, a home of their own, a platform whose jobs are files."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+_LIMIT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Starts `outboard` in a folder of its own; `started` holds every process, ended with the test."""
+
+    folder: Path
+    environment: dict[str, str]
+    started: list[subprocess.Popen[str]]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "outboard", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen[str]) -> Done:
+        out, err = process.communicate(timeout=_LIMIT_S)
+        return Done(process.returncode, out, err)
+
+    def run(self, *arguments: str, **variables: str) -> Done:
+        self.environment.update(variables)
+        return self.end(self.start(*arguments))
+
+    def serve(self) -> tuple[subprocess.Popen[str], str]:
+        """Start a service and return it with its address, once it says that it is ready."""
+        process = self.start("serve", "--port", "0")
+        return process, re.search(r" on (\S+:\d+)", wait_for_line(process, "outboard serves"))[1]  # type: ignore[index]  # the line is there
+
+
+def wait_for_line(process: subprocess.Popen[str], words: str) -> str:
+    """Read a process's standard error up to the line with these words."""
+    assert process.stderr is not None
+    read = []
+    for line in process.stderr:
+        read.append(line)
+        if words in line:
+            return line
+    raise AssertionError(f"the process ended without {words!r}: {''.join(read)}")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTBOARD_")}
+    environment.update(
+        OUTBOARD_HOME=str(tmp_path / "home"),
+        OUTBOARD_AGENTS="folder_platform:Folders",
+        OUTBOARD_PLATFORMS="none",
+        PYTHONPATH=str(_HERE),
+        PYTHONUNBUFFERED="1",
+    )
+    shell = Shell(tmp_path, environment, [])
+    yield shell
+    for process in shell.started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture
+def gates(tmp_path: Path) -> Path:
+    """The folder of the jobs."""
+    folder = tmp_path / "gates"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def gate(gates: Path) -> Callable[..., list[str]]:
+    """The arguments that run a job which waits for its gate."""
+
+    def arguments(*more: str, name: str = "job") -> list[str]:
+        outputs = ("--output", "rows=int", "--output", "table=dataset(parquet)")
+        return ["run", "gate", "--name", name, "-c", f"folder={gates}", *outputs, *more]
+
+    return arguments
