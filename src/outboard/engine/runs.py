@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -28,67 +28,17 @@ from outboard.engine import decisions
 from outboard.engine.courses import Abandoned, CancelAsked, Course, Effect, Event, Rules, Stage, Tick
 from outboard.engine.effects import Dispatch, Effects
 from outboard.engine.journal import OwnedRun, PlannedTask
+from outboard.engine.live_tasks import LiveTask
 from outboard.engine.outcomes import LeftRunning, TaskEvent, TaskOutcome
 from outboard.engine.settings import EngineSettings
 from outboard.engine.specs import TaskSpec, absolute_base
-from outboard.engine.verdicts import CANCELLED, failure_of
-from outboard.errors import InvalidOutputs, InvalidTask, JournalUnwritable, OutboardError, TaskError
+from outboard.engine.tellings import event_of, is_news, message_of, outcome_of
+from outboard.engine.verdicts import failure_of
+from outboard.errors import InvalidTask, JournalUnwritable, OutboardError, TaskError
 from outboard.host.logs import TaskLog
-from outboard.wire.files import encode_outputs_file
 
 _PLANNED_AT_ONCE: Final = 1_000
 OnEvent = Callable[[TaskEvent], None]
-
-
-class LiveTask:
-    """A task of a run; `await live.outcome()`, `await live.cancel()`.
-
-    Attributes:
-        task_id: Its name in the run.
-        event: What was told about it last; None until something was.
-    """
-
-    __slots__ = (
-        "_run",
-        "course",
-        "dispatch",
-        "driver",
-        "event",
-        "finished",
-        "is_cancel_asked",
-        "is_cancel_told",
-        "is_started",
-        "rules",
-        "spec",
-        "started_at",
-        "task_id",
-        "timer",
-    )
-
-    def __init__(self, run: Run, spec: TaskSpec, rules: Rules, course: Course, dispatch: Dispatch) -> None:
-        self._run = run
-        self.task_id = spec.task_id
-        self.spec = spec
-        self.rules = rules
-        self.course = course
-        self.dispatch = dispatch
-        self.finished: asyncio.Future[TaskOutcome] = asyncio.get_running_loop().create_future()
-        self.driver: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.event: TaskEvent | None = None
-        self.is_cancel_asked = False
-        self.is_cancel_told = False
-        self.is_started = False
-        self.started_at = time.monotonic()
-
-    async def outcome(self) -> TaskOutcome:
-        """Wait for the task's end; giving up waiting does not touch the task."""
-        return await asyncio.shield(self.finished)
-
-    async def cancel(self) -> TaskOutcome:
-        """Cancel the task, wait until that is confirmed (or `cancel_wait` is over), and return the outcome."""
-        self._run.cancel_task(self)
-        return await self.outcome()
 
 
 class Run:
@@ -305,7 +255,7 @@ class Run:
         timeout_s = None if timeout is None else timeout.total_seconds()
         rules = self._rules.get(timeout_s)
         if rules is None:
-            rules = self._rules[timeout_s] = _rules_of(self.settings, timeout_s)
+            rules = self._rules[timeout_s] = self.settings.rules(timeout_s)
         return LiveTask(self, spec, rules, course, dispatch or Dispatch())
 
     def _queue(self, live: LiveTask) -> None:
@@ -386,9 +336,9 @@ class Run:
                 return await self._effects.delete(live.spec, live.course, live.dispatch)
             return await self._effects.collect(live.spec, live.course)
         except asyncio.CancelledError:
-            if effect is Effect.SEND and not is_sync(live) and live.dispatch.recorded == live.course.attempt:
+            if effect is Effect.SEND and not live.is_sync and live.dispatch.recorded == live.course.attempt:
                 live.course = replace(live.course, may_exist=True)
-            if self._is_abandoned or not live.is_cancel_asked or not is_sync(live):
+            if self._is_abandoned or not live.is_cancel_asked or not live.is_sync:
                 raise
             return Tick()  # the answer of a sync agent is not awaited any longer
 
@@ -401,27 +351,9 @@ class Run:
         return live.driver is not None and live.course.stage is Stage.SENDING and live.dispatch.recorded is not None
 
     async def _finish(self, live: LiveTask) -> None:
-        if self._owned is not None and live.course.stage is Stage.ENDED:
-            try:
-                await self._record_end(self._owned, live)
-            except (JournalUnwritable, InvalidOutputs) as error:
-                live.dispatch.complaint = error.message
+        if live.course.stage is Stage.ENDED:
+            await self._effects.end(live.spec, live.course, live.dispatch, message_of(live.course))
         self._close_task(live)
-
-    async def _record_end(self, owned: OwnedRun, live: LiveTask) -> None:
-        course, status = live.course, live.course.status
-        outputs = None
-        if course.outputs is not None:
-            outputs = encode_outputs_file(course.outputs, live.spec.task.interface.outputs)
-        await owned.ended(
-            live.task_id,
-            live.dispatch.recorded,
-            course.phase or Phase.FAILED,
-            message=_message(course),
-            links=[{"name": link.name, "url": link.url} for link in status.links] if status and status.links else None,
-            outputs=outputs,
-            error=None if course.failure is None else asdict(course.failure),
-        )
 
     def _close_task(self, live: LiveTask) -> None:
         if live.finished.done():
@@ -429,7 +361,7 @@ class Run:
         if live.timer is not None:
             live.timer.cancel()
             live.timer = None
-        outcome = self._outcome(live)
+        outcome = outcome_of(live, self.run_id)
         self.outcomes[live.task_id] = outcome
         live.finished.set_result(outcome)
         self._tell(live)
@@ -443,72 +375,17 @@ class Run:
         if not self._open:
             self._idle.set()
 
-    def _outcome(self, live: LiveTask) -> TaskOutcome:
-        course, spec = live.course, live.spec
-        status = course.status
-        left = None
-        if course.left and (course.handle is not None or course.may_exist or "may have" in course.left):
-            left = LeftRunning(
-                task_id=live.task_id,
-                task_type=spec.task.type,
-                endpoint=live.dispatch.endpoint,
-                handle=course.handle,
-                reason=course.left,
-            )
-        return TaskOutcome(
-            run_id=self.run_id,
-            task_id=live.task_id,
-            task_type=spec.task.type,
-            phase=course.phase or Phase.FAILED,
-            outputs=course.outputs,
-            error=course.failure,
-            message=_message(course),
-            attempts=0
-            if course.began_at is None and live.dispatch.recorded is None
-            else course.attempt - spec.first_attempt + 1,
-            links=status.links if status else (),
-            custom_info=status.custom_info if status else None,
-            endpoint=live.dispatch.endpoint,
-            handle=course.handle,
-            output_prefix=spec.output_prefix(course.attempt),
-            elapsed_s=time.monotonic() - live.started_at,
-            is_final=course.stage is Stage.ENDED,
-            left_running=left,
-        )
-
     def _tell(self, live: LiveTask) -> None:
         """Note and publish what changed; nobody is told the same twice."""
-        course, known, status = live.course, live.event, live.course.status
-        phase = course.phase if course.is_over else status.phase if status else None
-        message = _message(course)
-        links = tuple(status.links) if status else ()
-        is_same = known is not None and (known.phase, known.message, known.attempt) == (phase, message, course.attempt)
-        if is_same and known is not None and known.links == links and known.is_final == live.finished.done():
-            return
+        course, known = live.course, live.event
         if course.is_over and not live.finished.done():
             return  # told once the journal knows
-        live.event = TaskEvent(
-            run_id=self.run_id,
-            task_id=live.task_id,
-            task_type=live.spec.task.type,
-            phase=phase,
-            message=message,
-            attempt=course.attempt,
-            elapsed_s=time.monotonic() - live.started_at,
-            links=links,
-            custom_info=status.custom_info if status else None,
-            is_final=live.finished.done(),
-        )
-        if (
-            self._owned is not None
-            and phase is not None
-            and not course.is_over
-            and live.dispatch.recorded == course.attempt
-        ):
-            noted = [{"name": link.name, "url": link.url} for link in links] if links else None
-            self._owned.phase(live.task_id, course.attempt, phase, message=message, links=noted)
-        if self._on_event is not None:
-            self._publish(live.event)
+        if known is not None and not is_news(known, live):
+            return
+        event = live.event = event_of(live, self.run_id)
+        if event.phase is not None and not course.is_over:
+            self._effects.note(live.spec, course, live.dispatch, event)
+        self._publish(event)
 
     def _publish(self, event: TaskEvent) -> None:
         try:
@@ -531,33 +408,3 @@ class Run:
                 live = self._open.get(task_id)
                 if live is not None:
                     self.cancel_task(live)
-
-
-def is_sync(live: LiveTask) -> bool:
-    """Tell whether a task was routed to a sync agent."""
-    return live.dispatch.route is not None and live.dispatch.route.is_sync
-
-
-def _message(course: Course) -> str:
-    if course.is_over:
-        return course.failure.message if course.failure else course.status.message if course.status else ""
-    if course.problem:
-        return course.problem
-    if course.stop is not None:
-        return "stopping: the end is not confirmed yet" if course.stop.is_accepted else "stopping"
-    if course.status is not None:
-        return course.status.message
-    failure: Failure | None = course.failure
-    return f"trying again after {failure.code}: {failure.message}" if failure and failure is not CANCELLED else ""
-
-
-def _rules_of(settings: EngineSettings, timeout_s: float | None) -> Rules:
-    return Rules(
-        timeout_s=timeout_s,
-        first_poll_s=settings.first_poll.total_seconds(),
-        longest_poll_s=settings.longest_poll.total_seconds(),
-        poll_growth=settings.poll_growth,
-        resend_limit_s=settings.resend_limit.total_seconds(),
-        retry_pause_s=settings.retry_pause.total_seconds(),
-        cancel_wait_s=settings.cancel_wait.total_seconds(),
-    )

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from outboard.engine.courses import Rules
+
 
 class EngineSettings(BaseModel):
     """Settings of an engine.
@@ -22,7 +24,6 @@ class EngineSettings(BaseModel):
             the task is given up as not started; the user's retries are not spent on it.
         retry_pause: Before the next attempt; it doubles with each.
         cancel_wait: How long the end of a cancelled job is awaited.
-        unreachable_after: Silence after which a live view says "cannot reach".
         listing_interval: How old a listing may grow before the endpoints are asked again what they serve.
         cancel_check: How often the journal is asked for cancels that other processes requested.
     """
@@ -39,6 +40,17 @@ class EngineSettings(BaseModel):
     resend_limit: timedelta = timedelta(minutes=2)
     retry_pause: timedelta = timedelta(seconds=1)
     cancel_wait: timedelta = timedelta(seconds=30)
-    unreachable_after: timedelta = timedelta(seconds=5)
     listing_interval: timedelta = timedelta(seconds=30)
     cancel_check: timedelta = timedelta(seconds=1)
+
+    def rules(self, timeout_s: float | None) -> Rules:
+        """Return what decisions about a task with this time limit go by."""
+        return Rules(
+            timeout_s=timeout_s,
+            first_poll_s=self.first_poll.total_seconds(),
+            longest_poll_s=self.longest_poll.total_seconds(),
+            poll_growth=self.poll_growth,
+            resend_limit_s=self.resend_limit.total_seconds(),
+            retry_pause_s=self.retry_pause.total_seconds(),
+            cancel_wait_s=self.cancel_wait.total_seconds(),
+        )

@@ -79,7 +79,8 @@ class Statuses:
             observed = self._absorb(live, error)
         else:
             live.silent_since = None
-        if last is not None and (observed is last or observed == last):
+        last = live.last  # another poll of the same job may have ended meanwhile, and terminal answers are final
+        if last is not None and (last.phase.is_terminal or observed is last or observed == last):
             return last
         live.last = observed
         return observed
@@ -96,6 +97,8 @@ class Statuses:
         if answer is None:
             return live.last or TaskStatus(phase=Phase.RUNNING, links=live.links)
         live.missing_since = None
+        if live.rest_until < (rested := time.monotonic() + agent.poll_interval.total_seconds()):
+            live.rest_until = rested
         if live.last is not None and live.seen == answer:
             return live.last
         derived = await self._derive(live, agent, answer, limit_s)
@@ -125,7 +128,7 @@ class Statuses:
         if reading.is_flagged:
             self._flag(live, status)
         if status.poll_after is not None:
-            live.rest_until = time.monotonic() + status.poll_after.total_seconds()
+            live.rest_until = max(live.rest_until, time.monotonic() + status.poll_after.total_seconds())
         derived = TaskStatus(
             phase=reading.phase,
             message=self._redact(status.message) if status.message else "",

@@ -78,7 +78,6 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     environment.update(
         OUTBOARD_HOME=str(tmp_path / "home"),
         OUTBOARD_AGENTS="folder_platform:Folders",
-        OUTBOARD_PLATFORMS="none",
         PYTHONPATH=str(_HERE),
         PYTHONUNBUFFERED="1",
     )

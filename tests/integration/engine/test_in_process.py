@@ -150,11 +150,27 @@ async def test_a_cancel_during_create_waits_for_the_handle_and_deletes(
     assert len(ledger.keys("started")) == 1
 
 
+async def test_an_event_loop_that_cancels_everything_at_its_end_forgets_no_job(
+    host: Host, ledger: Ledger, settings: EngineSettings
+) -> None:
+    """As `asyncio.run` does after a KeyboardInterrupt: it cancels the engine's own tasks too."""
+    async with Engine.in_process(host, settings=settings) as engine:
+        live = await engine.submit(task(polls=-1, slow_create_s=0.1))
+        await until(lambda: ledger.keys("asked"))
+        assert live.driver is not None
+        live.driver.cancel()
+        outcome = await live.cancel()
+    assert outcome.phase is Phase.ABORTED
+    assert len(ledger.keys("started")) == 1
+    assert ledger.alive() == set()
+
+
 async def test_cancelling_the_caller_cancels_all_jobs_and_waits(
     host: Host, ledger: Ledger, settings: EngineSettings
 ) -> None:
     async with Engine.in_process(host, settings=settings) as engine:
-        running = asyncio.create_task(engine.run_many([task(polls=-1) for _ in range(5)]))
+        work = engine.run_many([task(polls=-1) for _ in range(5)])
+        running = asyncio.create_task(work)
         await until(lambda: len(ledger.keys("started")) == 5)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

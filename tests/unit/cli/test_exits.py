@@ -37,6 +37,8 @@ def test_an_error_class_that_somebody_adds_has_the_code_of_its_parent() -> None:
     assert exit_code(Odd("odd: make it even")) is Exit.USAGE
 
 
-@pytest.mark.parametrize(("code", "number"), [(Exit.INTERRUPTED, 130), (Exit.LEFT_RUNNING, 131), (Exit.TERMINATED, 143)])
+@pytest.mark.parametrize(
+    ("code", "number"), [(Exit.INTERRUPTED, 130), (Exit.LEFT_RUNNING, 131), (Exit.TERMINATED, 143)]
+)
 def test_codes_of_signals_are_those_that_shells_expect(code: Exit, number: int) -> None:
     assert code == number

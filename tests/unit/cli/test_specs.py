@@ -163,7 +163,13 @@ def test_options_say_what_a_file_would() -> None:
 
 def test_options_go_over_what_a_file_says() -> None:
     spec = TaskSpec.model_validate(
-        {"type": "t", "retries": 3, "inputs": {"a": 1, "b": 2}, "interface": {"inputs": {"a": "str"}}, "config": {"x": 1}}
+        {
+            "type": "t",
+            "retries": 3,
+            "inputs": {"a": 1, "b": 2},
+            "interface": {"inputs": {"a": "str"}},
+            "config": {"x": 1},
+        }
     )
     task = build_task(TaskOptions(inputs=["a=9"], retries=0, config=["y=2"]).over(spec)).task
     assert (task.retries, dict(task.inputs), task.config) == (0, {"a": "9", "b": 2}, {"x": 1, "y": 2})

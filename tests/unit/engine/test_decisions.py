@@ -104,7 +104,7 @@ def test_refused_credentials_spend_a_retry(error: OutboardError) -> None:
 
 def test_a_create_is_given_up_after_its_time_and_stays_resumable() -> None:
     refused = Refused(Unavailable("down"), 0.0, arrived=True)
-    course = play(Course(), (0.0, refused), (60.0, refused), (119.0, refused))
+    course = play(Course(), (0.0, refused), (60.0, refused), (119.95, refused))
     assert course.stage is Stage.LEFT
     assert "may have started" in course.left
 

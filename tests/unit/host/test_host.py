@@ -567,3 +567,38 @@ async def test_datasets_of_any_columns_pass_the_outputs_check(host: Host, ledger
     handle = await host.create_task(task(interface=interface))
     ledger.jobs = dict.fromkeys(ledger.jobs, "OK")
     assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+
+
+class PatientAgent(LedgerAgent):
+    name = "patient"
+    task_types = (TaskType("patient"),)
+    poll_interval = timedelta(minutes=1)
+
+
+async def test_polls_that_come_too_soon_are_answered_from_memory() -> None:
+    ledger = Ledger()
+    async with Host(Registry([LedgerPlatform(ledger, PatientAgent)]), QUICK) as host:
+        handle = await host.create_task(task("patient"))
+        statuses = [await host.get_task(handle) for _ in range(5)]
+        assert ledger.polls == 1
+        assert all(status is statuses[0] for status in statuses)
+
+
+async def test_an_answer_that_comes_late_does_not_take_an_end_back(host: Host, ledger: Ledger) -> None:
+    handle = await host.create_task(task())
+    asked, proceed = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        ledger.faults.clear()
+        asked.set()
+        await proceed.wait()
+
+    ledger.faults["get"] = hold
+    late = asyncio.ensure_future(host.get_task(handle))
+    await asked.wait()
+    jobs, ledger.jobs = ledger.jobs, dict.fromkeys(ledger.jobs, "OK")
+    assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+    ledger.jobs = jobs
+    proceed.set()
+    assert (await late).phase is Phase.SUCCEEDED
+    assert (await host.get_task(handle)).phase is Phase.SUCCEEDED

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Shell, wait_for_line
+
+Gate = Callable[..., list[str]]
+
+
+def test_a_sync_task_gives_its_outputs_on_standard_output_and_progress_beside_it(shell: Shell) -> None:
+    done = shell.run("run", "echo", "-i", "n=3", "-i", "s=hello", "-o", "n=int", "-o", "s=str")
+    assert (done.code, done.out) == (0, "n=3\ns=hello\n")
+    assert "echo succeeded" in done.err
+
+
+def test_json_is_one_document_with_typed_outputs(shell: Shell, gate: Gate, gates: Path) -> None:
+    (gates / "open").touch()
+    done = shell.run(*gate("--json", "--quiet"))
+    (task,) = json.loads(done.out)["tasks"]
+    assert (done.code, done.err, task["phase"]) == (0, "", "SUCCEEDED")
+    assert task["outputs"] == {"rows": 3, "table": {"uri": f"file://{gates}/rows", "format": "parquet", "columns": {}}}
+    assert task["links"][0]["url"].startswith("https://gates.example/ob-")
+
+
+def test_a_failed_job_ends_with_1_and_its_own_words(shell: Shell, gate: Gate, gates: Path) -> None:
+    (gates / "open").touch()
+    done = shell.run(*gate("-c", "fails=true"))
+    assert (done.code, done.out) == (1, "")
+    assert "error: task 'job' failed: the gate fell down" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "nosuch"], 2, "nobody serves nosuch"),
+        (["run", "nowhere.yaml"], 2, "there is no file nowhere.yaml"),
+        (["run", "bad.yaml"], 2, "bad.yaml is neither YAML nor JSON: correct it at line 1, column 12"),
+        (["run", "typo.yaml"], 2, "typo.yaml is wrong: retires: there is no such key; did you mean 'retries'?"),
+        (["run", "echo", "-i", "n"], 2, "--input 'n' gives no value: write --input name=value"),
+        (["run", "echo", "-i", "n=x", "--input-type", "n=int"], 2, "inputs.n must be int"),
+        (["run", "gate", "-c", "is_stubborn=perhaps"], 2, "custom.is_stubborn"),
+        (["run", "echo", "--endpoint", "127.0.0.1:1"], 3, "127.0.0.1:1 cannot be reached"),
+        (["run", "echo", "--endpoint", "http://x"], 2, "is a web address: write host:port"),
+        (["run", "echo", "--engine-config", "bad.yaml"], 2, "bad.yaml is no YAML"),
+        (["run", "echo", "--journal", "taken/journal.db"], 4, "cannot be made"),
+        (["jobs", "--journal", "bad.yaml"], 4, "no journal"),
+        (["resume", "nosuch"], 2, "there is no run 'nosuch'"),
+        (["cancel", "nosuch"], 2, "there is no task 'nosuch'"),
+        (["serve", "--settings", "typo.yaml"], 2, "type: there is no such key"),
+        (["serve", "--port", "70000"], 2, "service.port: this must be less than or equal to 65535"),
+        (["serve", "--prot", "1"], 2, "no such option: --prot"),
+        (["jops"], 2, "did you mean 'jobs'?"),
+    ],
+)
+def test_whatever_is_wrong_is_one_sentence_with_the_remedy_and_a_code_of_its_own(
+    shell: Shell, arguments: list[str], code: int, words: str
+) -> None:
+    (shell.folder / "bad.yaml").write_text("{type: echo", encoding="utf-8")
+    (shell.folder / "typo.yaml").write_text("{type: echo, retires: 2}", encoding="utf-8")
+    (shell.folder / "taken").touch()
+    done = shell.run(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert done.err.count("error: ") == 1
+    assert "Traceback" not in done.err
+
+
+def test_ctrl_c_cancels_the_job_waits_for_the_confirmation_and_ends_with_130(
+    shell: Shell, gate: Gate, gates: Path
+) -> None:
+    process = shell.start(*gate())
+    wait_for_line(process, "waiting for the gate")
+    process.send_signal(signal.SIGINT)
+    assert shell.end(process).code == 130
+    assert len(list(gates.glob("*.cancelled"))) == 1
+
+
+def test_a_second_ctrl_c_says_what_is_left_running_and_the_printed_command_cancels_it(
+    shell: Shell, gate: Gate, gates: Path
+) -> None:
+    _, address = shell.serve()
+    process = shell.start(*gate("-c", "is_stubborn=true", "--endpoint", address))
+    wait_for_line(process, "waiting for the gate")
+    process.send_signal(signal.SIGINT)
+    wait_for_line(process, "stopping")
+    process.send_signal(signal.SIGINT)
+    done = shell.end(process)
+    (job,) = gates.glob("*.job")
+    assert done.code == 131
+    assert f"left running: job (gate at {address}) job {job.stem}" in done.err
+
+    (gates / "open").touch()  # the job ends by itself, which is the only way a stubborn one does
+    by_handle = done.err.split("or without the journal: outboard ")[1].split()
+    cancelled = shell.run(*by_handle)
+    assert (cancelled.code, "the job is over: DONE" in cancelled.err) == (0, True)
+
+
+def test_a_killed_run_is_listed_resumed_and_starts_no_second_job(shell: Shell, gate: Gate, gates: Path) -> None:
+    _, address = shell.serve()
+    process = shell.start(*gate("--endpoint", address))
+    wait_for_line(process, "waiting for the gate")
+    process.kill()
+    process.wait()
+
+    listed = shell.run("jobs", "--json")
+    (run,) = json.loads(listed.out)["runs"]
+    assert (run["owner_life"], run["unfinished"], run["tasks"][0]["phase"]) == ("dead", 1, "RUNNING")
+
+    (gates / "open").touch()
+    resumed = shell.run("resume")
+    assert (resumed.code, resumed.out.splitlines()[0]) == (0, "rows=3")
+    assert len((gates / "starts").read_text().splitlines()) == 1
+    assert shell.run("resume").err == "nothing to resume\n"
+    assert shell.run("logs", "job").out == "first line\nsecond line\nthe gate is open\n"
+
+
+def test_cancel_reaches_the_process_that_drives_the_task(shell: Shell, gate: Gate, gates: Path) -> None:
+    process = shell.start(*gate())
+    wait_for_line(process, "waiting for the gate")
+    cancelled = shell.run("cancel", "job")
+    assert (cancelled.code, cancelled.err) == (0, "task job ended as ABORTED\n")
+    assert shell.end(process).code == 1
+    assert shell.run("cancel", "job").err == "job has ended already\n"
+
+
+def test_cancel_of_a_run_whose_engine_is_gone_cancels_its_jobs_and_records_it(shell: Shell, gates: Path) -> None:
+    outputs = {"rows": "int", "table": "dataset"}
+    tasks = {name: {"type": "gate", "config": {"folder": str(gates)}, "outputs": outputs} for name in ("one", "two")}
+    (shell.folder / "two.json").write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
+    process = shell.start("run", "two.json")
+    wait_for_line(process, "one running")
+    wait_for_line(process, "two Gate")
+    process.kill()
+    process.wait()
+    (run,) = json.loads(shell.run("jobs", "--json").out)["runs"]
+    cancelled = shell.run("cancel", run["run"])
+    assert (cancelled.code, cancelled.err) == (0, "task one ended as ABORTED\ntask two ended as ABORTED\n")
+    assert len(list(gates.glob("*.cancelled"))) == 2
+
+
+def test_logs_follow_the_job_to_its_end(shell: Shell, gate: Gate, gates: Path) -> None:
+    _, address = shell.serve()
+    process = shell.start(*gate("--endpoint", address))
+    wait_for_line(process, "waiting for the gate")
+    logs = shell.start("logs", "job", "--follow")
+    assert logs.stdout is not None
+    assert logs.stdout.readline() == "first line\n"
+    (gates / "open").touch()
+    assert shell.end(logs).out == "second line\nthe gate is open\n"
+    assert shell.end(process).code == 0
+
+
+def test_serve_says_where_it_is_ready_and_sigterm_ends_it_with_0(shell: Shell) -> None:
+    process, address = shell.serve()
+    listed = shell.run("agents", "--endpoint", address, "--json")
+    gate = [agent for agent in json.loads(listed.out)["agents"] if agent["name"] == "gate"]
+    assert gate == [
+        {
+            "endpoint": address,
+            "name": "gate",
+            "is_sync": False,
+            "task_types": [{"name": "gate", "version": 0}, {"name": "gate", "version": 1}],
+        }
+    ]
+    process.send_signal(signal.SIGTERM)
+    done = shell.end(process)
+    assert done.code == 0
+    assert [json.loads(line)["event"] for line in done.err.splitlines()] == ["draining"]
+
+
+def test_agents_names_what_could_not_be_loaded_and_lists_the_others(shell: Shell) -> None:
+    done = shell.run("agents", OUTBOARD_AGENTS="folder_platform:Folders,nowhere:Platform")
+    assert done.code == 2
+    assert "gate        gate" in " ".join(done.out.split("  ")) or "gate" in done.out
+    assert "not loaded: nowhere:Platform: nowhere cannot be imported" in done.err
+
+
+def test_options_come_before_the_environment_and_that_before_the_file(shell: Shell) -> None:
+    (shell.folder / "s.yaml").write_text("{service: {port: 70001}, engine: {max_live: 0}}", encoding="utf-8")
+    settings = ("--settings", "s.yaml")
+    assert "service.port" in shell.run("serve", *settings).err
+    assert "--port" in shell.run("serve", *settings, OUTBOARD_LISTEN_PORT="tcp://10.0.0.1:8000").err
+    assert "engine.max_live" in shell.run("run", "echo", *settings).err
+    assert shell.run("run", "echo", "--max-live", "1", *settings).code == 0
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(shell: Shell) -> None:
+    process = shell.start("agents", "--json")
+    assert process.stdout is not None
+    os.close(os.dup(process.stdout.fileno()))
+    process.stdout.close()
+    assert process.stderr is not None
+    assert (process.stderr.read(), process.wait()) == ("", 141)
+
+
+def test_the_help_of_every_command_has_examples_of_it(shell: Shell) -> None:
+    for name in ("serve", "agents", "run", "jobs", "logs", "cancel", "resume"):
+        done = shell.run(name, "--help")
+        assert (done.code, f"outboard {name}" in done.out) == (0, True)
+
+
+def test_serve_imports_neither_the_table_drawing_nor_the_engine(shell: Shell) -> None:
+    code = (
+        "import sys, outboard.cli.entry, outboard.cli.serve, outboard.service, outboard.cli.log_output;"
+        "print([m for m in ('rich.table', 'rich.live', 'sqlite3', 'outboard.engine.engine', 'yaml') if m in sys.modules])"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
