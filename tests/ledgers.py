@@ -43,7 +43,9 @@ from outboard.agent import (
     failed,
     succeeded,
 )
+from outboard.domain.identity import ExecutionIdentity
 from outboard.errors import Rejected, Throttled
+from outboard.host import HostSettings
 
 
 @dataclass
@@ -248,3 +250,14 @@ class Lookout(Sensor[LedgerConfig, Ledger]):
         if task.config.seconds:
             return After(timedelta(seconds=task.config.seconds))
         return task.inputs["path"] in ctx.client.jobs
+
+
+def ledger_task(kind: str = "ledger", *, node: str = "n0", config: dict[str, Any] | None = None, **fields: Any) -> Any:
+    """A task of one of the agents above, under an identity and a prefix of its own per node."""
+    identity = ExecutionIdentity(project="p", domain="d", execution="exec", node=node)
+    fields = {"identity": identity, "output_prefix": f"memory://out/exec/{node}/0", **fields}
+    return Task(type=kind, config=config or {}, **fields)
+
+
+QUICK = HostSettings(cancel_wait=timedelta(seconds=0.2), status_limit=timedelta(seconds=0.2))
+"""Settings under which a test waits for nobody."""

@@ -111,7 +111,7 @@ async def _cancel_job(endpoint: Endpoint, handle: bytes, task_type: TaskType, *,
     while True:
         status = await endpoint.get_task(handle, task_type=task_type, timeout_s=_CALL_LIMIT_S)
         if status.phase.is_terminal:
-            write_note(f"the job is over: {status.state or status.phase.value}")
+            write_note(f"the job is over: {status.phase.value}")
             return Exit.SUCCESS
         if time.monotonic() >= until:
             write_note(f"the service accepted the cancel, and the job is still {status.phase.value}")

@@ -40,7 +40,7 @@ EXAMPLES: Final = (
     "outboard logs r1a2b3c4d5e/query -f",
     "outboard logs query --tail 20 --json",
 )
-_PAUSE_S: Final = 1.0
+_PAUSE_S: Final = 0.5
 _ANSWER_LIMIT_S: Final = 10.0
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from outboard.cli.choices import Agents, Installation, Platforms, SettingsFile
+from outboard.cli.light_imports import without
 from outboard.cli.settings_files import open_host, read_choice, read_service_settings
 
 EXAMPLES: Final = (
@@ -60,8 +61,9 @@ def command(  # noqa: PLR0913 - the options of the command
     choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
     service_settings = read_service_settings(choice, host=host, port=port, metrics_port=metrics_port)
 
-    from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - settings are checked before the heavy imports
-    from outboard.service import serve  # noqa: PLC0415 - same
+    with without("rich"):
+        from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - settings are checked before the heavy imports
+        from outboard.service import serve  # noqa: PLC0415 - same
 
     async def opened() -> Any:
         served = open_host(choice, is_local=False)

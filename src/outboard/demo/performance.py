@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ _RUNNING_WITHIN_S: Final = 60.0
 _DOWN_S: Final = 1.0
 _DOWN_AT_MOST_S: Final = 3.0
 _LOOK_S: Final = 0.1
+_CANCEL_WAIT: Final = timedelta(seconds=5)
 
 
 class Performance:
@@ -54,7 +56,7 @@ class Performance:
         """
         dataset = await asyncio.to_thread(unpack_dataset, self._folder / "data")
         workflow = Workflow(dataset=dataset, folder=self._folder / "results")
-        settings = EngineSettings(output_base=str(self._folder / "outputs"))
+        settings = EngineSettings(output_base=str(self._folder / "outputs"), cancel_wait=_CANCEL_WAIT)
         began = time.monotonic()
         await self._service.start()
         self._say(f"a service (process {self._service.pid}) answers on {self._service.address}")

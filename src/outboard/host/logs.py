@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
-
 from outboard.domain.handles import Handle
 from outboard.domain.tasks import Task
 
@@ -40,6 +38,8 @@ class TaskLog:
 
 
 def _logger() -> Any:
+    import structlog  # noqa: PLC0415 - it imports rich where that is installed: 45 ms and 5 MB; see `cli.log_output`
+
     return structlog.get_logger("outboard")
 
 

@@ -34,9 +34,9 @@ class Shell:
     environment: dict[str, str]
     started: list[subprocess.Popen[str]]
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, interpreter: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "outboard", *arguments],
+            [sys.executable, *interpreter, "-m", "outboard", *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -62,13 +62,18 @@ class Shell:
 
 
 def wait_for_line(process: subprocess.Popen[str], words: str) -> str:
-    """Read a process's standard error up to the line with these words."""
+    """Read a process's standard error up to the line with these words, and return that."""
+    return lines_until(process, words)[-1]
+
+
+def lines_until(process: subprocess.Popen[str], words: str) -> list[str]:
+    """Read a process's standard error up to the line with these words, and return all that was read."""
     assert process.stderr is not None
     read = []
     for line in process.stderr:
         read.append(line)
         if words in line:
-            return line
+            return read
     raise AssertionError(f"the process ended without {words!r}: {''.join(read)}")
 
 

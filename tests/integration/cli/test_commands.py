@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Shell, wait_for_line
+from conftest import Shell, lines_until, wait_for_line
 
 Gate = Callable[..., list[str]]
 
@@ -38,35 +38,23 @@ def test_a_failed_job_ends_with_1_and_its_own_words(shell: Shell, gate: Gate, ga
     ("arguments", "code", "words"),
     [
         (["run", "nosuch"], 2, "nobody serves nosuch"),
-        (["run", "nowhere.yaml"], 2, "there is no file nowhere.yaml"),
         (["run", "bad.yaml"], 2, "bad.yaml is neither YAML nor JSON: correct it at line 1, column 12"),
-        (["run", "typo.yaml"], 2, "typo.yaml is wrong: retires: there is no such key; did you mean 'retries'?"),
-        (["run", "echo", "-i", "n"], 2, "--input 'n' gives no value: write --input name=value"),
         (["run", "echo", "-i", "n=x", "--input-type", "n=int"], 2, "inputs.n must be int"),
-        (["run", "gate", "-c", "is_stubborn=perhaps"], 2, "custom.is_stubborn"),
+        (["run", "gate", "-c", "folder=.", "-c", "is_stubborn=perhaps"], 2, "custom.is_stubborn"),
         (["run", "echo", "--endpoint", "127.0.0.1:1"], 3, "127.0.0.1:1 cannot be reached"),
-        (["run", "echo", "--endpoint", "http://x"], 2, "is a web address: write host:port"),
-        (["run", "echo", "--engine-config", "bad.yaml"], 2, "bad.yaml is no YAML"),
         (["run", "echo", "--journal", "taken/journal.db"], 4, "cannot be made"),
-        (["jobs", "--journal", "bad.yaml"], 4, "no journal"),
-        (["resume", "nosuch"], 2, "there is no run 'nosuch'"),
-        (["cancel", "nosuch"], 2, "there is no task 'nosuch'"),
-        (["serve", "--settings", "typo.yaml"], 2, "type: there is no such key"),
         (["serve", "--port", "70000"], 2, "service.port: this must be less than or equal to 65535"),
-        (["serve", "--prot", "1"], 2, "no such option: --prot"),
-        (["jops"], 2, "did you mean 'jobs'?"),
     ],
 )
 def test_whatever_is_wrong_is_one_sentence_with_the_remedy_and_a_code_of_its_own(
     shell: Shell, arguments: list[str], code: int, words: str
 ) -> None:
     (shell.folder / "bad.yaml").write_text("{type: echo", encoding="utf-8")
-    (shell.folder / "typo.yaml").write_text("{type: echo, retires: 2}", encoding="utf-8")
     (shell.folder / "taken").touch()
     done = shell.run(*arguments)
     assert (done.code, done.out) == (code, "")
     assert words in done.err
-    assert done.err.count("error: ") == 1
+    assert sum(line.startswith("error: ") for line in done.err.splitlines()) == 1
     assert "Traceback" not in done.err
 
 
@@ -87,7 +75,7 @@ def test_a_second_ctrl_c_says_what_is_left_running_and_the_printed_command_cance
     process = shell.start(*gate("-c", "is_stubborn=true", "--endpoint", address))
     wait_for_line(process, "waiting for the gate")
     process.send_signal(signal.SIGINT)
-    wait_for_line(process, "stopping")
+    wait_for_line(process, "Ctrl-C again")
     process.send_signal(signal.SIGINT)
     done = shell.end(process)
     (job,) = gates.glob("*.job")
@@ -97,7 +85,7 @@ def test_a_second_ctrl_c_says_what_is_left_running_and_the_printed_command_cance
     (gates / "open").touch()  # the job ends by itself, which is the only way a stubborn one does
     by_handle = done.err.split("or without the journal: outboard ")[1].split()
     cancelled = shell.run(*by_handle)
-    assert (cancelled.code, "the job is over: DONE" in cancelled.err) == (0, True)
+    assert (cancelled.code, "the job is over: SUCCEEDED" in cancelled.err) == (0, True)
 
 
 def test_a_killed_run_is_listed_resumed_and_starts_no_second_job(shell: Shell, gate: Gate, gates: Path) -> None:
@@ -109,7 +97,7 @@ def test_a_killed_run_is_listed_resumed_and_starts_no_second_job(shell: Shell, g
 
     listed = shell.run("jobs", "--json")
     (run,) = json.loads(listed.out)["runs"]
-    assert (run["owner_life"], run["unfinished"], run["tasks"][0]["phase"]) == ("dead", 1, "RUNNING")
+    assert (run["owner_life"], run["unfinished"], run["tasks"][0]["step"]) == ("dead", 1, "created")
 
     (gates / "open").touch()
     resumed = shell.run("resume")
@@ -176,7 +164,7 @@ def test_serve_says_where_it_is_ready_and_sigterm_ends_it_with_0(shell: Shell) -
 def test_agents_names_what_could_not_be_loaded_and_lists_the_others(shell: Shell) -> None:
     done = shell.run("agents", OUTBOARD_AGENTS="folder_platform:Folders,nowhere:Platform")
     assert done.code == 2
-    assert "gate        gate" in " ".join(done.out.split("  ")) or "gate" in done.out
+    assert ["gate", "gate", "0,", "1"] in [line.split() for line in done.out.splitlines()]
     assert "not loaded: nowhere:Platform: nowhere cannot be imported" in done.err
 
 
@@ -198,19 +186,8 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(shell: Shell) -> None:
     assert (process.stderr.read(), process.wait()) == ("", 141)
 
 
-def test_the_help_of_every_command_has_examples_of_it(shell: Shell) -> None:
-    for name in ("serve", "agents", "run", "jobs", "logs", "cancel", "resume"):
-        done = shell.run(name, "--help")
-        assert (done.code, f"outboard {name}" in done.out) == (0, True)
-
-
-def test_serve_imports_neither_the_table_drawing_nor_the_engine(shell: Shell) -> None:
-    code = (
-        "import sys, outboard.cli.entry, outboard.cli.serve, outboard.service, outboard.cli.log_output;"
-        "print([m for m in ('rich.table', 'rich.live', 'sqlite3', 'outboard.engine.engine', 'yaml') if m in sys.modules])"
-    )
-    import subprocess
-    import sys
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+def test_serve_imports_neither_rich_nor_the_engine(shell: Shell) -> None:
+    process = shell.start("serve", "--port", "0", interpreter=("-X", "importtime"))
+    imported = {line.rpartition("|")[2].strip() for line in lines_until(process, "outboard serves")}
+    assert "outboard.service" in imported
+    assert not imported & {"rich", "rich.console", "sqlite3", "yaml", "outboard.engine", "outboard.cli.run"}

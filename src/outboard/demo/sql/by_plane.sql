@@ -3,7 +3,7 @@ WITH legs AS (
     SELECT
         dep_delay,
         lag(arr_delay) OVER (
-            PARTITION BY tailnum, CAST(time_hour AS DATE) ORDER BY time_hour, sched_dep_time
+            PARTITION BY tailnum, CAST(time_hour AS DATE) ORDER BY time_hour, sched_dep_time, id
         ) AS delay_before
     FROM flights
     WHERE tailnum <> 'NA'

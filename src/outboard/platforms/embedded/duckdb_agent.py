@@ -50,6 +50,16 @@ DEFAULT_OUTPUT: Final = "results"
 ROWS_OUTPUT: Final = "rows"
 _TEMPLATE: Final = re.compile(r"\{\{\s*[.$]", re.IGNORECASE)
 _SHOWN_COLUMNS: Final = 100
+_NO_SELECT: Final = Failure(
+    code="NoResult",
+    message="no statement gave a result; end the SQL with a SELECT, or declare no table as an output",
+)
+_RESULT_GONE: Final = Failure(
+    code="ResultGone",
+    message="the query ended, and its description is gone from the job directory",
+    retry=Retry.YES,
+    cause=Cause.PLATFORM,
+)
 
 
 class DuckDBConfig(TaskConfig):
@@ -151,11 +161,10 @@ class DuckDBAgent(EmbeddedAgent[DuckDBConfig]):
 
     def succeed(self, snapshot: JobSnapshot, root: JobDirectory) -> Status:
         """Return the facts about the result; the outputs follow by `fetch_outputs`."""
-        result = self._result(snapshot.name, root)
+        result = read_result(root.read_document(snapshot.name, job_files.RESULT))
         facts = facts_of(snapshot, root)
-        if result.uri is None and self._declared(snapshot.name, root).table is not None:
-            words = "no statement gave a result; end the SQL with a SELECT, or declare no table as an output"
-            failure = Failure(code="NoResult", message=words)
+        if result is None or (result.uri is None and self._declared(snapshot.name, root).table is not None):
+            failure = _NO_SELECT if result is not None else _RESULT_GONE
             return Status(state=NO_RESULT, failure=failure, custom_info=facts, usage=usage_of(snapshot))
         shown = {column.name: str(column.type) for column in result.columns[:_SHOWN_COLUMNS]}
         return Status(
@@ -185,14 +194,10 @@ class DuckDBAgent(EmbeddedAgent[DuckDBConfig]):
 
     def fetch_outputs(self, job: EmbeddedJob, ctx: Context[JobDirectory]) -> Mapping[str, Any]:
         """Return the result by the names that the task declared."""
-        return self._declared(job.id, ctx.client).values(self._result(job.id, ctx.client))
-
-    @staticmethod
-    def _result(name: str, root: JobDirectory) -> QueryResult:
-        result = read_result(root.read_document(name, job_files.RESULT))
+        result = read_result(ctx.client.read_document(job.id, job_files.RESULT))
         if result is None:
-            raise Unavailable(f"the result of the job {name} cannot be read from {root.root / name}; restore the file")
-        return result
+            raise Unavailable(f"the result of the job {job.id} is gone from its directory; run the task again")
+        return self._declared(job.id, ctx.client).values(result)
 
     @staticmethod
     def _declared(name: str, root: JobDirectory) -> DeclaredOutputs:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from embedded_jobs import PATIENCE_S, members_of, wait_until
+from embedded_jobs import PATIENCE_S, members_of, wait_for_end, wait_until
 
 from outboard.agent import Blob, Registry, Retry, StructuredDataset, Task
 from outboard.domain.identity import ExecutionIdentity
@@ -26,6 +26,7 @@ from outboard.domain.tasks import Container, Inputs, Sql
 from outboard.domain.types import BlobType, Interface, ListType, SimpleType, StructuredDatasetType, ValueType
 from outboard.errors import InvalidInputs, InvalidTask, Unavailable
 from outboard.host import Host, HostSettings
+from outboard.platforms.embedded import job_files
 from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.duckdb_job import QUERY_FILE
 from outboard.platforms.embedded.duckdb_rows import read_rows
@@ -170,6 +171,14 @@ async def test_statements_without_a_result_fail_where_a_table_is_declared(host: 
     status = await run(host, query("CREATE TABLE t (n INTEGER)"))
     assert status.phase is Phase.FAILED
     assert "SELECT" in status.message
+
+
+async def test_a_result_that_is_gone_is_worth_a_retry(host: Host, jobs: JobDirectory) -> None:
+    handle = await host.create_task(query("SELECT 1 AS n"))
+    name = jobs.jobs()[0].name
+    wait_for_end(jobs, name)
+    (jobs.root / name / job_files.RESULT).unlink()
+    assert (await host.get_task(handle)).phase is Phase.RETRYABLE_FAILED
 
 
 async def test_statements_without_a_result_succeed_where_none_is_declared(host: Host) -> None:
