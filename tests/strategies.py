@@ -82,7 +82,7 @@ _simple_values: Mapping[SimpleType, st.SearchStrategy[object]] = {
 }
 
 
-def values_of(value_type: ValueType) -> st.SearchStrategy[object]:  # noqa: PLR0911 - one case per kind of type
+def values_of(value_type: ValueType) -> st.SearchStrategy[object]:
     """Values that fit a type exactly."""
     match value_type:
         case SimpleType():

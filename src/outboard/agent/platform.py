@@ -81,6 +81,13 @@ class Platform(ABC, Generic[ConnT, ClientT]):
     def agents(self) -> Sequence[Agent]:
         """Return the agents, each built with this platform."""
 
+    def withheld(self) -> Mapping[str, str]:
+        """Return task types that the settings keep from being served, each with the sentence that says how to allow it.
+
+        Their agents still follow and cancel jobs that were started when it was allowed.
+        """
+        return {}
+
     def open(self, connection: ConnT, secrets: Secrets, http: Http) -> AbstractAsyncContextManager[ClientT]:  # noqa: ARG002
         """Return a context manager that yields a client for a connection.
 

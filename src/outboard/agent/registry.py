@@ -41,6 +41,7 @@ class Registry:
         self.platforms: list[Platform[Any, Any]] = []
         self._by_type: dict[TaskType, Agent] = {}
         self._by_name: dict[str, Agent] = {}
+        self._withheld: dict[str, str] = {}
         for platform in platforms:
             self.add(platform)
 
@@ -49,6 +50,7 @@ class Registry:
         agents = list(platform.agents())
         names = dict(self._by_name)
         types = dict(self._by_type)
+        withheld = platform.withheld()
         for agent in agents:
             if not isinstance(agent, Agent):
                 raise ContractViolation(f"{platform.name}.agents() returned {agent!r}, which is not an agent instance")
@@ -57,6 +59,8 @@ class Registry:
                     raise ContractViolation(f"two agents are called {name}: {_who(names[name])} and {_who(agent)}")
                 names[name] = agent
             for task_type in agent.task_types:
+                if task_type.name in withheld:
+                    continue
                 if task_type in types:
                     raise ContractViolation(
                         f"two agents serve {task_type}: {_who(types[task_type])} and {_who(agent)}; disable one platform"
@@ -64,13 +68,20 @@ class Registry:
                 types[task_type] = agent
         self.platforms.append(platform)
         self._by_name, self._by_type = names, types
+        self._withheld.update(withheld)
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(dict.fromkeys(self._by_name.values()))
 
+    def served(self, agent: Agent) -> tuple[TaskType, ...]:
+        """Return the task types that an agent is asked for; none when its platform withholds them all."""
+        return tuple(task_type for task_type in agent.task_types if self._by_type.get(task_type) is agent)
+
     def for_type(self, task_type: TaskType) -> Agent:
         """Return the agent of a task type and version; exact, without fallback to another version."""
         agent = self._by_type.get(task_type)
+        if agent is None and task_type.name in self._withheld:
+            raise UnknownTaskType(self._withheld[task_type.name], field="template.type")
         if agent is None:
             versions = sorted(t.version for t in self._by_type if t.name == task_type.name)
             if versions:

@@ -6,12 +6,14 @@
 `run` `resume`       driving tasks to their end
 `jobs` `logs`        reading the journal and the jobs' logs
 `cancel`             asking a run's engine, or the job itself, to stop
+`demo`               a workflow whose service is killed half-way
 `exits`              which error ends the process with which code
 `home`               where the journal and the outputs lie
-`settings_files`     options, environment and settings file, joined
-`specs`              task files; `type_spellings` reads the types in them
-`json_values`        outputs as JSON
-`driving`            tasks through the engine, with Ctrl-C; `views` shows them meanwhile
+`settings_files`     options, environment and settings file, joined; `documents` reads YAML with errors that name the place
+`connections`        whom a command talks to: agents in this process, or services
+`specs`              task files; `task_options` the same from options; `type_spellings` reads the types in them
+`driving`            tasks through the engine; `interrupts` is Ctrl-C, `views` shows, `reports` tells the end
+`json_values`        outputs as JSON; `tables` draws, `printing` writes
 ===================  =======================================================================
 
 Only the module of the command that was asked for is imported, and what only some commands need (rich, the engine) inside

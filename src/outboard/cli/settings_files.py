@@ -13,8 +13,10 @@ Options and `OUTBOARD_*` variables are joined by typer; what arrives here as Non
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,7 +39,7 @@ class AgentChoice:
     """Which agents, with which settings.
 
     Attributes:
-        platforms: Names of installed platforms; None is all.
+        platforms: Names of installed platforms; None is all, none is none.
         modules: Further platforms as `module:Platform`.
         host: The settings file's section `host`, options worked in.
         service: Its section `service`.
@@ -73,7 +75,7 @@ def read_choice(
     if keys:
         host["service_keys"] = keys
     return AgentChoice(
-        platforms=names(platforms),
+        platforms=None if platforms is None else names(platforms) or [],
         modules=[name for each in modules or () for name in names(each) or ()],
         host=host,
         service=sections.service,
@@ -99,6 +101,10 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
     values = dict(choice.host)
     if is_local:
         values["secrets"] = {"allow_plain_environment": True, **values.get("secrets", {})}
+    if choice.modules and not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(
+            0, str(Path.cwd())
+        )  # the `outboard` script, unlike `python -m`, does not look where it is started
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
     registry = discover(choice.settings, only=choice.platforms, modules=choice.modules)
     return Host(registry, settings)

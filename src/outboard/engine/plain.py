@@ -1,18 +1,20 @@
 """The engine for plain functions: scripts, and notebooks whose event loop is already running.
 
 An event loop of our own runs in a thread; the caller's thread waits. So it does not matter whether the caller sits inside a
-running loop, and a Ctrl-C, which Python delivers to the main thread, reaches us between two bytecodes of the wait: the first
-cancels the jobs and goes on waiting for the confirmation, the second gives up and says what is left running.
+running loop. While the main thread waits, Ctrl-C is ours: the first cancels the jobs and goes on waiting for the confirmation,
+the second gives up and says what is left running.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from outboard.agent.discovery import discover
@@ -126,28 +128,40 @@ class _Session(Generic[T]):
 
     def result(self) -> T:
         thread = threading.Thread(target=self._run, name="outboard-engine", daemon=True)
-        thread.start()
-        left: list[LeftRunning] = []
-        while True:
+        with self._taking_interrupts():
+            thread.start()
             try:
                 value = self._done.result()
-                break
-            except KeyboardInterrupt:
-                self._is_interrupted = True
-                with suppress(RuntimeError):  # the loop is closed: it was over anyway
-                    self._loop.call_soon_threadsafe(self._interrupt)
             except asyncio.CancelledError:
-                raise Interrupted(left) from None
-        thread.join()
+                raise Interrupted([]) from None
+            finally:
+                thread.join()
         if self._is_interrupted:
-            raise Interrupted(self._engine.left_running if self._engine else left)
+            raise Interrupted(self._engine.left_running if self._engine else [])
         return value
+
+    @contextmanager
+    def _taking_interrupts(self) -> Iterator[None]:
+        """Turn Ctrl-C into a call of the engine; an exception could be raised anywhere, and lose the jobs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python runs signal handlers in the main thread only
+            return
+        before = signal.signal(signal.SIGINT, self._on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - Python's signature
+        self._is_interrupted = True
+        with suppress(RuntimeError):  # the loop is closed: it was over anyway
+            self._loop.call_soon_threadsafe(self._interrupt)
 
     def _interrupt(self) -> None:
         if self._engine is not None:
             self._engine.interrupt()
         elif self._task is not None:
-            self._task.cancel()
+            self._task.cancel()  # the engine is still being opened
 
     def _run(self) -> None:
         try:

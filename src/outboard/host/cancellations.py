@@ -12,6 +12,8 @@ import time
 from typing import Final
 
 from outboard.agent.agents import JobAgent
+from outboard.domain.phases import Phase
+from outboard.domain.statuses import TaskStatus
 from outboard.errors import ForeignHandle, OutboardError
 from outboard.host.calls import Calls
 from outboard.host.jobs import LiveJob, LiveJobs
@@ -55,6 +57,8 @@ class Cancellations:
             return
         agent = live.agent
         if not isinstance(agent, JobAgent):
+            # A sensor has no job to stop; whoever asks again is told that it is over.
+            live.last = TaskStatus(phase=Phase.ABORTED, message="cancelled")
             return
         if not agent.cancel_finished and (await self._statuses.observe(live, timeout_s)).phase.is_terminal:
             return

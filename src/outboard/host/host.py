@@ -101,8 +101,9 @@ class Host:
     async def list_agents(self) -> Sequence[AgentInfo]:
         """Return what is served here."""
         return [
-            AgentInfo(name=agent.name, task_types=tuple(agent.task_types), is_sync=agent.is_sync)
+            AgentInfo(name=agent.name, task_types=served, is_sync=agent.is_sync)
             for agent in self.registry
+            if (served := self.registry.served(agent))
         ]
 
     async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:  # noqa: ARG002 - shielded

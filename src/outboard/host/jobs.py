@@ -17,7 +17,9 @@ from outboard.agent.agents import Agent, JobAgent
 from outboard.agent.jobs import Connection, JobRef
 from outboard.agent.registry import Registry
 from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.phases import Phase
 from outboard.domain.statuses import Link, Status, TaskStatus
+from outboard.domain.tasks import Task
 from outboard.domain.type_codes import decode_type_codes
 from outboard.domain.types import ValueType
 from outboard.errors import UnreadableHandle
@@ -39,6 +41,8 @@ class LiveJob:
         silent_since: Monotonic time of the first unanswered question of the present silence.
         missing_since: Monotonic time of the first answer "no such job" of the present absence.
         rest_until: Monotonic time before which nothing will change.
+        before_silence: The phase that silence turned into WAITING_FOR_RESOURCES.
+        task: What a sensor pokes with, once it was recalled.
     """
 
     handle: Handle
@@ -56,6 +60,8 @@ class LiveJob:
     silent_since: float | None = None
     missing_since: float | None = None
     rest_until: float = 0.0
+    before_silence: Phase | None = None
+    task: Task[Any] | None = None
     flags: set[str] = field(default_factory=set)
 
 

@@ -18,3 +18,8 @@ UNCONFIRMED: Final = Counter(
     "outboard_cancel_unconfirmed_total", "Cancels that a platform accepted but did not carry out in time.", ["agent"]
 )
 FOREIGN: Final = Counter("outboard_foreign_handles_total", "Cancels of handles that this software never wrote.")
+USAGE: Final = Counter(
+    "outboard_usage_total",
+    "What jobs that ended consumed, as their platforms billed it.",
+    ["agent", "account", "unit"],
+)

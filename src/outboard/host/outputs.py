@@ -16,19 +16,21 @@ from outboard.domain.conformity import check_outputs
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import DEFERRED, Cause, Failure, Status, TaskStatus
 from outboard.domain.types import ValueType
-from outboard.errors import InvalidOutputs, Retry
+from outboard.errors import AgentFault, InvalidOutputs, Retry
 from outboard.host.calls import Calls
 from outboard.host.jobs import LiveJob
 from outboard.host.stores import Stores, join_uri
+from outboard.host.words import Words
 from outboard.wire.files import decode_error_file, encode_outputs_file
 
 
 class Outputs:
     """Completes the status of jobs that succeeded."""
 
-    def __init__(self, calls: Calls, stores: Stores, inline_limit_bytes: int) -> None:
+    def __init__(self, calls: Calls, stores: Stores, words: Words, inline_limit_bytes: int) -> None:
         self._calls = calls
         self._stores = stores
+        self._words = words
         self._inline_limit_bytes = inline_limit_bytes
 
     async def complete(self, live: LiveJob, status: Status, succeeded: TaskStatus, timeout_s: float) -> TaskStatus:
@@ -43,25 +45,34 @@ class Outputs:
             return await self._from_files(live, succeeded)
         if isinstance(agent, JobAgent) and agent.outputs is OutputSource.NONE:
             return replace(succeeded, outputs={}, output_types={})
-        return await self._inline(live, await self._fetch(live, status, timeout_s), succeeded)
+        try:
+            outputs = await self._fetch(live, status, timeout_s)
+        except AgentFault as error:
+            # The platform's part is done, and asking again would find the same fault.
+            return self._fault(succeeded, error.message)
+        return await self._inline(live, outputs, succeeded)
 
     async def settle(
         self, outputs: Mapping[str, Any], types: Mapping[str, ValueType] | None, prefix: str, succeeded: TaskStatus
     ) -> TaskStatus:
         """Return the succeeded status with checked outputs, inline or written to `outputs.pb`."""
+        if not isinstance(outputs, Mapping) or not all(isinstance(name, str) for name in outputs):
+            return self._fault(succeeded, f"the agent returned {type(outputs).__name__} where outputs by name belong")
         try:
             if types is not None:
                 check_outputs(outputs, types)
             encoded = encode_outputs_file(outputs, types or {})
         except InvalidOutputs as error:
-            return _agent_fault(succeeded, error.message)
+            return self._fault(succeeded, error.message)
+        except Exception as error:  # noqa: BLE001 - values of an agent's own kinds may raise anything when looked at
+            return self._fault(succeeded, f"the agent returned outputs that cannot be read ({type(error).__name__})")
         if len(encoded) > self._inline_limit_bytes and prefix:
             await self._stores.write(join_uri(prefix, "outputs.pb"), encoded)
             return replace(succeeded, outputs=None, output_types=types)
         return replace(succeeded, outputs=outputs, output_types=types)
 
     async def _fetch(self, live: LiveJob, status: Status, timeout_s: float) -> Mapping[str, Any] | None:
-        if status.outputs != DEFERRED:
+        if not (isinstance(status.outputs, str) and status.outputs == DEFERRED):
             return status.outputs
         if live.fetched is None:
             live.fetched = await self._calls.about_job(live, "fetch_outputs", live.job, timeout_s=timeout_s)
@@ -71,7 +82,7 @@ class Outputs:
         if outputs is None:
             if live.output_types:
                 names = ", ".join(live.output_types)
-                return _agent_fault(
+                return self._fault(
                     succeeded, f"agent {live.agent.name} returned no outputs; the task declares {names}"
                 )
             outputs = {}
@@ -81,7 +92,7 @@ class Outputs:
         prefix = live.handle.output_prefix
         error = await self._stores.read(join_uri(prefix, "error.pb"))
         if error is not None:
-            return failed_status(decode_error_file(error), succeeded)
+            return failed_status(self._words.failure(decode_error_file(error)), succeeded)
         if live.output_types == {}:
             return replace(succeeded, outputs={}, output_types={})
         if not await self._stores.exists(join_uri(prefix, "outputs.pb")):
@@ -95,12 +106,13 @@ class Outputs:
             )
         return replace(succeeded, outputs=None, output_types=live.output_types)
 
+    def _fault(self, status: TaskStatus, message: str) -> TaskStatus:
+        failure = Failure(code="InvalidOutputs", message=message, cause=Cause.PLATFORM)
+        return failed_status(self._words.failure(failure), status)
+
 
 def failed_status(failure: Failure, status: TaskStatus) -> TaskStatus:
     """Return `status` as the failure says: FAILED, or RETRYABLE_FAILED where another attempt is worth it."""
     phase = Phase.RETRYABLE_FAILED if failure.retry is Retry.YES else Phase.FAILED
     return replace(status, phase=phase, message=failure.message or status.message, error=failure, outputs=None)
 
-
-def _agent_fault(status: TaskStatus, message: str) -> TaskStatus:
-    return failed_status(Failure(code="InvalidOutputs", message=message, cause=Cause.PLATFORM), status)

@@ -146,7 +146,7 @@ def _read_union(literal: literals_pb2.Literal, union: UnionType, place: Place) -
     for each in types if stored is None else (stored,):
         try:
             return _read_as(inner, each, place.inside())
-        except place.error:  # noqa: PERF203 - a failed try is the answer "not this variant"
+        except place.error:
             if stored is not None:
                 raise
     raise place.refusal(f"must be {describe(union)}; pass one of these types")

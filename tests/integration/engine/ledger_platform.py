@@ -49,12 +49,14 @@ class LedgerSettings(Settings):
 class JobConfig(TaskConfig):
     """How a job goes.
 
-    `polls` looks until it is over (-1: never); `gate` must exist before; `attempts` holds the end of each attempt;
+    `polls` looks until it is over (-1: never); `gate` must exist before, for jobs from number `held_from` on; `attempts`
+    holds the end of each attempt;
     `slow_create_s` and `create_errors` trouble the submission; `ignores_cancel` keeps it running.
     """
 
     polls: int = 0
     gate: str = ""
+    held_from: int = 0
     attempts: list[str] = ["DONE"]
     outputs: dict[str, Any] = {}
     slow_create_s: float = 0.0
@@ -103,7 +105,8 @@ class Ledger:
             self.note("again", key)
             return
         end = config.attempts[min(attempt, len(config.attempts) - 1)]
-        path.write_text(json.dumps({**config.model_dump(), "end": end, "looks": 0}))
+        gate = config.gate if len(self.keys("started")) >= config.held_from else ""
+        path.write_text(json.dumps({**config.model_dump(), "gate": gate, "end": end, "looks": 0}))
         self.note("started", key)
 
     def look(self, key: str) -> dict[str, Any] | None:

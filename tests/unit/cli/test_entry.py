@@ -56,7 +56,7 @@ def test_whatever_is_wrong_is_one_sentence_and_a_code(
 def test_a_fault_of_ours_is_not_blamed_on_the_user(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(COMMANDS, "jobs", "outboard.cli.printing")  # type: ignore[index]  # a module without a command
+    monkeypatch.setitem(COMMANDS, "jobs", "outboard.cli.printing")
     assert main(["jobs"]) == 70
     err = capsys.readouterr().err
     assert "a fault of Outboard itself" in err
@@ -76,7 +76,7 @@ def test_the_journal_is_not_made_by_looking(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("name", ["serve", "agents", "run", "jobs", "logs", "cancel", "resume"])
+@pytest.mark.parametrize("name", ["serve", "agents", "run", "jobs", "logs", "cancel", "resume", "demo"])
 def test_the_help_of_every_command_has_examples(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert main([name, "--help"]) == 0
     assert f"outboard {name}" in capsys.readouterr().out.split("Examples:")[1]
@@ -85,4 +85,4 @@ def test_the_help_of_every_command_has_examples(capsys: pytest.CaptureFixture[st
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("serve", "agents", "run", "jobs", "logs", "cancel", "resume"))
+    assert all(name in out for name in ("serve", "agents", "run", "jobs", "logs", "cancel", "resume", "demo"))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from outboard.cli.exits import EXITS, REMEDIES, Exit, exit_code
 from outboard.errors import InvalidTask, OutboardError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def tree(kind: type[OutboardError] = OutboardError) -> Iterator[type[OutboardError]]:
@@ -42,3 +46,10 @@ def test_an_error_class_that_somebody_adds_has_the_code_of_its_parent() -> None:
 )
 def test_codes_of_signals_are_those_that_shells_expect(code: Exit, number: int) -> None:
     assert code == number
+
+
+def test_the_document_names_every_exit_code_and_every_variable() -> None:
+    document = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", document, re.MULTILINE)} == {int(code) for code in Exit}
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/outboard/cli").glob("*.py"))
+    assert set(re.findall(r'"(OUTBOARD_[A-Z_]+)"', sources)) <= set(re.findall(r"OUTBOARD_[A-Z_]+", document))

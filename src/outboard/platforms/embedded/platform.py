@@ -5,7 +5,7 @@ There is no quota to count: a job is a process on this machine, and whoever asks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
@@ -36,12 +36,21 @@ class Embedded(Platform[EmbeddedConnection, JobDirectory]):
         super().__init__(self.options)
 
     def agents(self) -> Sequence[Agent]:
-        """Return the agents; `process` refuses its tasks until the operator allows it."""
+        """Return the agents; `process` is withheld until the operator allows it."""
         return (
             DuckDBAgent(self, self.options),
             DuckDBRowsAgent(self, self.options),
             ProcessAgent(self, self.options),
         )
+
+    def withheld(self) -> Mapping[str, str]:
+        """Return `process`, which runs any command, until the operator allows it."""
+        if self.options.allow_process:
+            return {}
+        return {
+            "process": "task type 'process' runs any command and is not served here; "
+            "the operator allows it by the setting platforms.embedded.allow_process: true"
+        }
 
     def open(
         self,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import Field
 
@@ -21,7 +20,6 @@ from outboard.platforms.embedded import job_files, process_files
 from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.job_agent import NO_RESULT, TASK_FILE, EmbeddedAgent, facts_of, usage_of
 from outboard.platforms.embedded.jobs import JobSnapshot, JobSpec
-from outboard.platforms.embedded.settings import EmbeddedConnection
 from outboard.platforms.embedded.signals import killed_failure
 from outboard.platforms.embedded.states import JobState
 
@@ -54,16 +52,6 @@ class ProcessAgent(EmbeddedAgent[ProcessConfig]):
 
     name = "process"
     task_types = (TaskType("process"),)
-
-    def connection(self, task: Task[Any]) -> EmbeddedConnection:
-        """Return the job directory; refuses every task until the operator allows this task type."""
-        if not self.settings.allow_process:
-            raise InvalidTask(
-                "task type process runs any command and is not allowed here; "
-                "the operator allows it by the setting platforms.embedded.allow_process: true",
-                field="template.type",
-            )
-        return super().connection(task)
 
     def specify(self, task: Task[ProcessConfig], name: str, root: JobDirectory, output_prefix: str) -> JobSpec:
         """Return the job of a command."""

@@ -16,15 +16,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from embedded_jobs import PATIENCE_S, members_of, wait_for_end, wait_until
 
+from embedded_jobs import PATIENCE_S, members_of, wait_for_end, wait_until
 from outboard.agent import Blob, Registry, Retry, StructuredDataset, Task
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import LogLine, TaskStatus
 from outboard.domain.tasks import Container, Inputs, Sql
 from outboard.domain.types import BlobType, Interface, ListType, SimpleType, StructuredDatasetType, ValueType
-from outboard.errors import InvalidInputs, InvalidTask, Unavailable
+from outboard.errors import InvalidInputs, InvalidTask, Unavailable, UnknownTaskType
 from outboard.host import Host, HostSettings
 from outboard.platforms.embedded import job_files
 from outboard.platforms.embedded.client import JobDirectory
@@ -328,12 +328,23 @@ async def test_a_process_gets_the_tasks_environment_unless_told_not_to(host: Hos
     assert (told.outputs, untold.outputs) == ({"said": "ab"}, {"said": "b"})
 
 
-async def test_process_is_refused_until_the_operator_allows_it(tmp_path: Path) -> None:
+async def test_process_is_neither_listed_nor_served_until_the_operator_allows_it(tmp_path: Path) -> None:
     platform = Embedded(EmbeddedSettings(root=tmp_path / "jobs"))
     async with Host(Registry([platform])) as host:
-        with pytest.raises(InvalidTask, match=r"platforms\.embedded\.allow_process: true"):
+        assert "process" not in {agent.name for agent in await host.list_agents()}
+        with pytest.raises(UnknownTaskType, match=r"platforms\.embedded\.allow_process: true"):
             await host.create_task(task("process", {"command": ["touch", str(tmp_path / "ran")]}))
     assert not (tmp_path / "jobs").exists()
+
+
+async def test_jobs_are_followed_and_cancelled_although_process_is_no_longer_allowed(tmp_path: Path) -> None:
+    root = tmp_path / "jobs"
+    async with Host(Registry([Embedded(EmbeddedSettings(root=root, allow_process=True))])) as host:
+        handle = await host.create_task(task("process", {"command": ["sleep", "60"]}))
+    async with Host(Registry([Embedded(EmbeddedSettings(root=root))])) as host:
+        assert (await host.get_task(handle)).phase in (Phase.RUNNING, Phase.INITIALIZING, Phase.QUEUED)
+        await host.delete_task(handle)
+        assert (await host.get_task(handle)).phase is Phase.FAILED
 
 
 async def test_logs_come_whole_and_in_order_however_small_the_pages(host: Host) -> None:

@@ -1,0 +1,140 @@
+"""Words: every text about a task that leaves the host, without secrets and of a bounded length.
+
+Platforms and agents write these texts, so they may hold a password, ten megabytes, or no text at all. What only
+decorates a status (links, custom info, usage) and is not what it should be is left out: it is never a reason to lose
+the status. Lengths are bounded because an answer beyond a gRPC message's limit would never reach the engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Final
+
+from outboard.domain.statuses import Cause, Failure, Link, Usage
+from outboard.errors import OutboardError, Retry
+
+MESSAGE_CHARACTERS: Final = 4_096
+_CODE_CHARACTERS: Final = 200
+_URL_CHARACTERS: Final = 2_048
+_MOST_LINKS: Final = 32
+_FACTS_CHARACTERS: Final = 32_768
+_FACTS_DEPTH: Final = 8
+_FACTS_ENTRIES: Final = 256
+_READ_CHARACTERS: Final = 65_536
+"""Beyond this a text is not even looked at: redaction takes time in proportion."""
+
+
+class Words:
+    """Makes texts fit to leave.
+
+    Args:
+        redact: Removes the secrets that this process has read from a text.
+    """
+
+    __slots__ = ("_redact",)
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+
+    def text(self, value: object, limit: int = MESSAGE_CHARACTERS) -> str:
+        """Return a text, or whatever an agent took for one, without secrets and cut to `limit` characters."""
+        if value is None or value == "":
+            return ""
+        return self._redact(_spell(value)[:_READ_CHARACTERS])[:limit]
+
+    def state(self, state: object) -> str:
+        """Return a platform's state as people read it; the words of a pair are joined by a slash."""
+        parts = state if isinstance(state, (tuple, list)) else (state,)
+        return self.text("/".join(map(_spell, parts)), _CODE_CHARACTERS)
+
+    def failure(self, failure: Failure) -> Failure:
+        """Return the failure with its texts made fit, and with a verdict even where the agent gave none."""
+        return Failure(
+            code=self.text(failure.code, _CODE_CHARACTERS) or "Unknown",
+            message=self.text(failure.message),
+            retry=failure.retry if isinstance(failure.retry, Retry) else Retry.NEVER,
+            cause=failure.cause if isinstance(failure.cause, Cause) else Cause.USER,
+        )
+
+    def links(self, links: object) -> tuple[Link, ...]:
+        """Return those of an agent's links that are links."""
+        if not isinstance(links, Iterable):
+            return ()
+        return tuple(
+            replace(link, name=self.text(link.name, _CODE_CHARACTERS), url=self.text(link.url, _URL_CHARACTERS))
+            for link in islice(links, _MOST_LINKS)
+            if isinstance(link, Link) and isinstance(link.name, str) and isinstance(link.url, str)
+        )
+
+    def facts(self, custom_info: object, usage: object) -> dict[str, Any] | None:
+        """Return custom info and usage as JSON values of a bounded size; None where there is neither."""
+        facts = _Facts(self).mapping(custom_info, 0) if isinstance(custom_info, Mapping) else {}
+        if isinstance(usage, Usage):
+            facts["usage"] = _spent(usage)
+        return facts or (None if custom_info is None else {})
+
+    def own(self, error: OutboardError) -> OutboardError:
+        """Return the error, its message without secrets: whoever catches it may show it."""
+        message = self.text(error.message)
+        if message != error.message:
+            error.message = message
+            error.args = (message,)
+        return error
+
+
+class _Facts:
+    """JSON values of one custom info; what goes beyond the bounds is left out."""
+
+    __slots__ = ("_left", "_words")
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._left = _FACTS_CHARACTERS
+
+    def mapping(self, values: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        entries = islice(values.items(), _FACTS_ENTRIES)
+        return {self._text(name): self._value(value, depth + 1) for name, value in entries if self._left > 0}
+
+    def _value(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if value is None or isinstance(value, bool):
+            return value
+        if (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and abs(value) < 2**63):
+            return value
+        if isinstance(value, Mapping) and depth < _FACTS_DEPTH:
+            return self.mapping(value, depth)
+        if isinstance(value, (list, tuple)) and depth < _FACTS_DEPTH:
+            return [self._value(each, depth + 1) for each in value[:_FACTS_ENTRIES] if self._left > 0]
+        return self._text(value)
+
+    def _text(self, value: Any) -> str:
+        text = self._words.text(value, min(MESSAGE_CHARACTERS, max(0, self._left)))
+        self._left -= len(text)
+        return text
+
+
+def _spent(usage: Usage) -> dict[str, Any]:
+    spent: dict[str, Any] = {}
+    billed = usage.billed.items() if isinstance(usage.billed, Mapping) else ()
+    duration = usage.duration.total_seconds() if isinstance(usage.duration, timedelta) else None
+    for name, amount in (*billed, ("duration_s", duration), ("cost", usage.currency_amount)):
+        try:
+            number = float(amount) if amount is not None else math.nan
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if math.isfinite(number):
+            spent[str(name)] = number
+    return spent
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - an agent's object that cannot even be shown
+        return type(value).__name__

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from outboard.cli.tables import Column, render
+from outboard.cli.views import LiveView, PlainView, QuietView
+from outboard.domain.phases import Phase
+from outboard.domain.statuses import Link
+from outboard.engine.outcomes import TaskEvent
+
+
+def event(phase: Phase | None, message: str = "", *, is_final: bool = False, attempt: int = 0) -> TaskEvent:
+    link = Link(name="Console", url="https://x.example/1")
+    return TaskEvent(
+        run_id="r",
+        task_id="t",
+        task_type="x",
+        phase=phase,
+        message=message,
+        attempt=attempt,
+        elapsed_s=65.0,
+        links=(link,),
+        is_final=is_final,
+    )
+
+
+def test_plain_lines_tell_changes_and_links_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainView() as view:
+        view.show("t", event(Phase.RUNNING, "half\nway"))
+        view.show("t", event(Phase.RUNNING, "half\nway"))
+        view.show("t", event(Phase.WAITING_FOR_RESOURCES, "\x1b[2Jretry", attempt=1))
+    assert capsys.readouterr().err.splitlines() == [
+        "0:01:05 t running: half way",
+        "0:01:05 t Console: https://x.example/1",
+        "0:01:05 t waiting for resources (attempt 2): [2Jretry",
+    ]
+
+
+def test_a_quiet_view_shows_sentences_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with QuietView() as view:
+        view.show("t", event(Phase.RUNNING))
+        view.say("cancelling")
+    assert capsys.readouterr().err == "cancelling\n"
+
+
+def test_the_live_table_shows_what_runs_first_and_counts_what_does_not_fit() -> None:
+    view = LiveView()
+    for number in range(40):
+        view.show(f"done-{number}", event(Phase.SUCCEEDED, is_final=True))
+    view.show("busy", event(Phase.RUNNING, "half way"))
+    console = Console(file=io.StringIO(), width=100, record=True)
+    console.print(view._draw())
+    lines = console.export_text().splitlines()
+    assert lines[0].split()[:3] == ["busy", "running", "0:01:05"]
+    assert "half way  Console" in lines[0]
+    assert lines[-1].split(maxsplit=3)[:3] == ["and", "11", "more"]
+    assert "1 running, 40 succeeded" in lines[-1]
+
+
+def test_a_table_in_a_pipe_is_neither_wrapped_nor_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert capsys is not None  # standard output is no terminal here
+    text = render([Column("A"), Column("B", is_flexible=True)], [("x", "y" * 300), ("longer", "z\nz")], empty="none")
+    assert text.splitlines() == ["A       B", "x       " + "y" * 300, "longer  z z"]
+    assert render([Column("A")], [], empty="none") == "none"
