@@ -9,16 +9,40 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import time
 from pathlib import Path
 
+import structlog
+
 import usage
+from agents.ledgered import Ledgered
+from outboard.agent import Registry, Task
+from outboard.engine import Engine, EngineSettings
+from outboard.host import Host
+
+_RUN = "bench"
 
 
 async def drive(options: argparse.Namespace) -> int:
     """Run or resume all tasks and return how many succeeded."""
-    raise SystemExit(f"the engine has no way to {options.verb} many tasks yet")
+    settings = {
+        "ledger": options.folder / "ledger",
+        "gate": options.folder / "gate",
+        "hold_after": options.hold_after,
+    }
+    engine_settings = EngineSettings(output_base=str(options.folder / "outputs"), max_live=options.concurrency)
+    async with (
+        Host(Registry([Ledgered.configure(settings)])) as host,
+        Engine.in_process(host, journal=options.folder / "journal.db", settings=engine_settings) as engine,
+    ):
+        if options.verb == "resume":
+            outcomes = await engine.resume(_RUN)
+        else:
+            tasks = [Task(type="ledgered", config={}) for _ in range(options.tasks)]
+            outcomes = await engine.run_many(tasks, run_id=_RUN)
+    return sum(outcome.is_success for outcome in outcomes)
 
 
 def main() -> None:
@@ -30,6 +54,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, required=True, help="tasks in flight at once")
     parser.add_argument("--hold-after", type=int, required=True, help="jobs after this number wait for the gate")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     begun = time.perf_counter()
     succeeded = asyncio.run(drive(options))
     said = {

@@ -47,8 +47,8 @@ class Log(Protocol):
 class Budget(Protocol):
     """What is left of an account's quotas."""
 
-    def reserve(self, method: str) -> float:
-        """Take one call of `method` and return the seconds to wait before making it."""
+    def reserve(self, method: str, within_s: float = ..., /) -> float:
+        """Return the seconds to wait before a call of `method`; it is taken when they are at most `within_s`."""
         ...
 
 
@@ -66,7 +66,7 @@ class Spending:
         self._timeout_s = timeout_s
 
     def _delay_s(self) -> float:
-        delay_s = self._budget.reserve(self._method)
+        delay_s = self._budget.reserve(self._method, self._timeout_s)
         if delay_s > self._timeout_s:
             raise Throttled(
                 f"the budget for {self._method} is spent for {delay_s:.1f} s", retry_after=timedelta(seconds=delay_s)

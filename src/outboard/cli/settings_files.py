@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from outboard.cli.documents import read_document, read_model
+from outboard.cli.home import home
 from outboard.errors import InvalidSettings
 
 
@@ -106,8 +107,13 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
             0, str(Path.cwd())
         )  # the `outboard` script, unlike `python -m`, does not look where it is started
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
-    registry = discover(choice.settings, only=choice.platforms, modules=choice.modules)
+    registry = discover(_with_home(choice.settings), only=choice.platforms, modules=choice.modules)
     return Host(registry, settings)
+
+
+def _with_home(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the platforms' settings with the embedded platform's jobs in this user's folder, unless they say otherwise."""
+    return {**settings, "embedded": {"root": str(home() / "jobs"), **settings.get("embedded", {})}}
 
 
 def read_service_settings(choice: AgentChoice, **options: Any) -> Any:

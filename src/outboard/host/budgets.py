@@ -7,9 +7,11 @@ rate are free.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from outboard.domain.quotas import Quotas, Rate
 
@@ -32,13 +34,19 @@ class TokenBucket:
         self._free_at = clock() - self._slack_s
         self._lock = threading.Lock()
 
-    def reserve(self) -> float:
-        """Take one call and return the seconds until it may be made."""
+    def reserve(self, within_s: float = math.inf) -> float:
+        """Return the seconds until a call may be made, and take it when they are at most `within_s`.
+
+        Nobody comes for a call that was given up, so it must not be taken: with more callers than calls, the next free
+        one would move ever further away, and in the end nobody would get any.
+        """
         with self._lock:
             now = self._clock()
             start = max(self._free_at, now - self._slack_s)
-            self._free_at = start + self._interval_s
-            return max(0.0, start - now)
+            wait_s = max(0.0, start - now)
+            if wait_s <= within_s:
+                self._free_at = start + self._interval_s
+            return wait_s
 
 
 class AccountBudget:
@@ -47,17 +55,17 @@ class AccountBudget:
     def __init__(self, quotas: Quotas) -> None:
         self._buckets = {method: TokenBucket(rate) for method, rate in quotas.rates.items()}
 
-    def reserve(self, method: str) -> float:
-        """Take one call of `method`; 0 where no rate is declared."""
+    def reserve(self, method: str, within_s: float = math.inf) -> float:
+        """Return the seconds until a call of `method` may be made, taken when at most `within_s`; 0 without a rate."""
         bucket = self._buckets.get(method)
-        return bucket.reserve() if bucket is not None else 0.0
+        return bucket.reserve(within_s) if bucket is not None else 0.0
 
 
 class Budgets:
-    """One budget per platform and account."""
+    """One budget per platform and account, for as long as anybody holds it: tasks may name ever new accounts."""
 
     def __init__(self) -> None:
-        self._accounts: dict[tuple[str, str], AccountBudget] = {}
+        self._accounts: WeakValueDictionary[tuple[str, str], AccountBudget] = WeakValueDictionary()
 
     def of(self, platform: str, account: str, quotas: Quotas) -> AccountBudget:
         """Return the account's budget."""

@@ -13,11 +13,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Final, Generic, TypeVar
 
 from outboard.errors import InvalidTask
 
 T = TypeVar("T")
+_CLOSING_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class _Kept(Generic[T]):
     fingerprint: bytes
     result: T
     until: float
+    weight: int
 
 
 class Flights(Generic[T]):
@@ -33,11 +36,18 @@ class Flights(Generic[T]):
     Args:
         retention_s: How long results are kept.
         limit: How many are kept.
+        heaviest: How much all that are kept may weigh together.
+        weigh: The weight of a result; one that is too heavy by itself is not kept.
     """
 
-    def __init__(self, retention_s: float, limit: int) -> None:
+    def __init__(
+        self, retention_s: float, limit: int, *, heaviest: int = 0, weigh: Callable[[T], int] = lambda _: 0
+    ) -> None:
         self._retention_s = retention_s
         self._limit = limit
+        self._heaviest = heaviest
+        self._weigh = weigh
+        self._weight = 0
         self._running: dict[str, tuple[bytes, asyncio.Task[T]]] = {}
         self._kept: OrderedDict[str, _Kept[T]] = OrderedDict()
 
@@ -60,34 +70,68 @@ class Flights(Generic[T]):
         if found is None:
             task = asyncio.ensure_future(self._run(key, fingerprint, work))
             self._running[key] = (fingerprint, task)
+            task.add_done_callback(partial(self._landed, key))
         else:
             _refuse_other(found[0], fingerprint)
             task = found[1]
         return await asyncio.shield(task)
 
-    async def drain(self) -> None:
-        """Wait until nothing is in flight."""
+    async def drain(self, patience_s: float | None = None) -> int:
+        """Wait until nothing is in flight, at most `patience_s`; return how much still is."""
+        give_up = None if patience_s is None else time.monotonic() + patience_s
         while self._running:
-            await asyncio.wait([task for _, task in self._running.values()])
+            left = None if give_up is None else give_up - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            await asyncio.wait([task for _, task in self._running.values()], timeout=left)
+            await asyncio.sleep(0)  # the flights that ended are taken off the list by their callbacks
+        return len(self._running)
+
+    async def close(self) -> None:
+        """Cancel what is in flight."""
+        tasks = [task for _, task in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSING_S)
 
     def forget(self, key: str) -> None:
         """Drop a kept result."""
-        self._kept.pop(key, None)
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._weight -= kept.weight
 
     async def _run(self, key: str, fingerprint: bytes, work: Callable[[], Awaitable[T]]) -> T:
         try:
             result = await work()
-            self._kept[key] = _Kept(fingerprint, result, time.monotonic() + self._retention_s)
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
+            self._keep(key, fingerprint, result)
             return result
         finally:
-            del self._running[key]
+            self._running.pop(key, None)
+
+    def _landed(self, key: str, task: asyncio.Task[T]) -> None:
+        found = self._running.get(key)
+        if found is not None and found[1] is task:
+            del self._running[key]  # it was cancelled before it began
+        if not task.cancelled():
+            task.exception()  # where every caller is gone, nobody else takes it, and asyncio would print a traceback
+
+    def _keep(self, key: str, fingerprint: bytes, result: T) -> None:
+        now = time.monotonic()
+        weight = self._weigh(result)
+        self._weight += weight
+        self._kept[key] = _Kept(fingerprint, result, now + self._retention_s, weight)
+        while self._kept:
+            oldest = next(iter(self._kept))
+            is_over = len(self._kept) > self._limit or self._weight > self._heaviest
+            if not is_over and self._kept[oldest].until >= now:
+                return
+            self.forget(oldest)
 
     def _find_kept(self, key: str) -> _Kept[T] | None:
         kept = self._kept.get(key)
         if kept is not None and kept.until < time.monotonic():
-            del self._kept[key]
+            self.forget(key)
             return None
         return kept
 

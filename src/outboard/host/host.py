@@ -44,6 +44,7 @@ from outboard.host.settings import HostSettings
 from outboard.host.statuses import Statuses
 from outboard.host.stores import Stores
 from outboard.host.submissions import Submissions
+from outboard.host.words import Words
 
 _LOG_PAGE: Final = 500
 _LOG_LIMIT_S: Final = 30.0
@@ -74,16 +75,17 @@ class Host:
         self.stores = Stores()
         self._source = SecretSource(self.settings.secrets, self.redact)
         self._budgets = Budgets()
-        self._invoker = Invoker()
+        words = Words(self.redact)
+        self._invoker = Invoker(words)
         self._clients = Clients(self._source, self._budgets, self.settings.idle_client.total_seconds())
         self._calls = Calls(self._clients, self._budgets, self._invoker)
-        self._live_jobs = LiveJobs(registry, self.codec, self._source, self.settings.remembered)
+        self._live_jobs = LiveJobs(registry, self.codec, self._source, words, self.settings.remembered)
         memos = SensorMemos(self.codec, self.stores)
-        outputs = Outputs(self._calls, self.stores, self.settings.inline_limit_bytes)
+        outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
         self._submissions = Submissions(self.settings, self._calls, self.codec, memos, self.stores)
-        self._statuses = Statuses(self.settings, self._live_jobs, self._calls, outputs, memos, self.redact)
+        self._statuses = Statuses(self.settings, self._live_jobs, self._calls, outputs, memos, words)
         self._cancellations = Cancellations(self.settings, self._live_jobs, self._statuses, self._calls)
-        self._answers = Answers(self.settings, self._calls, outputs, self.stores, self.redact)
+        self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
         self._sweeper: asyncio.Task[None] | None = None
         self._is_draining = False
 
@@ -200,6 +202,7 @@ class Host:
         """Drain, stop watching cancels, close all clients."""
         await self.drain()
         await self._cancellations.close()
+        await self._statuses.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)

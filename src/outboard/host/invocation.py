@@ -1,20 +1,23 @@
 """Calling agents: the one place where agent code runs.
 
 An async method is awaited, a plain one runs in its agent's pool. Whatever it raises becomes an error of our tree
-through the platform's error map; `SystemExit` in a coroutine would end the event loop and with it every other agent,
-so it is caught too.
+through the platform's error map, its message without secrets; `SystemExit` in a coroutine would end the event loop and
+with it every other agent, so it is caught too. Pure methods (`connection`, `links`, `judge`) are called where they are
+needed, under `blamed`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from outboard.agent.agents import Agent
 from outboard.errors import AgentFault, OutboardError, Unavailable
 from outboard.host.pools import WorkerPool
+from outboard.host.words import Words
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as deadline
@@ -25,7 +28,8 @@ else:
 class Invoker:
     """Runs methods of agents, with a time limit, and translates what they raise."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Words) -> None:
+        self._words = words
         self._pools: dict[str, WorkerPool] = {}
 
     async def invoke(self, agent: Agent, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> Any:
@@ -40,19 +44,22 @@ class Invoker:
                 async with deadline(timeout_s):
                     return await self._pool(agent).run(function, *args, **kwargs)
             return await _run_within(function(*args, **kwargs), timeout_s)
-        except OutboardError:
+        except OutboardError as error:
+            self._words.own(error)
             raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            raise AgentFault(f"agent {agent.name} cancelled its own call of {method}") from error
+        except GeneratorExit:
             raise
         except (asyncio.TimeoutError, TimeoutError) as error:
-            words = str(error) or f"agent {agent.name} took longer than {timeout_s:g} s in {method}"
+            words = self._words.text(error) or f"agent {agent.name} took longer than {timeout_s:g} s in {method}"
             raise Unavailable(words) from error
         except Exception as error:
-            raise agent.platform.errors.classify(error) from error
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise AgentFault(
-                f"agent {agent.name} raised {type(error).__name__}, which would end the process"
-            ) from error
+            raise self._words.own(agent.platform.errors.classify(error)) from error
+        except BaseException as error:
+            raise _fatal(agent, error) from error
 
     def close(self) -> None:
         """End the pools' idle threads."""
@@ -64,6 +71,35 @@ class Invoker:
         if pool is None:
             pool = self._pools[agent.name] = WorkerPool(agent.name, agent.pool_size)
         return pool
+
+
+@contextmanager
+def blamed(agent: Agent, method: str) -> Iterator[None]:
+    """Turn whatever a pure method of an agent raises in this block into an `AgentFault`, errors of our tree apart."""
+    try:
+        yield
+    except OutboardError:
+        raise
+    except Exception as error:
+        raise AgentFault(
+            f"{method} of agent {agent.name} raised {type(error).__name__}; its author must mend it"
+        ) from error
+    except BaseException as error:
+        raise _fatal(agent, error) from error
+
+
+def _fatal(agent: Agent, error: BaseException) -> AgentFault:
+    # `SystemExit`, but also the panics of extensions written in Rust, which are no `Exception` on purpose.
+    return AgentFault(f"agent {agent.name} raised {type(error).__name__}, which would end the process")
+
+
+def _is_cancelled() -> bool:
+    """Tell whether somebody cancelled this call, rather than that the agent's code raised `CancelledError` by itself.
+
+    Python 3.10 cannot tell and takes every one for the former.
+    """
+    cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is None or cancelling() > 0
 
 
 async def _run_within(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> Any:

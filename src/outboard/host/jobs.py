@@ -22,10 +22,12 @@ from outboard.domain.statuses import Link, Status, TaskStatus
 from outboard.domain.tasks import Task
 from outboard.domain.type_codes import decode_type_codes
 from outboard.domain.types import ValueType
-from outboard.errors import UnreadableHandle
+from outboard.errors import AgentFault, OutboardError, UnreadableHandle
 from outboard.host.clients import ClientKey, client_key, secret_refs
+from outboard.host.invocation import blamed
 from outboard.host.logs import TaskLog, handle_fields
 from outboard.host.secrets import BoundSecrets, SecretSource
+from outboard.host.words import Words
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +70,10 @@ class LiveJob:
 class LiveJobs:
     """Live jobs by their handles' bytes; bounded, the least recently used are forgotten first."""
 
-    def __init__(self, registry: Registry, codec: HandleCodec, source: SecretSource, limit: int) -> None:
+    def __init__(
+        self, registry: Registry, codec: HandleCodec, source: SecretSource, words: Words, limit: int
+    ) -> None:
+        self._words = words
         self._registry = registry
         self._codec = codec
         self._source = source
@@ -101,9 +106,12 @@ class LiveJobs:
                 f"agent {handle.agent!r} of this handle is not loaded here; load it, or ask another replica"
             )
         try:
-            connection = agent.platform.connection_model.model_validate(handle.connection)
-            job = _job(agent, handle)
-        except ValidationError:
+            with blamed(agent, "upgrade"):
+                connection = agent.platform.connection_model.model_validate(handle.connection)
+                job = _job(agent, handle)
+        except AgentFault as error:
+            if not isinstance(error.__cause__, ValidationError):
+                self._log(handle).error("handle not read", error_id=error.error_id, reason=error.message)
             raise UnreadableHandle(
                 f"agent {agent.name} of this release cannot read this handle's job; ask a replica of the release that wrote it"
             ) from None
@@ -115,9 +123,22 @@ class LiveJobs:
             client_key=client_key(agent.platform, connection, handle.scope),
             secrets=self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope),
             output_types=None if handle.output_types is None else decode_type_codes(handle.output_types),
-            links=_links(agent, job),
-            log=TaskLog(**handle_fields(handle)),
+            links=self._links(agent, job, self._log(handle)),
+            log=self._log(handle),
         )
+
+    def _links(self, agent: Agent, job: JobRef | None, log: TaskLog) -> tuple[Link, ...]:
+        if not isinstance(agent, JobAgent) or job is None:
+            return ()
+        try:
+            with blamed(agent, "links"):
+                return self._words.links(list(agent.links(job)))
+        except OutboardError as error:  # a link is no reason to lose a job
+            log.error("links not made", error_id=error.error_id, reason=error.message)
+            return ()
+
+    def _log(self, handle: Handle) -> TaskLog:
+        return TaskLog(self._words.text, **handle_fields(handle))
 
 
 def _job(agent: Agent, handle: Handle) -> JobRef | None:
@@ -133,12 +154,3 @@ def _job(agent: Agent, handle: Handle) -> JobRef | None:
         data = model.upgrade(handle.job_version, data)
     return model.model_validate(data)
 
-
-def _links(agent: Agent, job: JobRef | None) -> tuple[Link, ...]:
-    if not isinstance(agent, JobAgent) or job is None:
-        return ()
-    try:
-        return tuple(agent.links(job))
-    except Exception as error:  # noqa: BLE001 - a link is no reason to lose a job
-        TaskLog(agent=agent.name, job=job.id).error("links not made", error=type(error).__name__)
-        return ()

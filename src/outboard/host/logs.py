@@ -1,11 +1,12 @@
 """Log lines that carry the task's identity.
 
-A `TaskLog` is cheap to make and binds its fields only when something is logged; most polls log nothing.
+A `TaskLog` is cheap to make and binds its fields only when something is logged; most polls log nothing. What an agent
+is given removes secrets from every text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from outboard.domain.handles import Handle
@@ -15,26 +16,34 @@ from outboard.domain.tasks import Task
 class TaskLog:
     """A logger with fixed fields; see `outboard.agent.context.Log`."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_redact")
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, redact: Callable[[str], str] | None = None, /, **fields: Any) -> None:
+        self._redact = redact
         self._fields: Mapping[str, Any] = fields
 
     def debug(self, event: str, **fields: Any) -> None:
         """Log for developers."""
-        _logger().debug(event, **{**self._fields, **fields})
+        _logger().debug(self._clean(event), **self._bound(fields))
 
     def info(self, event: str, **fields: Any) -> None:
         """Log what happened."""
-        _logger().info(event, **{**self._fields, **fields})
+        _logger().info(self._clean(event), **self._bound(fields))
 
     def warning(self, event: str, **fields: Any) -> None:
         """Log what somebody should look at."""
-        _logger().warning(event, **{**self._fields, **fields})
+        _logger().warning(self._clean(event), **self._bound(fields))
 
     def error(self, event: str, **fields: Any) -> None:
         """Log what somebody must act on."""
-        _logger().error(event, **{**self._fields, **fields})
+        _logger().error(self._clean(event), **self._bound(fields))
+
+    def _bound(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._clean(value) for name, value in {**self._fields, **fields}.items()}
+
+    def _clean(self, value: Any) -> Any:
+        # Agents log through this too, whatever the process does with log lines afterwards.
+        return self._redact(value) if self._redact is not None and isinstance(value, str) else value
 
 
 def _logger() -> Any:

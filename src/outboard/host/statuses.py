@@ -174,7 +174,8 @@ class Statuses:
         """Return the end with its outputs, or what was reported last while they are still being fetched."""
 
         async def finish() -> TaskStatus:
-            ended = await self._outputs.complete(live, status, derived, self._ending_limit_s)
+            work = self._outputs.complete(live, status, derived, self._ending_limit_s)
+            ended = await asyncio.wait_for(work, self._ending_limit_s)
             if live.last is None or not live.last.phase.is_terminal:
                 live.last = self._count(live, ended)
             return live.last

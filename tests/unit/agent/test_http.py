@@ -18,7 +18,7 @@ class Counting:
         self.delay_s = delay_s
         self.methods: list[str] = []
 
-    def reserve(self, method: str) -> float:
+    def reserve(self, method: str, within_s: float = 0.0, /) -> float:
         self.methods.append(method)
         return self.delay_s
 
