@@ -263,9 +263,13 @@ class StoreUnavailable(OperatorError):
 
 
 class EndpointUnreachable(OperatorError):
-    """No agent service answers at an endpoint."""
+    """No agent service answers at an endpoint; `endpoint` is its name, where it has one."""
 
     retry = Retry.YES
+
+    def __init__(self, message: str, *, endpoint: str = "") -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
 
 
 class JournalUnwritable(OperatorError):

@@ -14,6 +14,7 @@ from outboard.platforms.files.platform import Files
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs" / "platforms"
 PLATFORMS: tuple[type[Platform[Any, Any]], ...] = (Embedded, Files)
+EVERYTHING_ALLOWED: dict[type[Platform[Any, Any]], dict[str, Any]] = {Embedded: {"allow_process": True}}
 
 
 def text_of(platform: type[Platform[Any, Any]]) -> str:
@@ -32,7 +33,7 @@ def config_of(agent: Agent, config: dict[str, Any]) -> TaskConfig:
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_task_shown_is_one_that_its_agent_takes(platform: type[Platform[Any, Any]], tmp_path: Path) -> None:
-    registry = Registry([platform()])
+    registry = Registry([platform.configure(EVERYTHING_ALLOWED.get(platform, {}))])
     blocks = [block for block in yaml_blocks(platform) if block.startswith("type:")]
     for block in blocks:
         (tmp_path / "task.yaml").write_text(block, "utf-8")

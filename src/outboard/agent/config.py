@@ -9,6 +9,7 @@ than models) and named in a warning with the field that was probably meant.
 from __future__ import annotations
 
 import difflib
+from itertools import islice
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -41,12 +42,16 @@ class TaskConfig(BaseModel):
         """Return the configuration as the `custom` that would bring it here, extra keys included."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
-    def unknown_fields(self) -> dict[str, str | None]:
-        """Return the keys that the model does not know, each with the field that was probably meant."""
+    def unknown_fields(self, limit: int | None = None) -> dict[str, str | None]:
+        """Return the keys that the model does not know, each with the field that was probably meant.
+
+        Args:
+            limit: Of how many keys; looking for what was meant takes a while for each.
+        """
         known = set(type(self).model_fields) | {
             field.alias for field in type(self).model_fields.values() if field.alias
         }
         return {
             name: next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), None)
-            for name in self.model_extra or {}
+            for name in islice(self.model_extra or {}, limit)
         }

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
 from outboard.agent.jobs import JobRef
 from outboard.agent.submission import Lookup, Submission
+from outboard.domain.secret_refs import SecretRef
 from outboard.domain.states import StateMap
 from outboard.domain.tasks import TaskType
 from outboard.errors import ContractViolation
 
 _METHODS: Final = ("create", "get", "get_many", "cancel", "find", "fetch_outputs", "logs", "metrics", "do", "poke")
 _PURE: Final = ("connection", "links", "judge")
+_DURATIONS: Final = ("timeout", "visibility", "poll_interval")
 
 
 def check_agent_class(cls: type, *, abstract: bool) -> None:
@@ -33,6 +36,7 @@ def check_agent_class(cls: type, *, abstract: bool) -> None:
         return
     _check_names(cls)
     _check_methods(cls)
+    _check_values(cls)
     if hasattr(cls, "cancel"):
         _check_jobs(cls)
 
@@ -73,7 +77,9 @@ def _check_methods(cls: Any) -> None:
         if method is None:
             continue
         function = method.__func__ if isinstance(method, (staticmethod, classmethod)) else method
-        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ContractViolation(f"{cls.__name__}.{name} yields; return the whole answer instead")
+        is_async = inspect.iscoroutinefunction(function)
         wants_async = name in _METHODS and not cls.is_blocking
         if is_async and not wants_async:
             why = "is pure and makes no calls" if name in _PURE else "belongs to a blocking agent"
@@ -93,6 +99,21 @@ def _abstract(cls: type) -> list[str]:
     ]
 
 
+def _check_values(cls: Any) -> None:
+    """Check the class attributes by type: `timeout = 60` would only show when the first task comes."""
+    for name in _DURATIONS:
+        if not isinstance(getattr(cls, name, timedelta(0)), timedelta):
+            raise ContractViolation(f"{cls.__name__}.{name} must be a timedelta, as in timedelta(seconds=60)")
+    for name in ("pool_size", "batch_size"):
+        value = getattr(cls, name, 1)
+        if not isinstance(value, int) or value < 1:
+            raise ContractViolation(f"{cls.__name__}.{name} must be a number of at least 1")
+    if isinstance(cls.secrets, SecretRef) or not all(isinstance(ref, SecretRef) for ref in cls.secrets):
+        raise ContractViolation(f'{cls.__name__}.secrets must be a tuple of SecretRefs: (SecretRef("..."),)')
+    if isinstance(getattr(cls, "late_links", ()), str):
+        raise ContractViolation(f"{cls.__name__}.late_links is a text; write a tuple of names")
+
+
 def _check_jobs(cls: Any) -> None:
     who = cls.__name__
     if not hasattr(cls, "job_model"):
@@ -108,8 +129,6 @@ def _check_jobs(cls: Any) -> None:
         raise ContractViolation(f"{who} must define get or get_many")
     if isinstance(cls.submission, Lookup) and not _is_own(cls, "find"):
         raise ContractViolation(f"{who} declares Lookup, so it must define find")
-    if cls.batch_size < 1:
-        raise ContractViolation(f"{who}.batch_size must be at least 1")
 
 
 def _is_own(cls: type, name: str) -> bool:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, cast
 
 from outboard.agent.platform import Platform
 from outboard.agent.registry import LoadFailure, Registry
+from outboard.domain.secret_refs import redact_forms
 from outboard.errors import InvalidSettings, OutboardError
 
 GROUP: Final = "outboard.platforms"
+_SAID_CHARACTERS: Final = 200
 
 
 def discover(
@@ -42,17 +45,18 @@ def discover(
             LoadFailure(source=unknown, reason=f"no such platform is installed; installed: {known}")
         )
     for name, point in sorted(points.items()):
-        own = dict(settings.get(name, {}))
-        if own.pop("enabled", True) and (chosen is None or name in chosen):
-            _load(registry, name, point.load, own)
+        if chosen is None or name in chosen:
+            _load(registry, name, point.load, settings.get(name))
     for spec in modules:
-        _load(registry, spec, lambda spec=spec: _import(spec), dict(settings.get(spec.partition(":")[2], {})))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        _load(registry, spec, partial(_import, spec), settings.get(spec.partition(":")[2]))
     return registry
 
 
-def _load(registry: Registry, source: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> None:
+def _load(registry: Registry, source: str, load: Callable[[], Any], settings: object) -> None:
     try:
-        registry.add(_configure(load(), settings))
+        own = _own_settings(source, settings)
+        if own.pop("enabled", True):
+            registry.add(_configure(load(), own))
     except OutboardError as error:
         registry.failures.append(LoadFailure(source=source, reason=error.message))
     except ImportError as error:
@@ -62,10 +66,30 @@ def _load(registry: Registry, source: str, load: Callable[[], Any], settings: Ma
                 source=source, reason=f"{missing} cannot be imported; install the platform's extra, or disable it"
             )
         )
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's module must not stop the others
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - somebody else's module must not stop the others
         registry.failures.append(
-            LoadFailure(source=source, reason=f"{type(error).__name__} while loading: see the log")
+            LoadFailure(source=source, reason=f"{_said(error)} while loading; mend it, or disable the platform")
         )
+
+
+def _own_settings(source: str, settings: object) -> dict[str, Any]:
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        field = f"platforms.{source}"
+        raise InvalidSettings(f"{field} holds {type(settings).__name__}; write settings by name", field=field)
+    return dict(settings)
+
+
+def _said(error: BaseException) -> str:
+    """Return an error in one line, without what has the form of a credential."""
+    try:
+        words = " ".join(redact_forms(str(error)).split())[:_SAID_CHARACTERS]
+    except Exception:  # noqa: BLE001 - an error that cannot be shown is still an error
+        words = ""
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _configure(loaded: Any, settings: Mapping[str, Any]) -> Platform[Any, Any]:

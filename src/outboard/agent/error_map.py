@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
 
-from outboard.errors import AgentError, Forbidden, OutboardError, Sent, Throttled, Unauthorized, Unavailable
+from outboard.errors import (
+    AgentError,
+    ContractViolation,
+    Forbidden,
+    OutboardError,
+    Sent,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
 
 _WORDS_LIMIT: Final = 2_000
 T = TypeVar("T")
@@ -56,8 +65,9 @@ class ErrorMap:
             over a status, a status over an exception class, a subclass over its parents.
         source: The page that documents the codes.
 
-    >>> errors = ErrorMap({"QUOTA": Throttled, 400: Verdict(AgentError, Sent.NO)},
-    source="https://example.com/errors")
+    >>> errors = ErrorMap(
+    ...     {"QUOTA": Throttled, 400: Verdict(AgentError, Sent.NO)}, source="https://example.com/errors"
+    ... )
     >>> type(errors.classify(words="slow down", status=400, code="QUOTA")).__name__
     'Throttled'
     """
@@ -67,6 +77,10 @@ class ErrorMap:
         self._table: dict[ErrorKey, Verdict] = {
             key: entry if isinstance(entry, Verdict) else Verdict(entry) for key, entry in (table or {}).items()
         }
+        for key, verdict in self._table.items():
+            kind: object = verdict.kind
+            if not isinstance(kind, type) or not issubclass(kind, AgentError):
+                raise ContractViolation(f"an ErrorMap says {kind!r} for {key!r}; say an AgentError or a Verdict")
 
     def classify(
         self,
@@ -117,9 +131,17 @@ def _transport(error: BaseException | None) -> Verdict:
 
 
 def _attribute(error: BaseException | None, name: str, expected: type[T]) -> T | None:
-    value = getattr(error, name, None)
+    try:
+        value = getattr(error, name, None)
+    except Exception:  # noqa: BLE001 - a library's property may do anything
+        return None
     return value if isinstance(value, expected) else None
 
 
 def _words(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}" if error is not None else "the platform gave no reason"
+    if error is None:
+        return "the platform gave no reason"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - an error that cannot be shown is still an error
+        return type(error).__name__

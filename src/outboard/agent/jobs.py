@@ -81,6 +81,10 @@ class _Travelling(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if not cls.model_config.get("frozen") or cls.model_config.get("extra") == "allow":
+            raise ContractViolation(
+                f"{cls.__name__} must stay frozen and without extra fields; remove its model_config"
+            )
         for name, info in cls.model_fields.items():
             _check_field(f"{cls.__name__}.{name}", name, info.annotation)
 

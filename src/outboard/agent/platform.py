@@ -22,6 +22,7 @@ from outboard.agent.context import Secrets
 from outboard.agent.error_map import ErrorMap
 from outboard.agent.http import Http
 from outboard.agent.jobs import Connection
+from outboard.domain.complaints import first_complaint
 from outboard.domain.quotas import Quotas
 from outboard.errors import ContractViolation, InvalidSettings
 
@@ -72,10 +73,10 @@ class Platform(ABC, Generic[ConnT, ClientT]):
         try:
             return cls(cls.settings_model.model_validate(dict(settings)))
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(("platforms", cls.name, *map(str, first["loc"])))
+            first = first_complaint(error)
+            field = ".".join(("platforms", cls.name, *first.path))
             known = ", ".join(cls.settings_model.model_fields) or "none"
-            raise InvalidSettings(f"{field}: {first['msg']} (settings of {cls.name}: {known})", field=field) from None
+            raise InvalidSettings(f"{field}: {first.text} (settings of {cls.name}: {known})", field=field) from None
 
     @abstractmethod
     def agents(self) -> Sequence[Agent]:

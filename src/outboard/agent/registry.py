@@ -66,6 +66,9 @@ class Registry:
                         f"two agents serve {task_type}: {_who(types[task_type])} and {_who(agent)}; disable one platform"
                     )
                 types[task_type] = agent
+        if any(other.name == platform.name for other in self.platforms):
+            # They would share clients and quotas, which are kept by the platform's name.
+            raise ContractViolation(f"two platforms are called {platform.name}; disable one")
         self.platforms.append(platform)
         self._by_name, self._by_type = names, types
         self._withheld.update(withheld)

@@ -130,7 +130,7 @@ async def _cancel_recorded(drive: Drive, text: str, *, wait_s: float, force: boo
         if not _is_orphaned(wish.run, force=force):
             return await _await_engine(journal, wish, wait_s=wait_s)
         marked = {task.task_id for task in wish.tasks}
-        if all(each.record.task_id in marked for each in await journal.unfinished(wish.run.run_id)):
+        if marked.issuperset(await journal.open_ids(wish.run.run_id)):
             return await _take_up_to_cancel(drive, journal, wish, force=force)
         return await _ask_service(drive, journal, wish, wait_s=wait_s)
 
@@ -149,12 +149,12 @@ async def _mark(journal: Journal, text: str) -> _Wish:
 
     run = None if "/" in text else await find_run(journal, text)
     if run is not None:
-        tasks = await journal.tasks(run.run_id)
+        tasks = [task for task in await journal.tasks(run.run_id) if task.ended_at is None]
     else:
         tasks = [await find_task(journal, text)]
         (run,) = [each for each in await journal.runs() if each.run_id == tasks[0].run_id]
-    marked = [task for task in tasks if await journal.request_cancel(task.run_id, task.task_id)]
-    return _Wish(run=run, tasks=marked)
+    asked = await asyncio.gather(*(journal.request_cancel(task.run_id, task.task_id) for task in tasks))
+    return _Wish(run=run, tasks=[task for task, is_open in zip(tasks, asked, strict=True) if is_open])
 
 
 def _is_orphaned(run: RunRecord, *, force: bool) -> bool:
@@ -168,8 +168,7 @@ async def _await_engine(journal: Journal, wish: _Wish, *, wait_s: float) -> Exit
     until = time.monotonic() + wait_s
     wanted = {task.task_id for task in wish.tasks}
     while True:
-        tasks = [task for task in await journal.tasks(wish.run.run_id) if task.task_id in wanted]
-        open_ids = [task.task_id for task in tasks if task.ended_at is None]
+        open_ids = [task_id for task_id in await journal.open_ids(wish.run.run_id) if task_id in wanted]
         if not open_ids:
             break
         if time.monotonic() >= until:
@@ -178,8 +177,9 @@ async def _await_engine(journal: Journal, wish: _Wish, *, wait_s: float) -> Exit
             write_note(f"{where} was asked to cancel and has not confirmed it yet for: {', '.join(open_ids)}")
             return Exit.LEFT_RUNNING
         await asyncio.sleep(_PAUSE_S)
-    for task in tasks:
-        write_note(f"task {task.task_id} ended as {task.phase.value if task.phase else 'unknown'}")
+    for task in await journal.tasks(wish.run.run_id):
+        if task.task_id in wanted:
+            write_note(f"task {task.task_id} ended as {task.phase.value if task.phase else 'unknown'}")
     return Exit.SUCCESS
 
 
@@ -204,15 +204,17 @@ async def _ask_service(drive: Drive, journal: Journal, wish: _Wish, *, wait_s: f
     """Cancel jobs whose engine is gone at their services; the journal learns of the end when the run is resumed."""
     from outboard.cli.connections import find  # noqa: PLC0415 - as above
     from outboard.cli.logs import task_type_of  # noqa: PLC0415 - as above
+    from outboard.cli.targets import target_of  # noqa: PLC0415 - as above
 
     code = Exit.SUCCESS
+    target = await target_of(journal, wish.run.run_id, drive.target)
     started = [task for task in wish.tasks if task.handle is not None and task.endpoint]
     for task in wish.tasks:
         if task not in started:
             write_note(f"task {task.task_id} has no job yet and is cancelled when its run is resumed")
     if started:
         async with (
-            find(drive.target, [task.endpoint or "" for task in started]) as found,
+            find(target, [task.endpoint or "" for task in started]) as found,
             found.endpoints() as endpoints,
         ):
             for task in started:

@@ -1,8 +1,8 @@
 """Whom a command talks to: agents in this process, one service, or all that a FlytePropeller configuration names.
 
 An endpoint's name is what the journal remembers a job by: `in-process`, a name of the configuration, or the address that was
-typed. So a command that comes later (`resume`, `logs`, `cancel`) finds the way by the name alone, except to names of a
-configuration, which it must be given again.
+typed. So a command that comes later (`logs`, `cancel`, `resume`) finds the way by the name and the run's target (see
+`targets`).
 """
 
 from __future__ import annotations
@@ -83,13 +83,14 @@ class Found:
 
 
 @asynccontextmanager
-async def find(target: Target, recorded: Iterable[str] = ()) -> AsyncIterator[Found]:
+async def find(target: Target, recorded: Iterable[str] = (), *, with_unsent: bool = False) -> AsyncIterator[Found]:
     """Give whom a target means, for as long as the block lasts.
 
     Args:
         target: What the options say.
         recorded: The names that the journal remembers, if any: then only these are meant, and `--endpoint` stands for each
             service among them (it has moved, say).
+        with_unsent: Some tasks were never sent, so what the target says is meant as well.
 
     Raises:
         InvalidSettings: An address or a file is wrong, or a remembered name means nothing without its configuration.
@@ -97,12 +98,12 @@ async def find(target: Target, recorded: Iterable[str] = ()) -> AsyncIterator[Fo
     config = read_propeller_config(target.engine_config) if target.engine_config else None
     configured = config.addresses if config else {}
     names = list(dict.fromkeys(recorded))
-    if names:
-        addresses = {name: _recorded(name, target, configured) for name in names if name != IN_PROCESS}
-        is_hosting = IN_PROCESS in names
-    else:
+    addresses: dict[str, ServiceAddress] = {}
+    is_hosting = IN_PROCESS in names
+    if with_unsent or not names:
         addresses = {target.endpoint: _address(target.endpoint, target)} if target.endpoint else dict(configured)
-        is_hosting = not addresses
+        is_hosting = is_hosting or not addresses
+    addresses |= {name: _recorded(name, target, configured) for name in names if name != IN_PROCESS}
     host = open_host(target.choice, is_local=True) if is_hosting else None
     configure_logs(host.redact if host else redact_forms, level="error", form="pretty")
     try:

@@ -7,8 +7,10 @@ not answer, a task type that nobody serves. Then everything is the engine's; her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from outboard.cli.exits import Exit
 from outboard.cli.home import outputs_base
 from outboard.cli.interrupts import interrupts
 from outboard.cli.journals import open_journal
+from outboard.cli.log_output import configure_logs
 from outboard.cli.printing import write_note
 from outboard.cli.reports import report
 from outboard.cli.specs import NamedTask
-from outboard.cli.views import open_view
+from outboard.cli.targets import describe, kept_target, target_of
+from outboard.cli.views import View, open_view
 from outboard.engine.engine import Engine
 from outboard.engine.journal import Journal
 from outboard.engine.outcomes import TaskEvent, TaskOutcome
@@ -65,73 +69,115 @@ async def run_tasks(drive: Drive, title: str, tasks: Sequence[NamedTask]) -> Exi
             task_ids=[each.name for each in tasks],
             title=title,
             fail_fast=drive.fail_fast,
+            target=kept_target(drive.target),
         )
 
     async with open_journal(drive.journal) as journal, find(drive.target) as found:
-        return await drive_to_end(drive, found, journal, work, name=lambda event: event.task_id)
+        crew = Crew(drive=drive, found=found, work=work)
+        return await drive_to_end(drive, journal, [crew], name=lambda event: event.task_id)
 
 
 async def cancel_run(drive: Drive, journal: Journal, run_id: str, *, force: bool) -> list[TaskOutcome]:
     """Take up a run whose engine is gone, only to cancel what is open, and return the outcomes."""
-    recorded = await _recorded(journal, [run_id])
-    async with find(drive.target, recorded) as found, _engine(drive, found, journal, on_event=None) as engine:
+    drive = replace(drive, target=await target_of(journal, run_id, drive.target))
+    async with (
+        _found(drive, journal, [run_id]) as found,
+        _engine(drive, found, journal, on_event=None) as engine,
+    ):
         return await engine.resume(run_id, force=force, cancel=True)
 
 
 async def resume_runs(drive: Drive, journal: Journal, run_ids: Sequence[str], *, force: bool) -> Exit:
     """Take up runs whose engines are gone, drive them to their ends, print the results and return the exit code."""
 
-    async def work(engine: Engine) -> Sequence[TaskOutcome]:
-        taken = [engine.resume(run_id, force=force) for run_id in run_ids]
-        results = await asyncio.gather(*taken, return_exceptions=True)
-        outcomes = [outcome for result in results if not isinstance(result, BaseException) for outcome in result]
-        for result in results:
-            if isinstance(result, OutboardError) and outcomes:
-                write_note(f"error: {result.message}")  # the others' results must not be lost for it
-            elif isinstance(result, BaseException):
-                raise result
-        return outcomes
-
     def name(event: TaskEvent) -> str:
         return f"{event.run_id}/{event.task_id}" if len(run_ids) > 1 else event.task_id
 
-    async with find(drive.target, await _recorded(journal, run_ids)) as found:
-        return await drive_to_end(drive, found, journal, work, name=name)
+    async with AsyncExitStack() as stack:
+        crews = []
+        for target, runs in await _by_target(drive, journal, run_ids):
+            theirs = replace(drive, target=target)
+            found = await stack.enter_async_context(_found(theirs, journal, runs))
+            crews.append(Crew(drive=theirs, found=found, work=partial(_resume_all, runs, force)))
+            if not drive.is_quiet:
+                write_note(f"resuming {', '.join(runs)} {describe(target)}")
+        hosts = [crew.found.redact for crew in crews]
+        configure_logs(
+            lambda text: reduce(lambda redacted, host: host(redacted), hosts, text), level="error", form="pretty"
+        )
+        return await drive_to_end(drive, journal, crews, name=name)
+
+
+async def _resume_all(run_ids: Sequence[str], force: bool, engine: Engine) -> Sequence[TaskOutcome]:
+    taken = [engine.resume(run_id, force=force) for run_id in run_ids]
+    return _joined(await asyncio.gather(*taken, return_exceptions=True))
+
+
+def _joined(results: Iterable[Sequence[TaskOutcome] | BaseException]) -> list[TaskOutcome]:
+    """Return all outcomes there are; an error is raised only where there are none, or the others' results were lost."""
+    results = list(results)
+    outcomes = [outcome for result in results if not isinstance(result, BaseException) for outcome in result]
+    for result in results:
+        if isinstance(result, OutboardError) and outcomes:
+            write_note(f"error: {result.message}")
+        elif isinstance(result, BaseException):
+            raise result
+    return outcomes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """An engine's part: the options it goes by, whom it talks to, and what it does."""
+
+    drive: Drive
+    found: Found
+    work: Work
 
 
 async def drive_to_end(
-    drive: Drive, found: Found, journal: Journal, work: Work, *, name: Callable[[TaskEvent], str]
+    drive: Drive, journal: Journal, crews: Sequence[Crew], *, name: Callable[[TaskEvent], str]
 ) -> Exit:
-    """Let an engine work, show it, obey interrupts, print the results and return the exit code.
+    """Let engines work, show it, obey interrupts, print the results and return the exit code.
 
     Args:
         drive: The options.
-        found: Whom the engine talks to.
-        journal: Where it records.
-        work: What it does; returns the outcomes.
+        journal: Where the engines record.
+        crews: One engine each.
         name: What a task is called in the view.
     """
     with open_view(is_quiet=drive.is_quiet) as view:
-        engine = _engine(drive, found, journal, lambda event: view.show(name(event), event))
+        show = partial(_show, view, name)
+        engines = [_engine(crew.drive, crew.found, journal, show) for crew in crews]
+
+        def interrupt() -> None:
+            for engine in engines:
+                engine.interrupt()
 
         def cancel() -> None:
             view.say("cancelling; Ctrl-C again stops waiting for the confirmation")
-            engine.interrupt()
+            interrupt()
 
-        async with engine:
-            with interrupts(cancel, engine.interrupt) as seen:
-                outcomes = await work(engine)
+        async with AsyncExitStack() as stack:
+            for engine in engines:
+                await stack.enter_async_context(engine)
+            with interrupts(cancel, interrupt) as seen:
+                working = [crew.work(engine) for crew, engine in zip(crews, engines, strict=True)]
+                outcomes = _joined(await asyncio.gather(*working, return_exceptions=True))
     code = report(outcomes, as_json=drive.as_json)
     if seen.count > 1 or code is Exit.LEFT_RUNNING:
         return Exit.LEFT_RUNNING
     return seen.exit_code if seen.count else code
 
 
+def _show(view: View, name: Callable[[TaskEvent], str], event: TaskEvent) -> None:
+    view.show(name(event), event)
+
+
 def _engine(drive: Drive, found: Found, journal: Journal, on_event: Callable[[TaskEvent], None] | None) -> Engine:
     settings = drive.engine_settings()
     host = {} if found.host is None else {IN_PROCESS: found.host}
     names = (*host, *found.addresses)
-    if found.config is not None and set(found.addresses) == set(found.config.addresses):
+    if found.config is not None and set(found.config.addresses) <= set(found.addresses):
         routes = Routes.of(found.config)
         if "listing_interval" not in settings.model_fields_set:
             settings = settings.model_copy(update={"listing_interval": found.config.listing_interval})
@@ -147,7 +193,22 @@ def _engine(drive: Drive, found: Found, journal: Journal, on_event: Callable[[Ta
     )
 
 
-async def _recorded(journal: Journal, run_ids: Iterable[str]) -> list[str]:
-    """Return the endpoints that the unfinished tasks of runs were sent to."""
-    unfinished = [each.record for run_id in run_ids for each in await journal.unfinished(run_id)]
-    return [record.endpoint for record in unfinished if record.endpoint]
+@asynccontextmanager
+async def _found(drive: Drive, journal: Journal, run_ids: Iterable[str]) -> AsyncIterator[Found]:
+    """Give whom the open tasks of runs need: where they were sent, and where those go that never were."""
+    names = [name for run_id in run_ids for name in await journal.open_endpoints(run_id)]
+    async with find(drive.target, filter(None, names), with_unsent=None in names) as found:
+        yield found
+
+
+async def _by_target(drive: Drive, journal: Journal, run_ids: Iterable[str]) -> list[tuple[Target, list[str]]]:
+    """Return runs by where they belong; runs with one target share one engine."""
+    groups: list[tuple[Target, list[str]]] = []
+    for run_id in run_ids:
+        target = await target_of(journal, run_id, drive.target)
+        same = [runs for known, runs in groups if known == target]
+        if same:
+            same[0].append(run_id)
+        else:
+            groups.append((target, [run_id]))
+    return groups

@@ -20,7 +20,12 @@ from outboard.errors import InvalidSettings
 if TYPE_CHECKING:
     from outboard.engine.journal import RunRecord, TaskRecord
 
-EXAMPLES: Final = ("outboard jobs", "outboard jobs --all --json", "outboard jobs r1a2b3c4d5e")
+EXAMPLES: Final = (
+    "outboard jobs",
+    "outboard jobs --all --json",
+    "outboard jobs r1a2b3c4d5e",
+    "outboard jobs --prune 30",
+)
 _SHOWN: Final = 50
 
 
@@ -42,12 +47,20 @@ class _Shown:
 def command(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Only this run's tasks.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All tasks of all runs, not only the newest.")] = False,
+    prune: Annotated[
+        float | None,
+        typer.Option("--prune", min=0, metavar="DAYS", help="Forget the runs that ended longer ago; list nothing."),
+    ] = None,
     journal: JournalFile = None,
     as_json: AsJson = False,
 ) -> int:
     """List the tasks of the journal's runs: those under way first, then the newest."""
     from outboard.cli.journals import is_journal  # noqa: PLC0415 - the engine is for those who use it
 
+    if prune is not None:
+        if run or every:
+            raise InvalidSettings("--prune is for all ended runs: leave out the run and --all", field="prune")
+        return _tell_pruned(run_loop(_prune(journal, prune)) if is_journal(journal) else [], as_json=as_json)
     shown, hidden = run_loop(_read(journal, run, every=every)) if is_journal(journal) else ([], 0)
     if run and not shown:
         raise InvalidSettings(f"there is no run '{run}' in the journal: `outboard jobs --all` lists them", field="run")
@@ -60,6 +73,27 @@ def command(
     for each in shown:
         if each.is_orphaned:
             write_note(f"nobody drives run {each.run.run_id}: `outboard resume {each.run.run_id}` finishes it")
+    return Exit.SUCCESS
+
+
+async def _prune(path: Path | None, days: float) -> list[str]:
+    """Forget the runs that ended longer ago, and return their ids."""
+    from outboard.cli.journals import open_journal  # noqa: PLC0415 - the engine is for those who use it
+
+    now = datetime.now(timezone.utc)
+    try:
+        before = now - timedelta(days=days)
+    except OverflowError:
+        raise InvalidSettings(f"--prune {days:g} days ago is before all time: give fewer", field="prune") from None
+    async with open_journal(path) as journal:
+        return await journal.prune(before)
+
+
+def _tell_pruned(run_ids: Sequence[str], *, as_json: bool) -> Exit:
+    if as_json:
+        write_result(dumps({"pruned": list(run_ids)}, indent=2))
+    else:
+        write_note(f"forgotten: {', '.join(run_ids)}" if run_ids else "nothing to forget")
     return Exit.SUCCESS
 
 
@@ -80,11 +114,11 @@ async def _read(path: Path | None, wanted: str | None, *, every: bool) -> tuple[
             if left <= 0 and not every and not wanted:
                 hidden += run.unfinished + sum(run.ended.values())
                 continue
-            tasks = sorted(await journal.tasks(run.run_id), key=lambda task: task.ended_at is not None)
-            kept = tasks if every or wanted else tasks[:left]
-            hidden += len(tasks) - len(kept)
-            left -= len(kept)
-            shown.append(_Shown(run=run, tasks=kept))
+            count = run.unfinished + sum(run.ended.values())
+            tasks = await journal.open_first(run.run_id, limit=count if every or wanted else left)
+            hidden += max(0, count - len(tasks))
+            left -= len(tasks)
+            shown.append(_Shown(run=run, tasks=tasks))
         return shown, hidden
 
 
@@ -155,6 +189,7 @@ def _task_document(task: TaskRecord) -> Mapping[str, Any]:
         "handle": handle_text(task.handle),
         "created_at": task.created_at,
         "started_at": task.started_at,
+        "attempt_started_at": task.attempt_started_at,
         "updated_at": task.updated_at,
         "ended_at": task.ended_at,
         "cancel_requested_at": task.cancel_requested_at,

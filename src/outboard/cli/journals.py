@@ -32,24 +32,21 @@ async def find_task(journal: Journal, text: str) -> TaskRecord:
     Raises:
         InvalidSettings: There is none, or it could be several.
     """
-    run_id, slash, task_id = text.partition("/")
-    if slash:
-        found = [task for task in await journal.tasks(run_id) if task.task_id.startswith(task_id)]
-    else:
-        found = await journal.find(text)
-        task_id = text
-    exact = [task for task in found if task.task_id == task_id]
-    if exact:
-        return exact[0]
-    ids = list(dict.fromkeys(task.task_id for task in found))
+    before, slash, after = text.partition("/")
+    run_id, task_id = (before, after) if slash else (None, text)
+    exact = await journal.task(task_id, run_id=run_id)
+    if exact is not None:
+        return exact
+    ids = await journal.ids(task_id, run_id=run_id, limit=_SHOWN + 1)
+    found = await journal.task(ids[0], run_id=run_id) if len(ids) == 1 else None
+    if found is not None:
+        return found
     if not ids:
         raise InvalidSettings(
             f"there is no task '{text}' in the journal: `outboard jobs --all` lists them", field="task"
         )
-    if len(ids) > 1:
-        listed = ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")
-        raise InvalidSettings(f"'{text}' begins the ids of several tasks ({listed}): write more of it", field="task")
-    return found[0]
+    listed = ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")
+    raise InvalidSettings(f"'{text}' begins the ids of several tasks ({listed}): write more of it", field="task")
 
 
 async def find_run(journal: Journal, text: str) -> RunRecord | None:

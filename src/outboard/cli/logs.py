@@ -72,6 +72,7 @@ def command(  # noqa: PLR0913 - the options of the command
 async def _print_log(text: str, target: Target, path: Path | None, *, follow: bool, tail: int, as_json: bool) -> None:
     from outboard.cli.connections import find  # noqa: PLC0415 - as above
     from outboard.cli.journals import find_task, open_journal  # noqa: PLC0415 - as above
+    from outboard.cli.targets import target_of  # noqa: PLC0415 - as above
 
     async with open_journal(path) as journal:
         record = await find_task(journal, text)
@@ -80,6 +81,7 @@ async def _print_log(text: str, target: Target, path: Path | None, *, follow: bo
         if record.handle is None or record.endpoint is None:
             raise InvalidSettings(f"task '{record.task_id}' has no job, so there is no log of one", field="task")
         task_type = await task_type_of(journal, record)
+        target = await target_of(journal, record.run_id, target)
         async with find(target, [record.endpoint]) as found, found.endpoints() as endpoints:
             log = _Log(endpoints[record.endpoint], record.handle, task_type)
             await log.read(tail=tail, as_json=as_json)
@@ -104,8 +106,7 @@ async def _wait_for_job(journal: Journal, record: TaskRecord) -> TaskRecord:
     write_note(f"waiting for the job of {record.task_id}")
     while record.handle is None and record.ended_at is None:
         await asyncio.sleep(_PAUSE_S)
-        found = [task for task in await journal.tasks(record.run_id) if task.task_id == record.task_id]
-        record = found[0]
+        record = await journal.task(record.task_id, run_id=record.run_id) or record
     return record
 
 

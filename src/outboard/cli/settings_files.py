@@ -17,13 +17,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from outboard.cli.documents import read_document, read_model
+from outboard.cli.documents import STDIN, read_document, read_model
 from outboard.cli.home import home
 from outboard.errors import InvalidSettings
+
+NO_FILE: Final = "the configuration"
 
 
 class _Sections(BaseModel):
@@ -47,6 +49,9 @@ class AgentChoice:
         engine: Its section `engine`.
         settings: Its section `platforms`.
         where: What to call the file in messages.
+        path: The settings file itself; None where there is none, or none that could be read again.
+        installation: The installation, where an option named it.
+        directory: Where modules are searched too; the working directory where it is None.
     """
 
     platforms: Sequence[str] | None = None
@@ -55,18 +60,25 @@ class AgentChoice:
     service: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    where: str = "the configuration"
+    where: str = NO_FILE
+    path: Path | None = None
+    installation: str | None = None
+    directory: Path | None = None
 
 
 def read_choice(
-    path: str | None, *, platforms: str | None, modules: Sequence[str] | None, installation: str | None = None
+    path: str | None,
+    *,
+    platforms: str | None,
+    modules: Sequence[str] | None,
+    installation: str | None = None,
 ) -> AgentChoice:
     """Return the choice that a settings file and options make.
 
     Raises:
         InvalidSettings: The file cannot be read or is wrong.
     """
-    where = path or "the configuration"
+    where = path or NO_FILE
     document = read_document(path, InvalidSettings) if path else {}
     sections = read_model(_Sections, {} if document is None else document, InvalidSettings, where=where)
     host = dict(sections.host)
@@ -83,6 +95,8 @@ def read_choice(
         engine=sections.engine,
         settings=sections.platforms,
         where=where,
+        path=Path(path).absolute() if path and path != STDIN else None,
+        installation=installation,
     )
 
 
@@ -102,13 +116,18 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
     values = dict(choice.host)
     if is_local:
         values["secrets"] = {"allow_plain_environment": True, **values.get("secrets", {})}
-    if choice.modules and not {"", str(Path.cwd())} & set(sys.path):
-        sys.path.insert(
-            0, str(Path.cwd())
-        )  # the `outboard` script, unlike `python -m`, does not look where it is started
+    if choice.modules:
+        _search(choice.directory or Path.cwd())
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
     registry = discover(_with_home(choice.settings), only=choice.platforms, modules=choice.modules)
     return Host(registry, settings)
+
+
+def _search(directory: Path) -> None:
+    """Let Python find modules in a folder; the `outboard` script, unlike `python -m`, does not look where it is started."""
+    found = {str(Path.cwd()) if each == "" else each for each in sys.path}
+    if str(directory) not in found:
+        sys.path.insert(0, str(directory))
 
 
 def _with_home(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -71,24 +71,45 @@ class QuietView:
 
 
 class PlainView(QuietView):
-    """Writes a line whenever phase, attempt or message of a task changes, and one per new link."""
+    """Writes a line whenever phase, attempt or message of a task changes, and one per new link.
+
+    A service that cannot be reached concerns all of its tasks. It is told once, and once when any of them is answered again;
+    meanwhile the tasks tell only what happens to them.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[str, TaskEvent] = {}
+        self._told: dict[str, tuple[Phase | None, int, str]] = {}
+        self._links: dict[str, set[str]] = {}
+        self._silent_for: dict[str, str] = {}
+        self._silent: set[str] = set()
 
     def show(self, name: str, event: TaskEvent) -> None:
         """Write what changed."""
-        last = self._last.get(name)
-        self._last[name] = event
         clock = _clock(event.elapsed_s)
-        if last is None or (last.phase, last.attempt, last.message) != (event.phase, event.attempt, event.message):
+        self._tell_service(name, event, clock)
+        _, _, last = self._told.get(name, (None, 0, ""))
+        is_about_service = event.unreachable and event.problem
+        now = (event.phase, event.attempt, last if is_about_service else event.message)
+        if self._told.get(name) != now:
+            self._told[name] = now
             attempt = f" (attempt {event.attempt + 1})" if event.attempt else ""
-            message = f": {_one_line(event.message)}" if event.message else ""
+            message = f": {_one_line(event.message)}" if event.message and not is_about_service else ""
             write_note(f"{clock} {name} {_word(event)}{attempt}{message}")
-        known = {link.url for link in last.links} if last else set()
+        known = self._links.setdefault(name, set())
         for link in event.links:
             if link.url not in known:
+                known.add(link.url)
                 write_note(f"{clock} {name} {link.name}: {link.url}")
+
+    def _tell_service(self, name: str, event: TaskEvent, clock: str) -> None:
+        before = self._silent_for.get(name, "")
+        self._silent_for[name] = event.unreachable
+        if event.unreachable and event.problem and event.unreachable not in self._silent:
+            self._silent.add(event.unreachable)
+            write_note(f"{clock} {_one_line(event.problem)}")
+        elif before and not event.unreachable and before in self._silent:
+            self._silent.remove(before)
+            write_note(f"{clock} {before} answers again")
 
 
 class LiveView:

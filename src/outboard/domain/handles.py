@@ -266,7 +266,7 @@ def _unpack(body: bytes) -> Handle:
     try:
         inflate = zlib.decompressobj(-15)
         packed = inflate.decompress(body, _INFLATED_LIMIT)
-        if not inflate.eof:
+        if not inflate.eof or inflate.unused_data:
             raise ForeignHandle(_FOREIGN)
         fields = ormsgpack.unpackb(packed)
         project, domain, org, namespace = fields[4]

@@ -79,8 +79,8 @@ class StateMap:
     ...     source="https://example.com/api#states",
     ...     ended=frozenset({"DONE"}),
     ... )
-    >>> states.read("RUNNING").phase.value, states.read("PAUSED").phase.value, states.read(("DONE",
-    "ODD")).phase.value ('RUNNING', 'RUNNING', 'FAILED')
+    >>> [states.read(state).phase.value for state in ("RUNNING", "PAUSED", ("DONE", "ODD"))]
+    ['RUNNING', 'RUNNING', 'FAILED']
     """
 
     __slots__ = ("_ended", "_readings", "documented", "source")
@@ -107,6 +107,8 @@ class StateMap:
 
     def read(self, state: State) -> Reading:
         """Return what `state` means; never raises, whatever the platform answered."""
+        if not _is_state(state):
+            return Reading(Phase.RUNNING, is_flagged=True)
         found = self._find(state)
         if found is not None:
             return found
@@ -120,6 +122,12 @@ class StateMap:
         if found is None and isinstance(state, tuple):
             found = self._readings.get((state[0], ANY))
         return found
+
+
+def _is_state(state: object) -> bool:
+    """Tell whether this is a word or words, which agents that pass on what a platform sent may not have checked."""
+    words = state if isinstance(state, tuple) and state else (state,)
+    return all(isinstance(word, str) for word in words)
 
 
 def _reading(state: State, entry: Phase | Judge) -> Reading:

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from outboard.domain.complaints import complaints
 from outboard.domain.identity import ExecutionIdentity, Scope
 from outboard.domain.secret_refs import SecretRef
 from outboard.domain.types import Interface
 from outboard.errors import InvalidInputs
 
+_TOLD: Final = 10
 ConfigT = TypeVar("ConfigT")
 OtherT = TypeVar("OtherT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -112,7 +114,7 @@ class Inputs(Mapping[str, Any]):
         try:
             return model.model_validate({name: self._values[name] for name in self._values})
         except ValidationError as error:
-            places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+            places = "; ".join(f"{'.'.join(each.path)}: {each.text}" for each in complaints(error)[:_TOLD])
             raise InvalidInputs(f"the inputs do not fit: {places}") from None
 
 

@@ -94,6 +94,7 @@ class Course:
         may_exist: A CreateTask of this attempt may have arrived, and its handle did not.
         failing_since: When the calls of this stage began to fail.
         problem: Why they fail.
+        unreachable: The name of the service that gives no answer at all; empty once it gave any.
         status: The last one answered.
         stop: Why the job is being stopped, or is to be as soon as its handle is known.
         failure: Why the last attempt failed; of the task, once it ended.
@@ -112,6 +113,7 @@ class Course:
     may_exist: bool = False
     failing_since: float | None = None
     problem: str = ""
+    unreachable: str = ""
     status: TaskStatus | None = None
     stop: Stop | None = None
     failure: Failure | None = None

@@ -43,7 +43,7 @@ from outboard.engine.courses import (
     Unreadable,
 )
 from outboard.engine.verdicts import CANCELLED, Verdict, failure_in, failure_of, judge_refusal, timed_out
-from outboard.errors import ForeignHandle, OutboardError, Retry
+from outboard.errors import AgentError, EndpointUnreachable, ForeignHandle, OutboardError, Retry
 
 _LONGEST_HINT_S = 300.0
 _EFFECTS = {
@@ -107,7 +107,8 @@ def _(event: Tick, course: Course, now: float, rules: Rules) -> Course:  # noqa:
 def _(event: Created, course: Course, now: float, rules: Rules) -> Course:  # noqa: ARG001
     began_at = event.sent_at if course.began_at is None else course.began_at
     stage = Stage.POLLING if course.stop is None else Stage.STOPPING
-    return replace(_quiet(course, now), stage=stage, handle=event.handle, began_at=began_at, may_exist=False)
+    course = replace(_quiet(course, now), unreachable="")
+    return replace(course, stage=stage, handle=event.handle, began_at=began_at, may_exist=False)
 
 
 @_after.register
@@ -131,6 +132,7 @@ def _(event: Refused, course: Course, now: float, rules: Rules) -> Course:
 
 @_after.register
 def _(event: Answered, course: Course, now: float, rules: Rules) -> Course:
+    course = replace(course, unreachable="")
     if course.stage is Stage.STOPPING:
         return _answered_while_stopping(course, event.status, now, rules)
     status = event.status
@@ -159,6 +161,7 @@ def _(event: Unanswered, course: Course, now: float, rules: Rules) -> Course:
 
 @_after.register
 def _(event: Deleted, course: Course, now: float, rules: Rules) -> Course:  # noqa: ARG001
+    course = replace(course, unreachable="")
     if course.stop is None:
         return course
     course = replace(_quiet(course, now), stop=replace(course.stop, is_accepted=True))
@@ -245,6 +248,10 @@ def _failing(course: Course, error: OutboardError, now: float, rules: Rules) -> 
     if error.retry_after is not None:
         pause = max(pause, min(error.retry_after.total_seconds(), _LONGEST_HINT_S))
     since = now if course.failing_since is None else course.failing_since
+    if isinstance(error, EndpointUnreachable):
+        course = replace(course, unreachable=error.endpoint)
+    elif isinstance(error, AgentError):  # somebody spoke
+        course = replace(course, unreachable="")
     return replace(course, tries=course.tries + 1, due_at=now + pause, failing_since=since, problem=error.message)
 
 
@@ -309,7 +316,13 @@ def _attempt_failed(course: Course, failure: Failure, now: float, rules: Rules) 
 
 def _next_attempt(course: Course, failure: Failure, now: float, rules: Rules) -> Course:
     pause = min(rules.retry_pause_s * 2 ** min(course.attempt, 10), 60.0 + rules.retry_pause_s)
-    return Course(attempt=course.attempt + 1, retries_left=course.retries_left - 1, due_at=now + pause, failure=failure)
+    return Course(
+        attempt=course.attempt + 1,
+        retries_left=course.retries_left - 1,
+        due_at=now + pause,
+        failure=failure,
+        unreachable=course.unreachable,
+    )
 
 
 def _ended(course: Course, phase: Phase, failure: Failure) -> Course:

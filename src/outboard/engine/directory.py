@@ -154,5 +154,5 @@ class Directory:
 
 def _silent(name: str) -> OutboardError:
     return EndpointUnreachable(
-        f"{name} did not say what it serves within {_CALL_LIMITS_S['ListAgents']:g} s: is it well?"
+        f"{name} did not say what it serves within {_CALL_LIMITS_S['ListAgents']:g} s: is it well?", endpoint=name
     )

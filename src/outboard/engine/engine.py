@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
@@ -195,6 +195,7 @@ class Engine:
         run_id: str | None = None,
         max_live: int | None = None,
         fail_fast: bool = False,
+        target: Mapping[str, Any] | None = None,
     ) -> Run:
         """Return a new run, to which tasks are submitted; use it as `async with await engine.begin() as run:`.
 
@@ -203,6 +204,7 @@ class Engine:
             run_id: Also the execution's name; made as Flyte makes it where there is none.
             max_live: Tasks under way at once; the settings' where it is None.
             fail_fast: Cancel the others as soon as a task does not succeed.
+            target: What this engine talks to, as JSON values without secrets; kept for whoever resumes the run.
 
         Raises:
             JournalUnwritable: The run cannot be recorded.
@@ -210,7 +212,7 @@ class Engine:
         """
         name = run_id or new_execution_name()
         effects_of = self.directory  # not open is an error before anything is recorded
-        owned = None if self._journal is None else await self._journal.begin_run(title, run_id=name)
+        owned = None if self._journal is None else await self._journal.begin_run(title, run_id=name, target=target)
         effects = Effects(effects_of, self.stores, owned)
         run = Run(name, effects, owned, self.settings, on_event=self._on_event, max_live=max_live, fail_fast=fail_fast)
         run.is_cancelled = self.is_interrupted
@@ -235,13 +237,15 @@ class Engine:
         task_ids: Sequence[str] | None = None,
         max_live: int | None = None,
         fail_fast: bool = False,
+        target: Mapping[str, Any] | None = None,
     ) -> list[TaskOutcome]:
         """Run independent tasks to their ends and return the outcomes in their order.
 
         A task that fails does not touch the others unless `fail_fast` is asked for. Cancelling this cancels all jobs and
-        waits for that to be confirmed; cancelling it once more gives that up (see `left_running`).
+        waits for that to be confirmed; cancelling it once more gives that up (see `left_running`). The arguments are those of
+        `begin`.
         """
-        run = await self.begin(title, run_id=run_id, max_live=max_live, fail_fast=fail_fast)
+        run = await self.begin(title, run_id=run_id, max_live=max_live, fail_fast=fail_fast, target=target)
         try:
             async with run:
                 lives = await run.submit_many(tasks, task_ids=task_ids)

@@ -24,6 +24,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,14 +86,26 @@ class Journal:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def begin_run(self, title: str, *, run_id: str | None = None) -> OwnedRun:
-        """Record a new run and hold its lease; `InvalidSettings` if there is a run of that id already."""
+    async def begin_run(
+        self, title: str, *, run_id: str | None = None, target: Mapping[str, Any] | None = None
+    ) -> OwnedRun:
+        """Record a new run and hold its lease.
+
+        Args:
+            title: For lists of runs.
+            run_id: Its id; made where there is none.
+            target: What its engine talks to, as JSON values without secrets, for whoever resumes it (see `target`).
+
+        Raises:
+            InvalidSettings: There is a run of that id already.
+        """
         name = run_id or f"r{secrets.token_hex(5)}"
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute(schema.SELECT_RUN, (name,)).fetchone():
                 raise InvalidSettings(f"there is a run '{name}' already: resume it or choose another id", field="run")
-            connection.execute(schema.INSERT_RUN, (name, title, time.time()))
+            kept = None if target is None else json.dumps(dict(target))
+            connection.execute(schema.INSERT_RUN, (name, title, time.time(), kept))
             self._take_lease(connection, name)
 
         await self._commits.submit(work)
@@ -145,16 +158,63 @@ class Journal:
         """Return all runs, the newest first."""
         return await self._commits.submit(_runs)
 
+    async def target(self, run_id: str) -> Mapping[str, Any]:
+        """Return what a run's engine said that it talks to; empty where it said nothing."""
+        row = await self._commits.submit(lambda c: c.execute(schema.SELECT_TARGET, (run_id,)).fetchone())
+        return {} if row is None or row[0] is None else json.loads(row[0])
+
     async def tasks(self, run_id: str) -> list[TaskRecord]:
-        """Return a run's tasks in the order of planning."""
+        """Return all of a run's tasks in the order of planning."""
         return await self._commits.submit(lambda c: [task_of(row) for row in c.execute(schema.SELECT_TASKS, (run_id,))])
 
-    async def find(self, prefix: str) -> list[TaskRecord]:
-        """Return the tasks, of all runs, whose id starts so, the newest first."""
-        bounds = (prefix, prefix + "\U0010ffff")
+    async def open_first(self, run_id: str, *, limit: int) -> list[TaskRecord]:
+        """Return so many of a run's tasks: those that have not ended, then the others, each in the order of planning."""
+
+        def work(connection: sqlite3.Connection) -> list[TaskRecord]:
+            rows = connection.execute(schema.SELECT_OPEN, (run_id, limit)).fetchall()
+            rows += connection.execute(schema.SELECT_ENDED, (run_id, limit - len(rows))).fetchall()
+            return [task_of(row) for row in rows]
+
+        return await self._commits.submit(work)
+
+    async def task(self, task_id: str, *, run_id: str | None = None) -> TaskRecord | None:
+        """Return the newest task of an id, of one run or of all; None where there is none."""
+        values = {"task": task_id, "run": run_id}
+        row = await self._commits.submit(lambda c: c.execute(schema.SELECT_NEWEST, values).fetchone())
+        return None if row is None else task_of(row)
+
+    async def ids(self, prefix: str, *, run_id: str | None = None, limit: int) -> list[str]:
+        """Return so many different ids of tasks, of one run or of all, that start so, in the order of the alphabet."""
+        values = {"first": prefix, "beyond": prefix + "\U0010ffff", "run": run_id, "limit": limit}
+        return await self._commits.submit(lambda c: [row[0] for row in c.execute(schema.SELECT_IDS, values)])
+
+    async def open_ids(self, run_id: str) -> list[str]:
+        """Return the ids of a run's tasks that have not ended."""
+        return await self._commits.submit(lambda c: [row[0] for row in c.execute(schema.SELECT_OPEN_IDS, (run_id,))])
+
+    async def open_endpoints(self, run_id: str) -> list[str | None]:
+        """Return where a run's open tasks were sent, each place once; None stands for those that were never sent."""
         return await self._commits.submit(
-            lambda c: [task_of(row) for row in c.execute(schema.SELECT_BY_PREFIX, bounds)]
+            lambda c: [row[0] for row in c.execute(schema.SELECT_OPEN_ENDPOINTS, (run_id,))]
         )
+
+    async def prune(self, before: datetime) -> list[str]:
+        """Forget the runs whose last task ended before a moment, and return their ids.
+
+        Never forgotten are a run with a task that has not ended and a run whose engine lives, or may live. Files that tasks
+        wrote stay where they are; the room in the journal's file is used again, the file does not shrink.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            me = this_process()
+            rows = connection.execute(schema.SELECT_ENDED_BEFORE, {"moment": before.timestamp()}).fetchall()
+            ended = [run_id for run_id, *owner in rows if owner[0] is None or owner_of(owner).life(me) is Life.DEAD]
+            with all_or_nothing(connection):
+                for statement in schema.FORGET_RUN:
+                    connection.executemany(statement, [(run_id,) for run_id in ended])
+            return ended
+
+        return await self._commits.submit(work)
 
     async def unfinished(self, run_id: str | None = None) -> list[UnfinishedTask]:
         """Return the tasks, of one run or of all, that have not ended, with how they were planned."""

@@ -44,6 +44,8 @@ class TaskRecord:
     Attributes:
         attempt: The attempt under way or last made; None while it is only planned.
         handle: The attempt's handle; None until CreateTask was answered.
+        started_at: When the first attempt was sent.
+        attempt_started_at: When the attempt was first sent; None where an older version wrote the journal.
         phase: The last phase noted.
         error: Why it failed, as the engine put it.
         cancel_requested_at: When somebody asked to cancel it.
@@ -60,6 +62,7 @@ class TaskRecord:
     error: Mapping[str, Any] | None
     created_at: datetime
     started_at: datetime | None
+    attempt_started_at: datetime | None
     updated_at: datetime
     ended_at: datetime | None
     cancel_requested_at: datetime | None
@@ -109,7 +112,7 @@ def owner_of(columns: Sequence[Any]) -> Owner:
 def task_of(row: Sequence[Any]) -> TaskRecord:
     """Return the record of a row of `journal_schema.TASK_COLUMNS`."""
     run_id, task_id, endpoint, attempt, handle, phase, message, links, error, *times = row
-    created_at, started_at, updated_at, ended_at, cancel_requested_at = times
+    created_at, started_at, attempt_started_at, updated_at, ended_at, cancel_requested_at = times
     return TaskRecord(
         run_id=run_id,
         task_id=task_id,
@@ -122,6 +125,7 @@ def task_of(row: Sequence[Any]) -> TaskRecord:
         error=error and json.loads(error),
         created_at=moment_of(created_at),
         started_at=started_at and moment_of(started_at),
+        attempt_started_at=attempt_started_at and moment_of(attempt_started_at),
         updated_at=moment_of(updated_at),
         ended_at=ended_at and moment_of(ended_at),
         cancel_requested_at=cancel_requested_at and moment_of(cancel_requested_at),

@@ -19,6 +19,7 @@ from outboard.errors import JournalUnwritable
 
 APPLICATION_ID: Final = int.from_bytes(b"OBRD", "big")
 BUSY_TIMEOUT_S: Final = 10.0
+_BUSY_PAUSE_S: Final = 0.01
 
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
@@ -40,10 +41,17 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX task_unfinished ON task (run_id) WHERE ended_at IS NULL",
         "CREATE INDEX task_by_id ON task (task_id)",
     ),
+    (
+        "ALTER TABLE run ADD COLUMN target TEXT",
+        "ALTER TABLE task ADD COLUMN attempt_started_at REAL",
+        "UPDATE task SET attempt_started_at = started_at WHERE attempt = 0",  # of later attempts nobody knows
+        "CREATE INDEX task_by_run ON task (run_id)",  # its entries are in the order of planning
+    ),
 )
 
-INSERT_RUN: Final = "INSERT INTO run (run_id, title, created_at) VALUES (?, ?, ?)"
+INSERT_RUN: Final = "INSERT INTO run (run_id, title, created_at, target) VALUES (?, ?, ?, ?)"
 SELECT_RUN: Final = "SELECT 1 FROM run WHERE run_id = ?"
+SELECT_TARGET: Final = "SELECT target FROM run WHERE run_id = ?"
 SELECT_RUNS: Final = """
     SELECT run.run_id, title, run.created_at, lease.pid, lease.started, lease.boot_id, lease.namespace, lease.host
     FROM run LEFT JOIN lease USING (run_id) ORDER BY run.rowid DESC"""
@@ -63,7 +71,8 @@ INSERT_SPEC: Final = "INSERT INTO spec (run_id, task_id, spec, options) VALUES (
 INSERT_OUTPUTS: Final = "INSERT OR IGNORE INTO output (run_id, task_id, outputs) VALUES (?, ?, ?)"
 CREATING: Final = """
     UPDATE task SET attempt = :attempt, endpoint = :endpoint, handle = NULL, phase = NULL, message = '', links = NULL,
-        started_at = coalesce(started_at, :now), updated_at = :now
+        started_at = coalesce(started_at, :now), updated_at = :now,
+        attempt_started_at = CASE WHEN attempt = :attempt THEN coalesce(attempt_started_at, :now) ELSE :now END
     WHERE run_id = :run AND task_id = :task AND ended_at IS NULL
         AND (attempt IS NULL OR attempt < :attempt OR (attempt = :attempt AND handle IS NULL))"""
 CREATED: Final = """
@@ -85,16 +94,43 @@ SELECT_CANCELS: Final = """
 
 TASK_COLUMNS: Final = (
     "run_id, task_id, endpoint, attempt, handle, phase, message, links, error, "
-    "created_at, started_at, updated_at, ended_at, cancel_requested_at"
+    "created_at, started_at, attempt_started_at, updated_at, ended_at, cancel_requested_at"
 )
 SELECT_TASKS: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE run_id = ? ORDER BY rowid"  # noqa: S608 - our own names
-SELECT_BY_PREFIX: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE task_id >= ? AND task_id < ? ORDER BY rowid DESC"  # noqa: S608 - our own names
+SELECT_OPEN: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE run_id = ? AND ended_at IS NULL ORDER BY rowid LIMIT ?"  # noqa: S608 - our own names
+SELECT_ENDED: Final = (
+    f"SELECT {TASK_COLUMNS} FROM task INDEXED BY task_by_run "  # noqa: S608 - our own names
+    "WHERE run_id = ? AND ended_at IS NOT NULL ORDER BY rowid LIMIT ?"
+)
+SELECT_NEWEST: Final = (
+    f"SELECT {TASK_COLUMNS} FROM task WHERE task_id = :task AND run_id = coalesce(:run, run_id) "  # noqa: S608 - our own names
+    "ORDER BY rowid DESC LIMIT 1"
+)
+SELECT_IDS: Final = """
+    SELECT DISTINCT task_id FROM task
+    WHERE task_id >= :first AND task_id < :beyond AND run_id = coalesce(:run, run_id) ORDER BY task_id LIMIT :limit"""
+SELECT_OPEN_IDS: Final = "SELECT task_id FROM task WHERE run_id = ? AND ended_at IS NULL ORDER BY rowid"
+SELECT_OPEN_ENDPOINTS: Final = "SELECT DISTINCT endpoint FROM task WHERE run_id = ? AND ended_at IS NULL"
 SELECT_UNFINISHED: Final = (
     f"SELECT {TASK_COLUMNS}, spec, options FROM task JOIN spec USING (run_id, task_id) "  # noqa: S608 - our own names
     "WHERE ended_at IS NULL AND run_id = coalesce(?, run_id) ORDER BY task.rowid"
 )
 SELECT_SPEC: Final = "SELECT spec, options FROM spec WHERE run_id = ? AND task_id = ?"
 SELECT_OUTPUTS: Final = "SELECT outputs FROM output WHERE run_id = ? AND task_id = ?"
+
+SELECT_ENDED_BEFORE: Final = """
+    SELECT run.run_id, lease.pid, lease.started, lease.boot_id, lease.namespace, lease.host
+    FROM run LEFT JOIN lease USING (run_id)
+    WHERE run.created_at < :moment AND NOT EXISTS (
+        SELECT 1 FROM task WHERE task.run_id = run.run_id AND (ended_at IS NULL OR ended_at >= :moment))
+    ORDER BY run.rowid"""
+FORGET_RUN: Final = (
+    "DELETE FROM output WHERE run_id = ?",
+    "DELETE FROM spec WHERE run_id = ?",
+    "DELETE FROM task WHERE run_id = ?",
+    "DELETE FROM lease WHERE run_id = ?",
+    "DELETE FROM run WHERE run_id = ?",
+)
 
 
 def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
@@ -114,7 +150,7 @@ def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Conne
         raise _cannot_open(path, error) from error
     try:
         _refuse_foreign_file(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         migrate(connection, path)
     except sqlite3.Error as error:
@@ -161,11 +197,26 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()[0])
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode; SQLite answers "busy" at once, without its own waiting, while another process does the same."""
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:  # Python 3.10 has no error codes
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
+
+
 def _refuse_foreign_file(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN")  # else another process may make the journal between the two questions
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    if application_id == APPLICATION_ID:
-        return
-    if application_id or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    is_empty = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    connection.execute("COMMIT")
+    if application_id != APPLICATION_ID and (application_id or not is_empty):
         raise JournalUnwritable(f"{path} is another program's database: choose another path for the journal")
 
 

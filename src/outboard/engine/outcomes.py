@@ -22,6 +22,8 @@ class TaskEvent:
         message: One sentence: the status's, or why nothing can be asked at present.
         attempt: Counted from 0.
         elapsed_s: Since this engine took it up.
+        problem: Why nothing can be asked at present; the message says so too.
+        unreachable: The name of the service that gives no answer at all at present.
         is_final: Nothing follows.
     """
 
@@ -32,6 +34,8 @@ class TaskEvent:
     message: str
     attempt: int
     elapsed_s: float
+    problem: str = ""
+    unreachable: str = ""
     links: Sequence[Link] = ()
     custom_info: Mapping[str, Any] | None = None
     is_final: bool = False

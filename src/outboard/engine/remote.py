@@ -238,7 +238,8 @@ class RemoteEndpoint:
         if code is grpc.StatusCode.UNAVAILABLE:
             words = redact_forms(" ".join(details.split()))[:_SHOWN_CHARACTERS]
             if any(sign in details.lower() for sign in _NEVER_CONNECTED):
-                return EndpointUnreachable(f"{self._place} cannot be reached ({words}); {self._remedy}")
+                message = f"{self._place} cannot be reached ({words}); {self._remedy}"
+                return EndpointUnreachable(message, endpoint=self.address.name)
             return Unavailable(f"{self._place} is not available for {operation} ({words})", code=code.name)
         return decode_error(code, details, trailing, operation)
 

@@ -1,8 +1,7 @@
 """Resumption: tasks of a journal, taken up where an engine left them.
 
 What was begun goes on under the same identity, prefix and attempt, hence under the same submission key, at the endpoint it was
-sent to. The limits of the first attempt count from when it was first sent; the journal does not know when a later attempt
-began, so such a one gets its whole time again.
+sent to. Its time limit counts from when that attempt was first sent, however often its engine was killed since.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ def _course_of(record: TaskRecord, spec: TaskSpec) -> Course:
         return Course(attempt=first, retries_left=retries)
     retries_left = max(0, retries - (record.attempt - first))
     began_at = time.monotonic()
-    if record.attempt == first and record.started_at is not None:
-        began_at -= max(0.0, time.time() - record.started_at.timestamp())
+    if record.attempt_started_at is not None:
+        began_at -= max(0.0, time.time() - record.attempt_started_at.timestamp())
     if record.step is Step.CREATING:
         return Course(attempt=record.attempt, retries_left=retries_left, began_at=began_at, may_exist=True)
     return Course(

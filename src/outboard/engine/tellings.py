@@ -40,6 +40,7 @@ def is_news(known: TaskEvent, live: LiveTask) -> bool:
         known.attempt != course.attempt
         or known.is_final != live.finished.done()
         or known.phase is not _phase_of(course)
+        or known.unreachable != course.unreachable
     ):
         return True
     return known.message != message_of(course) or (status is not None and known.links != status.links)
@@ -56,6 +57,8 @@ def event_of(live: LiveTask, run_id: str) -> TaskEvent:
         message=message_of(course),
         attempt=course.attempt,
         elapsed_s=time.monotonic() - live.started_at,
+        problem="" if course.is_over else course.problem,
+        unreachable=course.unreachable,
         links=status.links if status else (),
         custom_info=status.custom_info if status else None,
         is_final=live.finished.done(),

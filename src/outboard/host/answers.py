@@ -22,26 +22,27 @@ from outboard.host.flights import Flights
 from outboard.host.offloads import fetch_offloaded
 from outboard.host.outputs import Outputs, failed_status
 from outboard.host.requests import Request
-from outboard.host.secrets import Redactor
 from outboard.host.settings import HostSettings
 from outboard.host.stores import Stores
+from outboard.host.words import Words
 
 _MARGIN_S: Final = 0.5
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
+_KEPT_BYTES: Final = 64 * 1024 * 1024
 
 
 class Answers:
     """Asks sync agents."""
 
-    def __init__(
-        self, settings: HostSettings, calls: Calls, outputs: Outputs, stores: Stores, redact: Redactor
-    ) -> None:
+    def __init__(self, settings: HostSettings, calls: Calls, outputs: Outputs, stores: Stores, words: Words) -> None:
         self._calls = calls
         self._outputs = outputs
         self._stores = stores
-        self._redact = redact
-        self._flights: Flights[TaskStatus] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
+        self._words = words
+        self._flights: Flights[TaskStatus] = Flights(
+            settings.answer_retention.total_seconds(), settings.remembered, heaviest=_KEPT_BYTES, weigh=outputs.weigh
+        )
 
     async def answer(self, request: Request, timeout_s: float | None) -> TaskStatus:
         """Return the terminal status of a sync task."""
@@ -66,17 +67,22 @@ class Answers:
         except TaskError:
             raise
         except OutboardError as error:
-            request.log.warning("not answered", error=error.code, error_id=error.error_id, reason=error.message)
+            kind = type(error).__name__
+            request.log.warning("not answered", error=kind, error_id=error.error_id, reason=error.message)
             return self._refusal(agent, error)
 
-    async def drain(self) -> None:
-        """Wait for answers in flight."""
-        await self._flights.drain()
+    async def drain(self, patience_s: float) -> int:
+        """Wait for answers in flight, at most `patience_s`; return how many still are."""
+        return await self._flights.drain(patience_s)
+
+    async def close(self) -> None:
+        """Cancel what is still in flight."""
+        await self._flights.close()
 
     async def _do(self, request: Request, agent: AnsweringAgent[Any, Any], limit_s: float) -> TaskStatus:
         give_up = time.monotonic() + limit_s
         pause_s = _FIRST_PAUSE_S
-        task = await fetch_offloaded(request.task, self._stores, request.log)
+        task = await fetch_offloaded(request.task, self._stores, request.log, limit_s)
         while True:
             try:
                 outputs = await self._calls.about_request(
@@ -92,13 +98,13 @@ class Answers:
                 await asyncio.sleep(wait_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         types = task.interface.outputs
-        return await self._outputs.settle(outputs or {}, types, task.output_prefix, TaskStatus(phase=Phase.SUCCEEDED))
+        outputs = {} if outputs is None else outputs
+        return await self._outputs.settle(outputs, types, task.output_prefix, TaskStatus(phase=Phase.SUCCEEDED))
 
     def _refusal(self, agent: AnsweringAgent[Any, Any], error: OutboardError) -> TaskStatus:
         is_safe = agent.repeatable or getattr(error, "sent", Sent.NO) is Sent.NO
         retry = error.retry if is_safe else Retry.NEVER
         cause = Cause.USER if error.actor is Actor.USER else Cause.PLATFORM
-        words = f"{self._redact(error.message)[:1000]} (error id {error.error_id})"
-        return failed_status(
-            Failure(code=error.code, message=words, retry=retry, cause=cause), TaskStatus(phase=Phase.FAILED)
-        )
+        words = f"{self._words.text(error.message, 1000)} (error id {error.error_id})"
+        failure = Failure(code=error.code, message=words, retry=retry, cause=cause)
+        return failed_status(self._words.failure(failure), TaskStatus(phase=Phase.FAILED))

@@ -1,112 +1,115 @@
 """Calls to agents with a client and a context: about a request that is being submitted, or about a job that lives.
 
 This is where the parts meet: the client of the connection, the budget of the account, the deadline, the secrets, the
-labels.
+labels. A call whose credentials were refused is repeated once with a client that is opened anew, since secrets are
+rotated while jobs run; one that may have taken effect is not.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from outboard.agent.agents import Agent
-from outboard.agent.context import AccountContext, Budget, Context
-from outboard.errors import AgentError, OutboardError, Sent
-from outboard.host.budgets import Budgets
-from outboard.host.clients import ClientKey, Clients
+from outboard.agent.context import AccountContext, Context
+from outboard.agent.jobs import Connection
+from outboard.domain.identity import Scope
+from outboard.errors import Sent, Unauthorized
+from outboard.host.clients import Clients, OpenClient
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob
 from outboard.host.requests import Request
+
+_EFFECTIVE: Final = ("create", "do")
+_NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 class Calls:
     """Builds contexts and runs agents' methods with them."""
 
-    def __init__(self, clients: Clients, budgets: Budgets, invoker: Invoker) -> None:
+    def __init__(self, clients: Clients, invoker: Invoker) -> None:
         self._clients = clients
-        self._budgets = budgets
         self._invoker = invoker
 
     async def about_request(self, request: Request, method: str, *args: Any, timeout_s: float) -> Any:
         """Call `method` with `args` and the request's context."""
         deadline = time.monotonic() + timeout_s
-        agent = request.agent
-        async with self._lease(agent, request.client_key, request.connection, request.task.scope) as client:
-            context = Context(
-                client=client,
-                account=request.account,
-                log=request.log,
-                deadline=deadline,
-                budget=self._budget(agent, request.account),
-                key=request.key,
-                scope=request.task.scope,
-                output_prefix=request.task.output_prefix,
-                secrets=request.secrets,
-                labels=request.labels,
-                identity=request.task.identity,
-                environment=request.task.environment,
-            )
-            return await self._invoker.invoke(agent, method, *args, context, timeout_s=timeout_s)
+        agent, connection, scope = request.agent, request.connection, request.task.scope
+        client = self._clients.find(request.client_key) or await self._clients.open(
+            request.client_key, agent.platform, connection, scope, timeout_s
+        )
+        context = Context(
+            client=client.value,
+            account=request.account,
+            log=request.log,
+            deadline=deadline,
+            budget=client.budget,
+            key=request.key,
+            scope=scope,
+            output_prefix=request.task.output_prefix,
+            secrets=request.secrets,
+            labels=request.labels,
+            identity=request.task.identity,
+            environment=request.task.environment,
+        )
+        return await self._run(agent, client, connection, scope, method, args, _NO_OPTIONS, context)
 
-    async def about_job(self, live: LiveJob, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> Any:
+    async def about_job(self, live: LiveJob, method: str, *args: Any, timeout_s: float, **options: Any) -> Any:
         """Call `method` with `args` and the job's context."""
         deadline = time.monotonic() + timeout_s
         agent, handle = live.agent, live.handle
-        async with self._lease(agent, live.client_key, live.connection, handle.scope) as client:
-            context = Context(
-                client=client,
-                account=handle.account,
-                log=live.log,
-                deadline=deadline,
-                budget=self._budget(agent, handle.account),
-                key=handle.key,
-                scope=handle.scope,
-                output_prefix=handle.output_prefix,
-                secrets=live.secrets,
-                last_status=live.last,
-            )
-            return await self._invoker.invoke(agent, method, *args, context, timeout_s=timeout_s, **kwargs)
+        client = self._clients.find(live.client_key) or await self._clients.open(
+            live.client_key, agent.platform, live.connection, handle.scope, timeout_s
+        )
+        context = Context(
+            client=client.value,
+            account=handle.account,
+            log=live.log,
+            deadline=deadline,
+            budget=client.budget,
+            key=handle.key,
+            scope=handle.scope,
+            output_prefix=handle.output_prefix,
+            secrets=live.secrets,
+            last_status=live.last,
+        )
+        return await self._run(agent, client, live.connection, handle.scope, method, args, options, context)
 
     async def about_account(self, live: LiveJob, method: str, *args: Any, timeout_s: float) -> Any:
         """Call `method` with `args` and the context of the job's account."""
         deadline = time.monotonic() + timeout_s
-        agent, account = live.agent, live.handle.account
-        async with self._lease(agent, live.client_key, live.connection, live.handle.scope) as client:
-            context = AccountContext(
-                client=client, account=account, log=live.log, deadline=deadline, budget=self._budget(agent, account)
-            )
-            return await self._invoker.invoke(agent, method, *args, context, timeout_s=timeout_s)
+        agent, handle = live.agent, live.handle
+        client = self._clients.find(live.client_key) or await self._clients.open(
+            live.client_key, agent.platform, live.connection, handle.scope, timeout_s
+        )
+        context = AccountContext(
+            client=client.value, account=handle.account, log=live.log, deadline=deadline, budget=client.budget
+        )
+        return await self._run(agent, client, live.connection, handle.scope, method, args, _NO_OPTIONS, context)
 
-    async def reopen(self, key: ClientKey) -> None:
-        """Open a connection's client anew at its next use."""
-        await self._clients.discard(key)
-
-    def _lease(self, agent: Agent, key: ClientKey, connection: Any, scope: Any) -> _ClassifiedLease:
-        return _ClassifiedLease(self._clients, key, agent, connection, scope)
-
-    def _budget(self, agent: Agent, account: str) -> Budget:
-        return self._budgets.of(agent.platform.name, account, agent.platform.quotas)
-
-
-class _ClassifiedLease:
-    """A lease whose opening errors are classified by the platform's error map; nothing was sent yet."""
-
-    __slots__ = ("_agent", "_lease")
-
-    def __init__(self, clients: Clients, key: ClientKey, agent: Agent, connection: Any, scope: Any) -> None:
-        self._agent = agent
-        self._lease = clients.lease(key, agent.platform, connection, scope)
-
-    async def __aenter__(self) -> Any:
-        try:
-            return await self._lease.__aenter__()
-        except OutboardError:
-            raise
-        except Exception as error:
-            classified = self._agent.platform.errors.classify(error)
-            if isinstance(classified, AgentError):
-                classified.sent = Sent.NO
-            raise classified from error
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._lease.__aexit__(*error)
+    async def _run(
+        self,
+        agent: Agent,
+        client: OpenClient,
+        connection: Connection,
+        scope: Scope,
+        method: str,
+        args: tuple[Any, ...],
+        options: Mapping[str, Any],
+        context: AccountContext[Any],
+    ) -> Any:
+        is_repeated = False
+        while True:
+            client.users += 1
+            try:
+                return await self._invoker.invoke(agent, method, *args, context, timeout_s=context.timeout_s, **options)
+            except Unauthorized as error:
+                is_safe = error.sent is Sent.NO or method not in _EFFECTIVE
+                if is_repeated or not is_safe or not self._clients.refuse(client):
+                    raise
+            finally:
+                self._clients.release(client)
+            is_repeated = True
+            client = await self._clients.open(client.key, agent.platform, connection, scope, context.timeout_s)
+            context.client, context.budget = client.value, client.budget

@@ -1,8 +1,12 @@
-"""Clients: opened once per connection, shared by all its jobs, closed when idle.
+"""Clients: opened once per connection, shared by all its jobs, closed when idle or refused.
 
 The key is the platform, the connection and, where the connection's secrets belong to a project, the scope: two
-projects never share a client that was opened with one project's credentials. Opening is single flight; a failed
-opening is not kept.
+projects never share a client that was opened with one project's credentials.
+
+Each client has a keeper, a task that enters the platform's context manager, holds it open and leaves it again: some
+libraries insist that one task does both. Whoever needs the client waits for the keeper as long as its own deadline
+allows; a caller that gives up does not stop the opening, or a login slower than a poll would never succeed. An opening
+that fails is not kept. A client whose credentials were refused is handed out no more and closes with its last user.
 """
 
 from __future__ import annotations
@@ -10,37 +14,47 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel
 
 from outboard.agent.http import Http
 from outboard.agent.jobs import Connection
 from outboard.agent.platform import Platform
 from outboard.domain.identity import Scope
 from outboard.domain.secret_refs import SecretRef, SecretScope
-from outboard.host.budgets import Budgets
+from outboard.errors import AgentError, AgentFault, OutboardError, Sent, Unavailable
+from outboard.host.budgets import AccountBudget, Budgets
+from outboard.host.invocation import deadline
+from outboard.host.logs import TaskLog
 from outboard.host.secrets import SecretSource
+from outboard.host.words import Words
 
 ClientKey = tuple[str, str, Scope | None]
+_OPENING_S: Final = 60.0
+_CLOSING_S: Final = 10.0
+_SWEEP_S: Final = 60.0
+_REFUSALS_APART_S: Final = 10.0
 
 
-@dataclass(slots=True)
-class _Open:
-    """An open client and who uses it."""
+class OpenClient:
+    """A client and who uses it."""
 
-    manager: AbstractAsyncContextManager[Any]
-    http: Http
-    client: Any
-    users: int = 0
-    used_at: float = field(default_factory=time.monotonic)
-    is_stale: bool = False
+    __slots__ = ("budget", "http", "is_stale", "keeper", "key", "ready", "stop", "used_at", "users", "value")
 
-    async def close(self) -> None:
-        try:
-            await self.manager.__aexit__(None, None, None)
-        finally:
-            await self.http.close()
+    def __init__(self, key: ClientKey, http: Http, budget: AccountBudget) -> None:
+        self.key = key
+        self.http = http
+        self.budget = budget
+        self.value: Any = None
+        self.users = 0
+        self.used_at = time.monotonic()
+        self.is_stale = False
+        self.stop = asyncio.Event()
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
+        self.keeper: asyncio.Task[None] | None = None
 
 
 def client_key(platform: Platform[Any, Any], connection: Connection, scope: Scope) -> ClientKey:
@@ -50,94 +64,178 @@ def client_key(platform: Platform[Any, Any], connection: Connection, scope: Scop
 
 
 def secret_refs(connection: Connection) -> list[SecretRef]:
-    """Return the secrets that a connection refers to."""
-    return [
-        value for name in type(connection).model_fields if isinstance(value := getattr(connection, name), SecretRef)
-    ]
+    """Return the secrets that a connection refers to, at any depth."""
+    return list(_refs(connection))
+
+
+def _refs(value: object) -> Iterator[SecretRef]:
+    if isinstance(value, SecretRef):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _refs(getattr(value, name))
+    elif isinstance(value, (tuple, frozenset)):
+        for each in value:
+            yield from _refs(each)
 
 
 class Clients:
     """The open clients of a host."""
 
-    def __init__(self, secrets: SecretSource, budgets: Budgets, idle_s: float) -> None:
+    def __init__(self, secrets: SecretSource, budgets: Budgets, words: Words, idle_s: float) -> None:
         self._secrets = secrets
         self._budgets = budgets
+        self._words = words
         self._idle_s = idle_s
-        self._open: dict[ClientKey, _Open] = {}
-        self._opening: dict[ClientKey, asyncio.Lock] = {}
+        self._ready: dict[ClientKey, OpenClient] = {}
+        self._opening: dict[ClientKey, OpenClient] = {}
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._refused_at: dict[ClientKey, float] = {}
+        self._sweeper: asyncio.Task[None] | None = None
 
-    def find(self, key: ClientKey) -> _Open | None:
+    def find(self, key: ClientKey) -> OpenClient | None:
         """Return the open client of a connection, if there is one."""
-        return self._open.get(key)
+        return self._ready.get(key)
 
-    def lease(self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope) -> Lease:
-        """Return a context manager that yields the client of a connection; it stays open for the next caller."""
-        return Lease(self, key, platform, connection, scope)
+    async def open(
+        self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope, timeout_s: float
+    ) -> OpenClient:
+        """Return the open client of a connection, opening it when there is none.
 
-    async def discard(self, key: ClientKey) -> None:
-        """Stop handing out a client (its credentials were refused); it closes when its last user is done."""
-        entry = self._open.pop(key, None)
-        if entry is not None:
-            entry.is_stale = True
-            if entry.users == 0:
-                await entry.close()
+        Raises:
+            AgentError: It cannot be opened, or not within `timeout_s`; nothing was sent.
+            MissingSecret: It needs a secret that is nowhere.
+        """
+        give_up = time.monotonic() + timeout_s
+        while True:
+            client = self._ready.get(key)
+            if client is not None:
+                return client
+            client = self._opening.get(key) or self._start(key, platform, connection, scope)
+            await asyncio.wait({client.ready}, timeout=max(0.0, give_up - time.monotonic()))
+            if not client.ready.done():
+                raise Unavailable(
+                    f"the connection to {platform.name} was not open after {timeout_s:g} s; it is still being opened",
+                    sent=Sent.NO,
+                )
+            client.ready.result()
+            if not client.is_stale:
+                return client
 
-    async def close_idle(self) -> None:
+    def release(self, client: OpenClient) -> None:
+        """End one use of a client."""
+        client.users -= 1
+        client.used_at = time.monotonic()
+        if client.is_stale and client.users == 0:
+            client.stop.set()
+
+    def refuse(self, client: OpenClient) -> bool:
+        """Stop handing out a client whose credentials were refused; tell whether another one is worth a try.
+
+        Rotated secrets are found so. Where the new ones are refused as well, opening again at every poll would only
+        add logins to the trouble: it is tried once in a while.
+        """
+        if client.is_stale:
+            return True  # another call found out first
+        now = time.monotonic()
+        if now - self._refused_at.get(client.key, -_REFUSALS_APART_S) < _REFUSALS_APART_S:
+            return False
+        self._refused_at[client.key] = now
+        self._retire(client)
+        return True
+
+    def close_idle(self) -> None:
         """Close what nobody used for the idle time."""
-        limit = time.monotonic() - self._idle_s
-        for key, entry in list(self._open.items()):
-            if entry.users == 0 and entry.used_at < limit:
-                await self.discard(key)
+        now = time.monotonic()
+        for client in list(self._ready.values()):
+            if client.users == 0 and now - client.used_at > self._idle_s:
+                self._retire(client)
+        self._refused_at = {k: at for k, at in self._refused_at.items() if now - at < _REFUSALS_APART_S}
 
     async def close(self) -> None:
-        """Close all; one that fails to close does not keep the others open."""
-        entries = list(self._open.values())
-        self._open.clear()
-        await asyncio.gather(*(entry.close() for entry in entries), return_exceptions=True)
+        """Close all, each within a time limit; one that fails to close does not keep the others open."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for client in (*self._ready.values(), *self._opening.values()):
+            client.is_stale = True
+            client.stop.set()
+            if not client.ready.done() and client.keeper is not None:
+                client.keeper.cancel()
+        self._ready.clear()
+        if self._keepers:
+            await asyncio.wait(self._keepers, timeout=_CLOSING_S + 1)
+        for keeper in self._keepers:
+            keeper.cancel()
 
-    async def open(self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope) -> _Open:
-        """Return the open client of a connection, opening it when there is none."""
-        entry = self._open.get(key)
-        if entry is not None:
-            return entry
-        lock = self._opening.setdefault(key, asyncio.Lock())
+    def _start(self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope) -> OpenClient:
+        if self._sweeper is None:
+            self._sweeper = asyncio.ensure_future(self._sweep())
         try:
-            async with lock:
-                entry = self._open.get(key)
-                if entry is None:
-                    account = platform.account(connection)
-                    budget = self._budgets.of(platform.name, account, platform.quotas)
-                    http = Http(budget=budget, errors=platform.errors)
-                    manager = platform.open(connection, self._secrets.bind(secret_refs(connection), scope), http)
-                    entry = _Open(manager=manager, http=http, client=await manager.__aenter__())
-                    self._open[key] = entry
-                return entry
-        finally:
-            self._opening.pop(key, None)
+            account = platform.account(connection)
+        except Exception as error:
+            raise self._classified(platform, error) from error
+        budget = self._budgets.of(platform.name, account, platform.quotas)
+        client = OpenClient(key, Http(budget=budget, errors=platform.errors), budget)
+        keeper = asyncio.ensure_future(self._keep(client, platform, connection, scope))
+        client.keeper = keeper
+        self._opening[key] = client
+        self._keepers.add(keeper)
+        keeper.add_done_callback(self._keepers.discard)
+        return client
 
+    def _retire(self, client: OpenClient) -> None:
+        if self._ready.get(client.key) is client:
+            del self._ready[client.key]
+        client.is_stale = True
+        if client.users == 0:
+            client.stop.set()
 
-class Lease:
-    """The use of a client by one call."""
-
-    __slots__ = ("_clients", "_entry", "_request")
-
-    def __init__(
-        self, clients: Clients, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope
+    async def _keep(
+        self, client: OpenClient, platform: Platform[Any, Any], connection: Connection, scope: Scope
     ) -> None:
-        self._clients = clients
-        self._request = (key, platform, connection, scope)
-        self._entry: _Open | None = None
-
-    async def __aenter__(self) -> Any:
-        self._entry = self._clients.find(self._request[0]) or await self._clients.open(*self._request)
-        self._entry.users += 1
-        return self._entry.client
-
-    async def __aexit__(self, *_: object) -> None:
-        entry = self._entry
-        if entry is None:
+        log = TaskLog(self._words.text, platform=platform.name)
+        try:
+            secrets = self._secrets.bind(secret_refs(connection), scope)
+            manager = platform.open(connection, secrets, client.http)
+            async with deadline(_OPENING_S):
+                client.value = await manager.__aenter__()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            client.ready.set_exception(self._classified(platform, error))
+            await self._quietly(client.http.close(), log)
             return
-        entry.users -= 1
-        entry.used_at = time.monotonic()
-        if entry.is_stale and entry.users == 0:
-            await entry.close()
+        finally:
+            del self._opening[client.key]
+        if not client.is_stale:
+            self._ready[client.key] = client
+        client.ready.set_result(None)
+        await client.stop.wait()
+        await self._quietly(manager.__aexit__(None, None, None), log)
+        await self._quietly(client.http.close(), log)
+
+    def _classified(self, platform: Platform[Any, Any], error: BaseException) -> OutboardError:
+        if isinstance(error, asyncio.CancelledError):
+            return Unavailable(f"the connection to {platform.name} was given up; ask another replica", sent=Sent.NO)
+        if isinstance(error, Exception):
+            classified = self._words.own(platform.errors.classify(error))
+        else:
+            classified = AgentFault(f"platform {platform.name} raised {type(error).__name__} while it was opened")
+        if isinstance(classified, AgentError):
+            classified.sent = Sent.NO
+        if classified is not error:
+            classified.__cause__ = error
+        return classified
+
+    async def _quietly(self, closing: Any, log: TaskLog) -> None:
+        """Await the end of something; that it fails is no reason to lose what was done with it."""
+        try:
+            async with deadline(_CLOSING_S):
+                await closing
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - see above
+            log.warning("client not closed properly", error=type(error).__name__)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self.close_idle()

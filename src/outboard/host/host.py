@@ -15,7 +15,6 @@ host itself only joins its parts; each rule of the promise has a room of its own
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Final
@@ -28,7 +27,7 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import HandleCodec, ServiceKey
 from outboard.domain.statuses import LogLine, LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
-from outboard.errors import DrainingError, Unsupported
+from outboard.errors import AgentFault, DrainingError, Unsupported
 from outboard.host.answers import Answers
 from outboard.host.budgets import Budgets
 from outboard.host.calls import Calls
@@ -36,6 +35,7 @@ from outboard.host.cancellations import Cancellations
 from outboard.host.clients import Clients
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
 from outboard.host.requests import Request, prepare
 from outboard.host.secrets import Redactor, SecretSource
@@ -48,7 +48,7 @@ from outboard.host.words import Words
 
 _LOG_PAGE: Final = 500
 _LOG_LIMIT_S: Final = 30.0
-_SWEEP_S: Final = 60.0
+_DRAIN_MARGIN_S: Final = 5.0
 
 
 class Host:
@@ -75,18 +75,17 @@ class Host:
         self.stores = Stores()
         self._source = SecretSource(self.settings.secrets, self.redact)
         self._budgets = Budgets()
-        words = Words(self.redact)
+        self._words = words = Words(self.redact)
         self._invoker = Invoker(words)
-        self._clients = Clients(self._source, self._budgets, self.settings.idle_client.total_seconds())
-        self._calls = Calls(self._clients, self._budgets, self._invoker)
+        self._clients = Clients(self._source, self._budgets, words, self.settings.idle_client.total_seconds())
+        self._calls = Calls(self._clients, self._invoker)
         self._live_jobs = LiveJobs(registry, self.codec, self._source, words, self.settings.remembered)
         memos = SensorMemos(self.codec, self.stores)
         outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
-        self._submissions = Submissions(self.settings, self._calls, self.codec, memos, self.stores)
+        self._submissions = Submissions(self.settings, self._calls, self.codec, memos, self.stores, words)
         self._statuses = Statuses(self.settings, self._live_jobs, self._calls, outputs, memos, words)
         self._cancellations = Cancellations(self.settings, self._live_jobs, self._statuses, self._calls)
         self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
-        self._sweeper: asyncio.Task[None] | None = None
         self._is_draining = False
 
     async def __aenter__(self) -> Self:
@@ -165,14 +164,16 @@ class Host:
         left = limit if limit > 0 else None
         while True:
             wanted = _LOG_PAGE if left is None else min(left, _LOG_PAGE)
-            page: LogPage = await self._calls.about_job(
-                live, "logs", live.job, timeout_s=_LOG_LIMIT_S, cursor=cursor, limit=wanted
+            page = self._checked_page(
+                live,
+                await self._calls.about_job(
+                    live, "logs", live.job, timeout_s=_LOG_LIMIT_S, cursor=cursor, limit=wanted
+                ),
             )
-            yield LogPage(
-                lines=[self._redacted(line) for line in page.lines], next_cursor=page.next_cursor, ended=page.ended
-            )
+            yield page
             left = None if left is None else left - len(page.lines)
-            if page.ended or not page.lines or page.next_cursor is None or left == 0:
+            is_over = page.ended or not page.lines or page.next_cursor is None or page.next_cursor == cursor
+            if is_over or (left is not None and left <= 0):
                 return
             cursor = page.next_cursor
 
@@ -187,35 +188,38 @@ class Host:
     ) -> Sequence[MetricSeries]:
         """Return metrics of the job; no names means all."""
         live = self._job("metrics", handle)
-        series: Sequence[MetricSeries] = await self._calls.about_job(
+        series = await self._calls.about_job(
             live, "metrics", live.job, timeout_s=_LOG_LIMIT_S, names=names, start=start, end=end
         )
+        if not isinstance(series, (list, tuple)) or not all(isinstance(each, MetricSeries) for each in series):
+            raise AgentFault(f"agent {live.agent.name} answered {type(series).__name__} instead of metric series")
         return series
 
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
         self._is_draining = True
-        await self._submissions.drain()
-        await self._answers.drain()
+        # Every flight has a limit of its own; this one is for agents that swallow their cancellation.
+        patience_s = self.settings.submission_limit.total_seconds() + _DRAIN_MARGIN_S
+        left = await self._submissions.drain(patience_s)
+        left += await self._answers.drain(patience_s)
+        await self._cancellations.drain(patience_s)
+        if left:
+            TaskLog().error("work did not end in time and is given up", left=left)
 
     async def close(self) -> None:
         """Drain, stop watching cancels, close all clients."""
         await self.drain()
-        await self._cancellations.close()
-        await self._statuses.close()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for room in (self._submissions, self._answers, self._cancellations, self._statuses):
+            await room.close()
         await self._clients.close()
         self._invoker.close()
 
     def _prepare(self, task: RawTask) -> Request:
-        if self._sweeper is None:
-            self._sweeper = asyncio.ensure_future(self._sweep())
         return prepare(
             task,
             registry=self.registry,
             source=self._source,
+            words=self._words,
             installation=self.settings.installation,
             codec=self.codec,
         )
@@ -227,6 +231,14 @@ class Host:
             raise Unsupported(f"agent {live.agent.name} {kind} and offers no {operation}")
         return live
 
+    def _checked_page(self, live: LiveJob, page: object) -> LogPage:
+        lines = page.lines if isinstance(page, LogPage) else None
+        if not isinstance(page, LogPage) or not isinstance(lines, (list, tuple)):
+            raise AgentFault(f"agent {live.agent.name} answered {type(page).__name__} instead of a LogPage with lines")
+        if not all(isinstance(line, LogLine) and isinstance(line.message, str) for line in lines):
+            raise AgentFault(f"agent {live.agent.name} answered a LogPage whose lines are no LogLines of text")
+        return LogPage(lines=[self._redacted(line) for line in lines], next_cursor=page.next_cursor, ended=page.ended)
+
     def _redacted(self, line: LogLine) -> LogLine:
         text = self.redact(line.message)
         return line if text == line.message else LogLine(message=text, at=line.at, originator=line.originator)
@@ -234,8 +246,3 @@ class Host:
     def _refuse_when_draining(self) -> None:
         if self._is_draining:
             raise DrainingError("this process is shutting down and takes no new tasks; another replica will")
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            await self._clients.close_idle()

@@ -24,6 +24,8 @@ if sys.version_info >= (3, 11):
 else:
     from async_timeout import timeout as deadline
 
+__all__ = ["Invoker", "blamed", "deadline"]
+
 
 class Invoker:
     """Runs methods of agents, with a time limit, and translates what they raise."""
@@ -47,8 +49,8 @@ class Invoker:
         except OutboardError as error:
             self._words.own(error)
             raise
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
+        except (asyncio.CancelledError, _CancelledItself) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             raise AgentFault(f"agent {agent.name} cancelled its own call of {method}") from error
         except GeneratorExit:
@@ -71,6 +73,10 @@ class Invoker:
         if pool is None:
             pool = self._pools[agent.name] = WorkerPool(agent.name, agent.pool_size)
         return pool
+
+
+class _CancelledItself(Exception):
+    """An agent raised `CancelledError` although nobody had cancelled its call."""
 
 
 @contextmanager
@@ -96,7 +102,7 @@ def _fatal(agent: Agent, error: BaseException) -> AgentFault:
 def _is_cancelled() -> bool:
     """Tell whether somebody cancelled this call, rather than that the agent's code raised `CancelledError` by itself.
 
-    Python 3.10 cannot tell and takes every one for the former.
+    Python 3.10 cannot tell once something was awaited, and then takes it for the former.
     """
     cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
     return cancelling is None or cancelling() > 0
@@ -111,6 +117,8 @@ async def _run_within(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> 
         waiting_for = coroutine.send(None)
     except StopIteration as done:
         return done.value
+    except asyncio.CancelledError as error:
+        raise _CancelledItself from error  # nothing was awaited yet, so nobody else can have done it
     async with deadline(timeout_s):
         return await _Suspended(coroutine, waiting_for)
 

@@ -6,10 +6,10 @@ validating) and keeps what was reported, so that phases never go backwards and t
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -28,6 +28,8 @@ from outboard.host.invocation import blamed
 from outboard.host.logs import TaskLog, handle_fields
 from outboard.host.secrets import BoundSecrets, SecretSource
 from outboard.host.words import Words
+
+_GENERATION_S: Final = 600.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,17 +70,24 @@ class LiveJob:
 
 
 class LiveJobs:
-    """Live jobs by their handles' bytes; bounded, the least recently used are forgotten first."""
+    """Live jobs by their handles' bytes, in two generations.
 
-    def __init__(
-        self, registry: Registry, codec: HandleCodec, source: SecretSource, words: Words, limit: int
-    ) -> None:
+    What is asked for moves into the young one. When that is full, or some minutes old, the old one is forgotten: what
+    nobody asked for meanwhile has ended, and holds outputs that nobody asks for again. A look-up costs no bookkeeping.
+
+    Args:
+        limit: Of one generation.
+    """
+
+    def __init__(self, registry: Registry, codec: HandleCodec, source: SecretSource, words: Words, limit: int) -> None:
         self._words = words
         self._registry = registry
         self._codec = codec
         self._source = source
         self._limit = limit
-        self._jobs: OrderedDict[bytes, LiveJob] = OrderedDict()
+        self._young: dict[bytes, LiveJob] = {}
+        self._old: dict[bytes, LiveJob] = {}
+        self._turned_at = time.monotonic()
 
     def find(self, encoded: bytes) -> LiveJob:
         """Return the live job of a handle.
@@ -87,17 +96,20 @@ class LiveJobs:
             ForeignHandle: The bytes are not a handle of ours.
             UnreadableHandle: They are, but this process lacks the format, the key or the agent.
         """
-        live = self._jobs.get(encoded)
+        live = self._young.get(encoded)
         if live is None:
-            live = self._jobs[encoded] = self._open(self._codec.decode(encoded))
-            if len(self._jobs) > self._limit:
-                self._jobs.popitem(last=False)
-        else:
-            self._jobs.move_to_end(encoded)
+            live = self._old.pop(encoded, None) or self._open(self._codec.decode(encoded))
+            self._young[encoded] = live
+            self._age()
         return live
 
+    def _age(self) -> None:
+        now = time.monotonic()
+        if len(self._young) >= self._limit or now - self._turned_at > _GENERATION_S:
+            self._old, self._young, self._turned_at = self._young, {}, now
+
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._young) + len(self._old)
 
     def _open(self, handle: Handle) -> LiveJob:
         agent = self._registry.named(handle.agent)
@@ -134,7 +146,7 @@ class LiveJobs:
             with blamed(agent, "links"):
                 return self._words.links(list(agent.links(job)))
         except OutboardError as error:  # a link is no reason to lose a job
-            log.error("links not made", error_id=error.error_id, reason=error.message)
+            log.error("links not made", error_id=error.error_id, reason=error.message)  # noqa: TRY400 - logs hold no tracebacks
             return ()
 
     def _log(self, handle: Handle) -> TaskLog:
@@ -153,4 +165,3 @@ def _job(agent: Agent, handle: Handle) -> JobRef | None:
     if handle.job_version < model.handle_version:
         data = model.upgrade(handle.job_version, data)
     return model.model_validate(data)
-

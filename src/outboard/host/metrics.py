@@ -23,3 +23,6 @@ USAGE: Final = Counter(
     "What jobs that ended consumed, as their platforms billed it.",
     ["agent", "account", "unit"],
 )
+HANGING: Final = Counter(
+    "outboard_hanging_calls_total", "Calls of blocking agents that ran on after everybody gave up on them.", ["agent"]
+)

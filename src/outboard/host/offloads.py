@@ -20,15 +20,23 @@ from outboard.wire.lazy_values import LazyValues
 _LARGEST_BYTES: Final = 256 * 1024 * 1024
 
 
-async def fetch_offloaded(task: Task[Any], stores: Stores, log: Log) -> Task[Any]:
-    """Return the task with its offloaded inputs in place."""
+async def fetch_offloaded(task: Task[Any], stores: Stores, log: Log, timeout_s: float) -> Task[Any]:
+    """Return the task with its offloaded inputs in place.
+
+    Raises:
+        StoreUnavailable: They could not be read within `timeout_s`.
+    """
     values = task.inputs.source
     if not isinstance(values, LazyValues):
         return task
     wanted = {name: ref for name, ref in values.offloaded().items() if ref.size_bytes <= _LARGEST_BYTES}
     if not wanted:
         return task
-    found = await asyncio.gather(*(_read(ref, stores, log) for ref in wanted.values()))
+    reading = asyncio.gather(*(_read(ref, stores, log) for ref in wanted.values()))
+    try:
+        found = await asyncio.wait_for(reading, timeout_s)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise StoreUnavailable(f"the task's offloaded inputs could not be read within {timeout_s:g} s") from None
     files = {name: data for name, data in zip(wanted, found, strict=True) if data is not None}
     return replace(task, inputs=Inputs(values.with_fetched(files)))
 

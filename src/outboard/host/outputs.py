@@ -53,7 +53,7 @@ class Outputs:
         return await self._inline(live, outputs, succeeded)
 
     async def settle(
-        self, outputs: Mapping[str, Any], types: Mapping[str, ValueType] | None, prefix: str, succeeded: TaskStatus
+        self, outputs: object, types: Mapping[str, ValueType] | None, prefix: str, succeeded: TaskStatus
     ) -> TaskStatus:
         """Return the succeeded status with checked outputs, inline or written to `outputs.pb`."""
         if not isinstance(outputs, Mapping) or not all(isinstance(name, str) for name in outputs):
@@ -71,6 +71,13 @@ class Outputs:
             return replace(succeeded, outputs=None, output_types=types)
         return replace(succeeded, outputs=outputs, output_types=types)
 
+    @staticmethod
+    def weigh(status: TaskStatus) -> int:
+        """Return about how many bytes a status with outputs takes to keep."""
+        if not status.outputs:
+            return 0
+        return len(encode_outputs_file(status.outputs, status.output_types or {}))
+
     async def _fetch(self, live: LiveJob, status: Status, timeout_s: float) -> Mapping[str, Any] | None:
         if not (isinstance(status.outputs, str) and status.outputs == DEFERRED):
             return status.outputs
@@ -82,9 +89,7 @@ class Outputs:
         if outputs is None:
             if live.output_types:
                 names = ", ".join(live.output_types)
-                return self._fault(
-                    succeeded, f"agent {live.agent.name} returned no outputs; the task declares {names}"
-                )
+                return self._fault(succeeded, f"agent {live.agent.name} returned no outputs; the task declares {names}")
             outputs = {}
         return await self.settle(outputs, live.output_types, live.handle.output_prefix, succeeded)
 
@@ -115,4 +120,3 @@ def failed_status(failure: Failure, status: TaskStatus) -> TaskStatus:
     """Return `status` as the failure says: FAILED, or RETRYABLE_FAILED where another attempt is worth it."""
     phase = Phase.RETRYABLE_FAILED if failure.retry is Retry.YES else Phase.FAILED
     return replace(status, phase=phase, message=failure.message or status.message, error=failure, outputs=None)
-

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import secrets as randomness
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,18 +21,23 @@ from outboard.agent.agents import Agent, JobAgent
 from outboard.agent.config import TaskConfig
 from outboard.agent.jobs import Connection
 from outboard.agent.registry import Registry
+from outboard.domain.complaints import first_complaint
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key, submission_key
 from outboard.domain.labels import Labels
 from outboard.domain.tasks import RawTask, Task
 from outboard.domain.type_codes import encode_type_codes
 from outboard.domain.values import restore_integers
-from outboard.errors import HandleTooLarge, InvalidTask, OutboardError
+from outboard.errors import AgentFault, HandleTooLarge, InvalidTask, OutboardError
 from outboard.host.clients import ClientKey, client_key, secret_refs
+from outboard.host.invocation import blamed
 from outboard.host.logs import TaskLog, task_fields
 from outboard.host.secrets import BoundSecrets, SecretSource
+from outboard.host.words import Words
 
 _JOB_BYTES: Final = 160
+_TOLD_FIELDS: Final = 10
+_TOLD_CHARACTERS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +80,7 @@ class Request:
 
 
 def prepare(
-    task: RawTask, *, registry: Registry, source: SecretSource, installation: str, codec: HandleCodec
+    task: RawTask, *, registry: Registry, source: SecretSource, words: Words, installation: str, codec: HandleCodec
 ) -> Request:
     """Return the request that a task stands for.
 
@@ -85,7 +91,7 @@ def prepare(
     """
     agent = registry.for_type(task.task_type)
     _refuse_templates(task)
-    log = TaskLog(**task_fields(task), agent=agent.name)
+    log = TaskLog(words.text, **task_fields(task), agent=agent.name)
     configured = task.with_config(_configure(agent, task, log))
     connection = _connection(agent, configured)
     key = _key(task, installation)
@@ -98,10 +104,10 @@ def prepare(
         fingerprint=_fingerprint(task),
         connection=connection,
         client_key=client_key(agent.platform, connection, task.scope),
-        account=agent.platform.account(connection),
+        account=_account(agent, connection),
         secrets=secrets,
         labels=_labels(task, key),
-        log=TaskLog(**task_fields(task), agent=agent.name, key=key.text),
+        log=TaskLog(words.text, **task_fields(task), agent=agent.name, key=key.text),
     )
     if isinstance(agent, JobAgent):
         _check_room(request, codec)
@@ -110,31 +116,44 @@ def prepare(
 
 def _configure(agent: Agent, task: RawTask, log: TaskLog) -> BaseModel:
     model = agent.model_for(task.version)
-    try:
-        config = model.model_validate({**task.settings, **restore_integers(dict(task.config))})
-    except ValidationError as error:
-        raise _config_error(model, error) from None
+    with blamed(agent, "config model"):
+        try:
+            config = model.model_validate({**task.settings, **restore_integers(dict(task.config))})
+        except ValidationError as error:
+            raise _config_error(model, error) from None
     if isinstance(config, TaskConfig):
-        for name, meant in config.unknown_fields().items():
-            log.warning("unknown configuration key", field=name, meant=meant)
+        for name, meant in config.unknown_fields(limit=_TOLD_FIELDS).items():
+            log.warning("unknown configuration key", field=name[:_TOLD_CHARACTERS], meant=meant)
     return config
 
 
 def _config_error(model: type[BaseModel], error: ValidationError) -> InvalidTask:
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    field = ".".join(("custom", *map(str, first["loc"])))
-    remedy = "add it to the task's configuration" if first["type"] == "missing" else "correct the task's configuration"
-    if first["type"] == "missing":
-        near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, n=1)
+    first = first_complaint(error)
+    field = ".".join(("custom", *first.path))
+    remedy = "add it to the task's configuration" if first.is_missing else "correct the task's configuration"
+    if first.is_missing:
+        near = difflib.get_close_matches(first.path[-1], model.model_fields, n=1)
         remedy += f" (field {near[0]!r} of {model.__name__})" if near else ""
-    return InvalidTask(f"{field}: {first['msg']}; {remedy}", field=field)
+    return InvalidTask(f"{field}: {first.text}; {remedy}", field=field)
 
 
 def _connection(agent: Agent, task: Task[Any]) -> Connection:
-    try:
-        return agent.connection(task)
-    except ValidationError as error:
-        raise _config_error(agent.platform.connection_model, error) from None
+    with blamed(agent, "connection"):
+        try:
+            connection = agent.connection(task)
+        except ValidationError as error:
+            raise _config_error(agent.platform.connection_model, error) from None
+    if not isinstance(connection, agent.platform.connection_model):
+        expected = agent.platform.connection_model.__name__
+        raise AgentFault(
+            f"{agent.name}.connection returned {type(connection).__name__}, which cannot travel; return a {expected}"
+        )
+    return connection
+
+
+def _account(agent: Agent, connection: Connection) -> str:
+    with blamed(agent, "platform's account"):
+        return str(agent.platform.account(connection))
 
 
 def _refuse_templates(task: RawTask) -> None:
@@ -161,20 +180,31 @@ def _fingerprint(task: RawTask) -> bytes:
     asked = [
         task.type,
         task.version,
-        dict(task.config),
+        task.config,
+        task.settings,
         task.sql.statement if task.sql else None,
-        [container.image, list(container.command), list(container.args)] if container else None,
+        [container.image, container.command, container.args, container.env] if container else None,
+        task.pod.spec if task.pod else None,
         inputs,
     ]
-    packed = json.dumps(asked, sort_keys=True, default=repr, separators=(",", ":"))
+    packed = json.dumps(_ordered(asked), separators=(",", ":"))
     return hashlib.sha256(packed.encode(errors="surrogatepass")).digest()
 
 
 def _readable(task: RawTask, name: str) -> Any:
     try:
-        return repr(task.inputs[name])
+        return task.inputs[name]
     except OutboardError:
         return "undecodable"
+
+
+def _ordered(value: Any) -> Any:
+    """Return a value in which equal ones are written equally: protobuf maps come in another order when sent again."""
+    if isinstance(value, Mapping):
+        return {"": sorted([repr(name), _ordered(each)] for name, each in value.items())} if value else {}
+    if isinstance(value, (list, tuple)):
+        return [_ordered(each) for each in value]
+    return value if value is None or isinstance(value, (str, int)) else repr(value)
 
 
 def _labels(task: RawTask, key: Key) -> Labels:

@@ -14,9 +14,13 @@ the redactor.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+from urllib.parse import quote, quote_plus
 
 from pydantic import SecretStr
 
@@ -25,19 +29,39 @@ from outboard.domain.secret_refs import SecretRef, SecretScope, redact_forms
 from outboard.errors import AgentFault, MissingSecret
 from outboard.host.settings import SecretSettings
 
-_SAFE = re.compile(r"[A-Za-z0-9._-]*")
+_SHORTEST: Final = 4
+_SHORTEST_LINE: Final = 12
+_CERTAIN: Final = 16
+_SAFE: Final = re.compile(r"[A-Za-z0-9._-]*")
 
 
 class Redactor:
     """Replaces every secret that this process ever resolved, and everything that has the form of a credential."""
 
     def __init__(self) -> None:
-        self._values: set[str] = set()
+        self._known: set[str] = set()
+        self._values: tuple[str, ...] = ()
 
     def learn(self, value: str) -> None:
-        """Redact this value from now on; values of under 4 characters would hide ordinary text and are not learned."""
-        if len(value) > 3:
-            self._values.add(value)
+        """Redact this value from now on; values of under 4 characters would hide ordinary text and are not learned.
+
+        Its other spellings are learned too: each line of a key file, and as it stands in JSON, in a URL and in base64.
+        """
+        if value in self._known or len(value) < _SHORTEST:
+            return
+        self._known.add(value)
+        lines = [line.strip() for line in value.splitlines()]
+        spellings = {
+            value,
+            *(line for line in lines if len(lines) > 1 and len(line) >= _SHORTEST_LINE),
+            json.dumps(value)[1:-1],
+            quote(value),
+            quote(value, safe=""),
+            quote_plus(value),
+            base64.b64encode(value.encode(errors="surrogatepass")).decode(),
+        }
+        # The longest first: a secret that is part of another one must not leave the other's rest behind.
+        self._values = tuple(sorted({*self._values, *spellings}, key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets."""
@@ -46,9 +70,9 @@ class Redactor:
                 text = text.replace(value, "[redacted]")
         return redact_forms(text)
 
-    def holds(self, data: bytes) -> bool:
-        """Tell whether bytes contain a secret that this process resolved."""
-        return any(value.encode() in data for value in self._values)
+    def holds(self, text: str) -> bool:
+        """Tell whether a text holds a resolved secret; only of secrets that no ordinary text holds by chance."""
+        return any(value in text for value in self._values if len(value) >= _CERTAIN)
 
 
 class SecretSource:

@@ -7,7 +7,9 @@ from there.
 
 from __future__ import annotations
 
-from typing import Any, Final
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
 
 import ormsgpack
 
@@ -21,6 +23,7 @@ from outboard.host.stores import Stores, join_uri
 from outboard.wire.files import decode_inputs_file, encode_inputs_file
 
 _FOLDER: Final = ".outboard"
+T = TypeVar("T")
 
 
 class SensorMemos:
@@ -30,8 +33,8 @@ class SensorMemos:
         self._codec = codec
         self._stores = stores
 
-    async def remember(self, request: Request, *, created_at: int) -> Handle:
-        """Return the handle of a sensor's task."""
+    async def remember(self, request: Request, *, created_at: int, timeout_s: float) -> Handle:
+        """Return the handle of a sensor's task; `StoreUnavailable` when it cannot be kept within `timeout_s`."""
         memo = _pack(request.task)
         handle = request.handle(created_at=created_at, job={"id": request.key.text}, memo=memo)
         try:
@@ -43,20 +46,28 @@ class SensorMemos:
                     "output prefix to keep them at; give the task an output prefix",
                     field="output_prefix",
                 ) from None
-            await self._stores.write(_place(request.task.output_prefix, request.key.text), memo)
+            place = _place(request.task.output_prefix, request.key.text)
+            await _within(self._stores.write(place, memo), timeout_s)
             handle = request.handle(created_at=created_at, job={"id": request.key.text})
         return handle
 
-    async def recall(self, live: LiveJob) -> Task[Any]:
-        """Return the task of a sensor's handle."""
+    async def recall(self, live: LiveJob, timeout_s: float) -> Task[Any]:
+        """Return the task of a sensor's handle; `StoreUnavailable` when it cannot be had within `timeout_s`."""
         handle = live.handle
         memo = handle.memo
         if not memo:
-            found = await self._stores.read(_place(handle.output_prefix, handle.key.text))
+            found = await _within(self._stores.read(_place(handle.output_prefix, handle.key.text)), timeout_s)
             if found is None:
                 raise StoreUnavailable(f"the sensor's task is gone from {handle.output_prefix}/{_FOLDER}; run it again")
             memo = found
         return _unpack(memo, live)
+
+
+async def _within(work: Awaitable[T], timeout_s: float) -> T:
+    try:
+        return await asyncio.wait_for(work, timeout_s)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise StoreUnavailable(f"the sensor's task could not be kept or read within {timeout_s:g} s") from None
 
 
 def _place(prefix: str, key: str) -> str:
@@ -65,7 +76,9 @@ def _place(prefix: str, key: str) -> str:
 
 def _pack(task: Task[Any]) -> bytes:
     types = task.interface.inputs
-    config = task.config.model_dump(mode="json", by_alias=True)
+    # By name where names are accepted: an alias for writing need not be one for reading.
+    takes_names = bool(task.config.model_config.get("populate_by_name"))
+    config = task.config.model_dump(mode="json", by_alias=not takes_names)
     return ormsgpack.packb([config, encode_inputs_file(task.inputs, types), encode_type_codes(types)])
 
 

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from collections.abc import Mapping
 from typing import Any, Final
 
 from outboard.agent.agents import After, JobAgent, WatchingAgent
 from outboard.domain.phases import Phase, advance
 from outboard.domain.states import Reading
-from outboard.domain.statuses import Cause, Failure, Link, Missing, Status, TaskStatus
+from outboard.domain.statuses import Cause, Failure, Missing, Status, TaskStatus
 from outboard.errors import AgentFault, Forbidden, OutboardError, Retry, Unauthorized, UnreadableHandle
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
@@ -197,7 +197,7 @@ class Statuses:
             with blamed(agent, "judge"):
                 verdict = agent.judge(status)
         except OutboardError as error:
-            live.log.error("failure not judged", error_id=error.error_id, reason=error.message)
+            live.log.error("failure not judged", error_id=error.error_id, reason=error.message)  # noqa: TRY400 - logs hold no tracebacks
             verdict = None
         failure = verdict if isinstance(verdict, Failure) else reading.failure or Failure(code=derived.state)
         words = failure.message or status.message or f"the platform says {derived.state}"

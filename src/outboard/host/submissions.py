@@ -6,6 +6,7 @@ limit. `create` awaits the platform; what it raises is classified and answered.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from outboard.agent.agents import JobAgent, WatchingAgent
 from outboard.agent.jobs import JobRef
 from outboard.domain.handles import HandleCodec
-from outboard.errors import AgentFault, ContractViolation, HandleError, OutboardError, Sent, Unauthorized
+from outboard.errors import AgentFault, ContractViolation, HandleError, OutboardError
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
 from outboard.host.offloads import fetch_offloaded
@@ -21,19 +22,21 @@ from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
 from outboard.host.stores import Stores
+from outboard.host.words import Words
 
 
 class Submissions:
     """Starts jobs."""
 
     def __init__(
-        self, settings: HostSettings, calls: Calls, codec: HandleCodec, memos: SensorMemos, stores: Stores
+        self, settings: HostSettings, calls: Calls, codec: HandleCodec, memos: SensorMemos, stores: Stores, words: Words
     ) -> None:
         self._limit_s = settings.submission_limit.total_seconds()
         self._calls = calls
         self._codec = codec
         self._memos = memos
         self._stores = stores
+        self._words = words
         self._flights: Flights[bytes] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
 
     @property
@@ -45,47 +48,58 @@ class Submissions:
         """Return the handle of the request's job, starting it at most once per key."""
         return await self._flights.join(request.key.text, request.fingerprint, lambda: self._fly(request))
 
-    async def drain(self) -> None:
-        """Wait for submissions in flight; each is bounded by the submission limit."""
-        await self._flights.drain()
+    async def drain(self, patience_s: float) -> int:
+        """Wait for submissions in flight, at most `patience_s`; return how many still are."""
+        return await self._flights.drain(patience_s)
+
+    async def close(self) -> None:
+        """Cancel what is still in flight; its outcome is unknown."""
+        await self._flights.close()
 
     async def _fly(self, request: Request) -> bytes:
         try:
             return await self._create(request)
         except OutboardError as error:
             # The caller may be gone; this line is then the only trace.
-            request.log.warning("job not started", error=error.code, error_id=error.error_id, reason=error.message)
+            kind = type(error).__name__
+            request.log.warning("job not started", error=kind, error_id=error.error_id, reason=error.message)
             raise
 
     async def _create(self, request: Request) -> bytes:
-        started = time.time()
+        created_at, started = int(time.time()), time.monotonic()
         if isinstance(request.agent, WatchingAgent):
-            handle = await self._memos.remember(request, created_at=int(started))
+            handle = await self._memos.remember(request, created_at=created_at, timeout_s=self._limit_s)
             return self._codec.encode(handle)
         if not isinstance(request.agent, JobAgent):
             raise AgentFault(f"agent {request.agent.name} answers at once; ask it by ExecuteTaskSync")
-        request = replace(request, task=await fetch_offloaded(request.task, self._stores, request.log))
-        job = await self._create_job(request)
-        handle = request.handle(created_at=int(started), job=job.to_json(), job_version=type(job).handle_version)
+        task = await fetch_offloaded(request.task, self._stores, request.log, self._limit_s)
+        request = replace(request, task=task)
+        left_s = max(0.001, self._limit_s - (time.monotonic() - started))
+        job = _checked_job(request, await self._calls.about_request(request, "create", task, timeout_s=left_s))
         try:
-            encoded = self._codec.encode(handle)
+            encoded = self._encode(request, job, created_at)
         except (HandleError, ContractViolation):
             # The job runs, but nobody could ever follow it: stop it rather than forget it.
-            await self._calls.about_request(request, "cancel", job, timeout_s=self._limit_s)
+            await self._stop(request, job)
             raise
-        request.log.info("job started", job=job.id, seconds=round(time.time() - started, 3))
+        request.log.info("job started", job=job.id, seconds=round(time.monotonic() - started, 3))
         return encoded
 
-    async def _create_job(self, request: Request) -> JobRef:
+    def _encode(self, request: Request, job: JobRef, created_at: int) -> bytes:
+        fields = job.to_json()
+        if self._words.holds_secret(json.dumps(fields, default=str)):
+            raise ContractViolation(
+                f"the job of agent {request.agent.name} holds a secret, which would lie in the engine's database"
+            )
+        handle = request.handle(created_at=created_at, job=fields, job_version=type(job).handle_version)
+        return self._codec.encode(handle)
+
+    async def _stop(self, request: Request, job: JobRef) -> None:
         try:
-            job = await self._calls.about_request(request, "create", request.task, timeout_s=self._limit_s)
-        except Unauthorized as error:
-            if error.sent is not Sent.NO:
-                raise
-            # The credentials may have been rotated since the client was opened: open it anew, once.
-            await self._calls.reopen(request.client_key)
-            job = await self._calls.about_request(request, "create", request.task, timeout_s=self._limit_s)
-        return _checked_job(request, job)
+            await self._calls.about_request(request, "cancel", job, timeout_s=self._limit_s)
+        except OutboardError as error:
+            words = "job left running that nobody follows"
+            request.log.error(words, error_id=error.error_id, reason=error.message)  # noqa: TRY400 - no tracebacks
 
 
 def _checked_job(request: Request, job: Any) -> JobRef:

@@ -8,15 +8,18 @@ the status. Lengths are bounded because an answer beyond a gRPC message's limit 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from enum import Enum
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from outboard.domain.statuses import Cause, Failure, Link, Usage
 from outboard.errors import OutboardError, Retry
+from outboard.host.secrets import Redactor
 
+EnumT = TypeVar("EnumT", bound=Enum)
 MESSAGE_CHARACTERS: Final = 4_096
 _CODE_CHARACTERS: Final = 200
 _URL_CHARACTERS: Final = 2_048
@@ -37,7 +40,7 @@ class Words:
 
     __slots__ = ("_redact",)
 
-    def __init__(self, redact: Callable[[str], str]) -> None:
+    def __init__(self, redact: Redactor) -> None:
         self._redact = redact
 
     def text(self, value: object, limit: int = MESSAGE_CHARACTERS) -> str:
@@ -56,8 +59,8 @@ class Words:
         return Failure(
             code=self.text(failure.code, _CODE_CHARACTERS) or "Unknown",
             message=self.text(failure.message),
-            retry=failure.retry if isinstance(failure.retry, Retry) else Retry.NEVER,
-            cause=failure.cause if isinstance(failure.cause, Cause) else Cause.USER,
+            retry=_one_of(Retry, failure.retry, Retry.NEVER),
+            cause=_one_of(Cause, failure.cause, Cause.USER),
         )
 
     def links(self, links: object) -> tuple[Link, ...]:
@@ -67,7 +70,7 @@ class Words:
         return tuple(
             replace(link, name=self.text(link.name, _CODE_CHARACTERS), url=self.text(link.url, _URL_CHARACTERS))
             for link in islice(links, _MOST_LINKS)
-            if isinstance(link, Link) and isinstance(link.name, str) and isinstance(link.url, str)
+            if isinstance(link, Link) and all(isinstance(part, str) for part in (link.name, link.url))
         )
 
     def facts(self, custom_info: object, usage: object) -> dict[str, Any] | None:
@@ -76,6 +79,10 @@ class Words:
         if isinstance(usage, Usage):
             facts["usage"] = _spent(usage)
         return facts or (None if custom_info is None else {})
+
+    def holds_secret(self, text: str) -> bool:
+        """Tell whether a text holds a secret that this process has read."""
+        return self._redact.holds(text)
 
     def own(self, error: OutboardError) -> OutboardError:
         """Return the error, its message without secrets: whoever catches it may show it."""
@@ -119,16 +126,22 @@ class _Facts:
 
 def _spent(usage: Usage) -> dict[str, Any]:
     spent: dict[str, Any] = {}
-    billed = usage.billed.items() if isinstance(usage.billed, Mapping) else ()
-    duration = usage.duration.total_seconds() if isinstance(usage.duration, timedelta) else None
-    for name, amount in (*billed, ("duration_s", duration), ("cost", usage.currency_amount)):
+    amounts: list[tuple[Any, Any]] = [("duration_s", usage.duration), ("cost", usage.currency_amount)]
+    billed: object = usage.billed
+    if isinstance(billed, Mapping):
+        amounts[:0] = billed.items()
+    for name, amount in amounts:
         try:
-            number = float(amount) if amount is not None else math.nan
+            number = amount.total_seconds() if isinstance(amount, timedelta) else float(amount)
         except (TypeError, ValueError, OverflowError):
             continue
         if math.isfinite(number):
             spent[str(name)] = number
     return spent
+
+
+def _one_of(kind: type[EnumT], value: object, default: EnumT) -> EnumT:
+    return value if isinstance(value, kind) else default
 
 
 def _spell(value: object) -> str:

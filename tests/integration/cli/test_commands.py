@@ -108,6 +108,54 @@ def test_a_killed_run_is_listed_resumed_and_starts_no_second_job(shell: Shell, g
     assert shell.run("logs", "job").out == "first line\nsecond line\nthe gate is open\n"
 
 
+def test_a_resumed_run_goes_where_it_was_begun_also_with_tasks_that_were_never_sent(shell: Shell, gates: Path) -> None:
+    """In process, with agents and settings of its own, from another folder, and without a word about any of it."""
+    outputs = {"rows": "int", "table": "dataset"}
+    tasks = {name: {"type": "gate", "config": {"folder": str(gates)}, "outputs": outputs} for name in ("one", "two")}
+    (shell.folder / "two.json").write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
+    (shell.folder / "s.yaml").write_text("host: {installation: mine}", encoding="utf-8")
+    agents = shell.environment.pop("OUTBOARD_AGENTS")
+    process = shell.start("run", "two.json", "--agents", agents, "--settings", "s.yaml", "--max-live", "1")
+    wait_for_line(process, "one Gate")
+    process.kill()
+    process.wait()
+    (gates / "open").touch()
+    elsewhere = shell.folder / "elsewhere"
+    elsewhere.mkdir()
+    resumed = Shell(elsewhere, shell.environment, shell.started).run("resume", "--json")
+    assert (resumed.code, [task["phase"] for task in json.loads(resumed.out)["tasks"]]) == (0, ["SUCCEEDED"] * 2)
+    assert f"in this process (all installed platforms and {agents}, settings {shell.folder / 's.yaml'})" in resumed.err
+    starts = (gates / "starts").read_text().splitlines()
+    assert len(starts) == len(set(starts)) == 2
+
+
+def test_runs_of_several_services_are_resumed_together_each_at_its_own(shell: Shell, gate: Gate, gates: Path) -> None:
+    addresses = [shell.serve()[1] for _ in range(2)]
+    for number, address in enumerate(addresses):
+        process = shell.start(*gate("--endpoint", address, name=f"job{number}"))
+        wait_for_line(process, "waiting for the gate")
+        process.kill()
+        process.wait()
+    (gates / "open").touch()
+    resumed = shell.run("resume", "--json")
+    tasks = json.loads(resumed.out)["tasks"]
+    assert resumed.code == 0
+    assert sorted((task["endpoint"], task["phase"]) for task in tasks) == sorted((a, "SUCCEEDED") for a in addresses)
+    assert all(f" at {address}\n" in resumed.err for address in addresses)
+
+
+def test_prune_forgets_ended_runs_and_keeps_the_others(shell: Shell, gate: Gate) -> None:
+    assert shell.run("jobs", "--prune", "0").err == "nothing to forget\n"
+    assert shell.run("run", "echo", "-i", "n=3", "-o", "n=int").code == 0
+    process = shell.start(*gate())
+    wait_for_line(process, "waiting for the gate")
+    assert shell.run("jobs", "--prune", "1").err == "nothing to forget\n"
+    assert shell.run("jobs", "--prune", "0").err.startswith("forgotten: a")
+    (run,) = json.loads(shell.run("jobs", "--json").out)["runs"]
+    assert run["tasks"][0]["task"] == "job"
+    assert shell.run("jobs", run["run"], "--prune", "0").code == 2
+
+
 def test_cancel_reaches_the_process_that_drives_the_task(shell: Shell, gate: Gate, gates: Path) -> None:
     process = shell.start(*gate())
     wait_for_line(process, "waiting for the gate")
@@ -140,7 +188,8 @@ def test_logs_follow_the_job_to_its_end(shell: Shell, gate: Gate, gates: Path) -
     assert logs.stdout is not None
     assert logs.stdout.readline() == "first line\n"
     (gates / "open").touch()
-    assert shell.end(logs).out == "second line\nthe gate is open\n"
+    assert logs.stdout.read() == "second line\nthe gate is open\n"
+    assert shell.end(logs).code == 0
     assert shell.end(process).code == 0
 
 

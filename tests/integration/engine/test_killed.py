@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -75,6 +76,31 @@ def test_a_killed_run_is_resumed_without_a_job_lost_or_doubled(
     assert ledger.keys("cancelled") == []
     assert said(start("resume"))["phases"] == ["SUCCEEDED"] * 40
     assert len(ledger.keys("started")) == 40
+
+
+@pytest.mark.parametrize("retries", [0, 1], ids=["first attempt", "second attempt"])
+def test_the_time_limit_of_an_attempt_goes_on_when_its_run_is_resumed(
+    start: Start, ledger: Ledger, tmp_path: Path, retries: int
+) -> None:
+    attempts = ["LOST"] * retries + ["DONE"]
+    gate = tmp_path / "gate"
+    engine = start("run", 1, retries=retries, timeout_s=3600, attempts=attempts, gate=str(gate), held_from=retries)
+
+    def is_recorded() -> bool:
+        with sqlite3.connect(tmp_path / "journal.db") as connection:
+            row = connection.execute("SELECT 1 FROM task WHERE attempt = ? AND handle IS NOT NULL", (retries,))
+            return row.fetchone() is not None
+
+    wait_for(lambda: len(ledger.keys("started")) > retries and is_recorded(), engine)
+    engine.send_signal(signal.SIGKILL)
+    engine.wait()
+    with sqlite3.connect(tmp_path / "journal.db") as connection:  # a day passes
+        connection.execute(
+            "UPDATE task SET started_at = started_at - 86400, attempt_started_at = attempt_started_at - 86400"
+        )
+    connection.close()
+    assert said(start("resume"))["phases"] == ["FAILED"]
+    assert ledger.keys("cancelled") == ledger.keys("started")[-1:]
 
 
 def test_a_run_killed_while_a_create_is_under_way_sends_it_again_under_its_key(start: Start, ledger: Ledger) -> None:

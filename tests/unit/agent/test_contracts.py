@@ -299,3 +299,40 @@ def test_a_sync_agent_needs_no_job_and_no_states() -> None:
 
     assert Hello.config_model is Config
     assert Hello.is_sync
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"visibility": 60}, "visibility must be a timedelta"),
+        ({"poll_interval": 1.0}, "poll_interval must be a timedelta"),
+        ({"pool_size": 0}, "pool_size must be a number of at least 1"),
+        ({"batch_size": "many"}, "batch_size must be a number"),
+        ({"secrets": SecretRef("key")}, "must be a tuple of SecretRefs"),
+        ({"secrets": ("key",)}, "must be a tuple of SecretRefs"),
+        ({"late_links": "Logs"}, "late_links is a text"),
+    ],
+)
+def test_attributes_of_a_wrong_type_are_refused_when_the_class_is_created(
+    attributes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ContractViolation, match=words):
+        type("Broken", (_Whole,), attributes)
+
+
+def test_methods_that_yield_are_refused() -> None:
+    async def logs(self: Any, job: Job, ctx: Any, *, cursor: str | None, limit: int) -> Any:
+        yield "line"
+
+    def links(self: Any, job: Job) -> Any:
+        yield "link"
+
+    for method in (logs, links):
+        with pytest.raises(ContractViolation, match="yields"):
+            type("Broken", (_Whole,), {method.__name__: method})
+
+
+@pytest.mark.parametrize("config", [{"frozen": False}, {"extra": "allow"}])
+def test_a_job_that_is_not_frozen_is_refused(config: Any) -> None:
+    with pytest.raises(ContractViolation, match="stay frozen"):
+        type("Loose", (JobRef,), {"model_config": config, "__module__": __name__})

@@ -62,3 +62,58 @@ def test_wrong_settings_name_the_field_and_the_fields_there_are() -> None:
 
 def test_a_ready_made_platform_is_taken_as_it_is() -> None:
     assert len(discover(only=(), modules=["some_platforms:made"]).platforms) == 1
+
+
+class Panic(BaseException):
+    """What extensions written in Rust raise."""
+
+
+def panics(_settings: object) -> object:
+    raise Panic("a thread panicked, token=abc123")
+
+
+def unspeakable(_settings: object) -> object:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    raise Unspeakable
+
+
+class Hollow(Platform[Connection, None]):
+    name = "hollow"
+
+    def agents(self) -> Any:
+        return [object()]
+
+
+class Twin(Fine):
+    """Another author's platform of the same name."""
+
+
+def test_whatever_a_module_raises_it_is_named_without_secrets_and_the_others_are_served() -> None:
+    vars(sys.modules["some_platforms"]).update(panics=panics, unspeakable=unspeakable, Hollow=Hollow, Twin=Twin)
+    broken = [f"some_platforms:{name}" for name in ("panics", "unspeakable", "Hollow", "Twin")]
+    registry = discover(only=(), modules=["some_platforms:Fine", *broken])
+    assert [platform.name for platform in registry.platforms] == ["fine"]
+    reasons = {failure.source: failure.reason for failure in registry.failures}
+    assert list(reasons) == broken
+    assert "abc123" not in str(reasons)
+    assert "two platforms are called fine" in reasons["some_platforms:Twin"]
+
+
+@pytest.mark.parametrize("settings", [3, "text", ["x"]])
+def test_settings_that_are_none_stop_only_their_platform(settings: Any) -> None:
+    registry = discover({"Fine": settings}, only=(), modules=["some_platforms:Fine", "some_platforms:made"])
+    assert [failure.source for failure in registry.failures] == ["some_platforms:Fine"]
+    assert "write settings by name" in registry.failures[0].reason
+    assert len(registry.platforms) == 1
+
+
+def test_a_platform_without_settings_in_the_file_is_loaded_with_defaults() -> None:
+    assert len(discover({"Fine": None}, only=(), modules=["some_platforms:Fine"]).platforms) == 1  # type: ignore[dict-item]
+
+
+def test_a_platform_that_is_switched_off_is_not_even_imported() -> None:
+    registry = discover({"Gone": {"enabled": False}}, only=(), modules=["no.such:Gone"])
+    assert not registry.failures

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from outboard.agent import ErrorMap, Verdict
 from outboard.errors import (
     AgentError,
+    ContractViolation,
     Forbidden,
     InvalidTask,
     Rejected,
@@ -74,3 +75,22 @@ def test_our_own_errors_pass_unchanged() -> None:
 
 def test_long_words_are_cut() -> None:
     assert len(str(ERRORS.classify(SdkError(500), words="x" * 10**6))) <= 2_000
+
+
+def test_a_table_that_says_something_else_than_a_platforms_error_is_refused_at_once() -> None:
+    with pytest.raises(ContractViolation, match="BAD"):
+        ErrorMap({"BAD": InvalidTask})  # type: ignore[dict-item]
+
+
+def test_an_error_that_cannot_even_be_shown_is_classified() -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        @property
+        def status(self) -> int:
+            raise RuntimeError
+
+    error = ErrorMap().classify(Unspeakable())
+    assert isinstance(error, Unavailable)
+    assert error.message == "Unspeakable"

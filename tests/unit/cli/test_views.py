@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,9 +12,17 @@ from outboard.domain.phases import Phase
 from outboard.domain.statuses import Link
 from outboard.engine.outcomes import TaskEvent
 
+LINK = Link(name="Console", url="https://x.example/1")
 
-def event(phase: Phase | None, message: str = "", *, is_final: bool = False, attempt: int = 0) -> TaskEvent:
-    link = Link(name="Console", url="https://x.example/1")
+
+def event(
+    phase: Phase | None,
+    message: str = "",
+    *,
+    is_final: bool = False,
+    attempt: int = 0,
+    links: tuple[Link, ...] = (LINK,),
+) -> TaskEvent:
     return TaskEvent(
         run_id="r",
         task_id="t",
@@ -22,7 +31,7 @@ def event(phase: Phase | None, message: str = "", *, is_final: bool = False, att
         message=message,
         attempt=attempt,
         elapsed_s=65.0,
-        links=(link,),
+        links=links,
         is_final=is_final,
     )
 
@@ -36,6 +45,26 @@ def test_plain_lines_tell_changes_and_links_once(capsys: pytest.CaptureFixture[s
         "0:01:05 t running: half way",
         "0:01:05 t Console: https://x.example/1",
         "0:01:05 t waiting for resources (attempt 2): [2Jretry",
+    ]
+
+
+def test_a_silent_service_is_told_once_and_once_when_it_answers_again(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = "the service at h:1 cannot be reached; start it"
+    with PlainView() as view:
+        for name in ("a", "b"):
+            view.show(name, event(Phase.RUNNING, "half way", links=()))
+        for name in ("a", "b"):
+            told = event(Phase.RUNNING, f"cannot be asked at present: {silent}", links=())
+            view.show(name, replace(told, problem=silent, unreachable="h:1"))
+        view.show("a", replace(event(Phase.RUNNING, "cancelling", links=()), unreachable="h:1"))
+        view.show("a", event(Phase.RUNNING, "cancelling", links=()))
+        view.show("b", event(Phase.RUNNING, "half way", links=()))
+    assert capsys.readouterr().err.splitlines() == [
+        "0:01:05 a running: half way",
+        "0:01:05 b running: half way",
+        f"0:01:05 {silent}",
+        "0:01:05 a running: cancelling",
+        "0:01:05 h:1 answers again",
     ]
 
 

@@ -178,3 +178,19 @@ def test_a_job_fits_wherever_there_was_room_for_it(codec: HandleCodec, prefix: i
         return
     encoded = codec.encode(replace(handle, job={"id": secrets.token_hex(job // 2)[: job - 2]}))
     assert len(encoded) <= HANDLE_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_handle_with_something_behind_it_is_foreign(codec: HandleCodec) -> None:
+    with pytest.raises(ForeignHandle):
+        codec.decode(codec.encode(HANDLE) + b"more")
+
+
+@pytest.mark.parametrize("opening", [b"\x91", b"\x81\xa1a"])
+def test_fields_nested_without_end_are_foreign(opening: bytes) -> None:
+    import zlib
+
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = deflate.compress(opening * 5_000 + b"\xc0") + deflate.flush()
+    with pytest.raises(ForeignHandle):
+        CODECS[0].decode(b"\xffOB\x01\x00" + packed)

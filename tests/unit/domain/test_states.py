@@ -59,3 +59,9 @@ def test_terminal_phases_cannot_be_mapped_directly(phase: Phase) -> None:
 def test_a_map_without_a_source_is_refused() -> None:
     with pytest.raises(ContractViolation, match="source"):
         StateMap({}, documented=frozenset(), source="")
+
+
+@pytest.mark.parametrize("state", [None, 3, [], ["RUNNING"], (), ("A", 2), (None, "B"), {"a": 1}, object(), b"RUNNING"])
+def test_what_is_no_state_at_all_is_still_running_and_flagged(state: object) -> None:
+    reading = STATES.read(state)  # type: ignore[arg-type]
+    assert (reading.phase, reading.is_flagged) == (Phase.RUNNING, True)

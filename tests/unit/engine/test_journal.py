@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -81,7 +83,7 @@ async def test_what_a_closed_journal_held_is_there_when_it_is_opened_again(path:
         assert [(each.record.task_id, each.record.step) for each in left] == [("a", Step.CREATING), ("b", Step.CREATED)]
         assert [each.plan for each in left] == tasks("a", "b")
         assert (left[1].record.phase, left[1].record.message) == (Phase.RUNNING, "half")
-        assert (await second.find("c"))[0].error == {"code": "UpstreamFailed"}
+        assert (await only_named(second, "c")).error == {"code": "UpstreamFailed"}
         (record,) = await second.runs()
         assert (record.title, record.owner, record.unfinished, record.ended) == ("title", None, 2, {Phase.ABORTED: 1})
 
@@ -196,20 +198,114 @@ async def test_another_process_may_ask_for_a_cancel_and_the_owner_sees_it(path: 
 
 
 async def only_named(journal: Journal, name: str) -> TaskRecord:
-    (record,) = await journal.find(name)
+    record = await journal.task(name)
+    assert record is not None
     return record
 
 
-async def test_tasks_are_found_by_the_start_of_their_id_over_all_runs(journal: Journal) -> None:
+async def test_tasks_are_found_by_their_id_and_ids_by_their_start_in_one_run_or_all(journal: Journal) -> None:
     for name in ("one", "two"):
         run = await journal.begin_run(name, run_id=name)
-        await run.plan(tasks("etl-1", "etl-2", "e_l", "\U0010fffe"))
-    found = await journal.find("etl-")
-    assert [(record.run_id, record.task_id) for record in found] == [
-        ("two", "etl-2"), ("two", "etl-1"), ("one", "etl-2"), ("one", "etl-1")
-    ]  # fmt: skip
-    assert len(await journal.find("")) == 8
-    assert await journal.find("%") == []
+        await run.plan(tasks("etl-1", "etl-2", f"e_{name}", "\U0010fffe"))
+    assert (await only_named(journal, "etl-1")).run_id == "two"
+    older = await journal.task("etl-1", run_id="one")
+    assert older is not None
+    assert older.run_id == "one"
+    assert await journal.task("etl") is None
+    assert await journal.ids("etl-", limit=9) == ["etl-1", "etl-2"]
+    assert await journal.ids("e_", run_id="one", limit=9) == ["e_one"]
+    assert len(await journal.ids("", limit=9)) == 5
+    assert len(await journal.ids("", limit=3)) == 3
+    assert await journal.ids("%", limit=9) == []
+
+
+async def test_a_limited_list_has_the_open_tasks_first_and_reads_no_more_than_its_limit(
+    path: Path, journal: Journal
+) -> None:
+    run = await journal.begin_run("t", run_id="r")
+    await run.plan(tasks("d", "c", "b", "a"))
+    await run.ended("d", None, Phase.ABORTED)
+    await run.ended("b", None, Phase.ABORTED)
+    assert [record.task_id for record in await journal.open_first("r", limit=9)] == ["c", "a", "d", "b"]
+    assert [record.task_id for record in await journal.open_first("r", limit=3)] == ["c", "a", "d"]
+    assert [record.task_id for record in await journal.open_first("r", limit=1)] == ["c"]
+    assert await journal.open_ids("r") == ["c", "a"]
+    reader = sqlite3.connect(path)
+    for statement in (schema.SELECT_OPEN, schema.SELECT_ENDED):
+        plan = " ".join(row[3] for row in reader.execute(f"EXPLAIN QUERY PLAN {statement}", ("r", 1)))
+        assert "USING INDEX task_" in plan
+        assert "B-TREE" not in plan, "it would sort all tasks first"
+    reader.close()
+
+
+async def test_each_attempt_has_its_own_start(journal: Journal) -> None:
+    run = await journal.begin_run("t")
+    await run.plan(tasks("a"))
+    starts = []
+    for attempt in (0, 0, 1, 1):
+        await run.creating("a", attempt, endpoint="one")
+        starts.append((await only(journal, run)).attempt_started_at)
+    assert starts[0] == starts[1]
+    assert starts[2] == starts[3]
+    assert starts[0] is not None
+    assert starts[2] is not None
+    assert starts[0] < starts[2]
+    assert (await only(journal, run)).started_at == starts[0]
+
+
+async def test_a_run_keeps_what_it_talks_to_and_where_its_open_tasks_were_sent(journal: Journal) -> None:
+    run = await journal.begin_run("t", run_id="r", target={"endpoint": "h:1"})
+    await journal.begin_run("t", run_id="bare")
+    assert await journal.target("r") == {"endpoint": "h:1"}
+    assert await journal.target("bare") == await journal.target("unknown") == {}
+    await run.plan(tasks("a", "b", "c", "d"))
+    for name in "abc":
+        await run.creating(name, 0, endpoint="far" if name == "c" else "near")
+    await run.ended("c", 0, Phase.SUCCEEDED)
+    assert sorted(await journal.open_endpoints("r"), key=str) == [None, "near"]
+
+
+async def test_pruning_forgets_ended_runs_that_are_older_and_never_an_open_one(path: Path) -> None:
+    long_ago, now = datetime(2001, 1, 1, tzinfo=timezone.utc), datetime.now(timezone.utc)
+    async with Journal.open(path) as first:
+        for name in ("ended", "open", "recent", "empty"):
+            run = await first.begin_run("t", run_id=name)
+            await run.plan([] if name == "empty" else tasks("a", "b"))
+            await run.release()
+            if name == "empty":
+                continue
+            await run.creating("a", 0, endpoint="one")
+            await run.ended("a", 0, Phase.SUCCEEDED, outputs=b"out")
+            if name != "open":
+                await run.ended("b", None, Phase.ABORTED)
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE task SET ended_at = ? WHERE ended_at > 0 AND run_id != 'recent'", (long_ago.timestamp(),)
+        )
+        connection.execute("UPDATE run SET created_at = ?", (long_ago.timestamp(),))
+    connection.close()
+    async with Journal.open(path) as second:
+        assert await second.prune(long_ago) == []
+        assert await second.prune(now - timedelta(days=1)) == ["ended", "empty"]
+        assert {run.run_id for run in await second.runs()} == {"open", "recent"}
+        assert await second.outputs("ended", "a") is None
+        assert await second.spec("ended", "a") is None
+        assert await second.tasks("ended") == []
+        assert await second.outputs("open", "a") == b"out"
+        assert len(await second.tasks("open")) == 2
+
+
+async def test_a_run_whose_engine_lives_is_not_pruned_though_all_its_tasks_have_ended(
+    path: Path, journal: Journal
+) -> None:
+    run = await journal.begin_run("t", run_id="r")
+    future = datetime.now(timezone.utc) + timedelta(days=1)
+    async with Journal.open(path) as other:
+        assert await other.prune(future) == []
+        plant_owner(path, replace(ME, pid=2**22 + 1))
+        assert await other.prune(future) == ["r"]
+    with pytest.raises(JournalUnwritable):
+        await run.creating("a", 0, endpoint="one")
 
 
 async def test_a_run_id_is_used_once(journal: Journal) -> None:
@@ -428,6 +524,25 @@ async def test_several_processes_may_open_a_new_journal_at_once(path: Path) -> N
         assert await journal.runs() == []
 
 
+def test_whoever_opens_a_new_journal_at_the_same_moment_gets_it(tmp_path: Path) -> None:
+    """SQLite does not wait by itself for a lock that a switch to WAL needs, and half-made files are nobody else's."""
+    openers, rounds = 4, 25
+    barrier = threading.Barrier(openers)
+    complaints: list[str] = []
+
+    def work(_: int) -> None:
+        for number in range(rounds):
+            barrier.wait()
+            try:
+                schema.connect(tmp_path / f"{number}.db", "FULL").close()
+            except JournalUnwritable as error:
+                complaints.append(error.message)
+
+    with ThreadPoolExecutor(openers) as pool:
+        list(pool.map(work, range(openers)))
+    assert complaints == []
+
+
 def test_a_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalUnwritable, match=r"folder .*file/deeper cannot be made .*choose another"):
@@ -490,10 +605,26 @@ async def test_an_older_journal_is_brought_forward_and_a_newer_one_refused(path:
     connection = sqlite3.connect(path, isolation_level=None)
     schema.migrate(connection, path, NEWER)
     assert connection.execute("SELECT run_id, colour FROM run").fetchall() == [("kept", "red")]
-    assert connection.execute("SELECT version FROM schema_version").fetchall() == [(1,), (2,)]
+    versions = [(number,) for number in range(1, len(NEWER) + 1)]
+    assert connection.execute("SELECT version FROM schema_version").fetchall() == versions
     connection.close()
-    with pytest.raises(JournalUnwritable, match="newer format 2: upgrade"):
+    with pytest.raises(JournalUnwritable, match=f"newer format {len(NEWER)}: upgrade"):
         Journal.open(path)
+
+
+async def test_a_journal_of_the_first_version_keeps_its_tasks_and_when_first_attempts_began(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    schema.migrate(connection, path, schema.MIGRATIONS[:1])
+    connection.execute("INSERT INTO run VALUES ('r', 't', 1.0)")
+    for name, attempt in (("a", 0), ("b", 2)):
+        connection.execute(schema.INSERT_TASK, ("r", name, 1.0, 1.0))
+        connection.execute("UPDATE task SET attempt = ?, started_at = 2.0 WHERE task_id = ?", (attempt, name))
+    connection.close()
+    async with Journal.open(path) as journal:
+        first, later = await journal.tasks("r")
+        assert first.attempt_started_at == first.started_at == datetime.fromtimestamp(2.0, timezone.utc)
+        assert later.attempt_started_at is None
+        assert await journal.target("r") == {}
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:

@@ -71,7 +71,9 @@ async def test_a_drain_ends_with_its_patience() -> None:
     await asyncio.gather(caller, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("weights", "kept"), [([40, 40, 40], ["1", "2"]), ([200], []), ([1, 1, 1, 1], ["1", "2", "3"])])
+@pytest.mark.parametrize(
+    ("weights", "kept"), [([40, 40, 40], ["1", "2"]), ([200], []), ([1, 1, 1, 1], ["1", "2", "3"])]
+)
 async def test_results_are_kept_within_a_number_and_a_weight(weights: list[int], kept: list[str]) -> None:
     flights: Flights[int] = Flights(60, 3, heaviest=100, weigh=lambda weight: weight)
     for name, weight in enumerate(weights):
@@ -79,8 +81,8 @@ async def test_results_are_kept_within_a_number_and_a_weight(weights: list[int],
         proceed.set()
         await flights.join(str(name), b"", work)
     _, never = _held(0)
-    for name in kept:
-        assert await flights.join(name, b"", never) == weights[int(name)]
+    for each in kept:
+        assert await flights.join(each, b"", never) == weights[int(each)]
     assert set(flights._kept) == set(kept)
 
 

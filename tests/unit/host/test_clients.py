@@ -1,0 +1,213 @@
+"""Clients: opened once, within limits, never closed under a caller, opened anew when secrets were rotated."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ledgers import (
+    QUICK,
+    Greeter,
+    Ledger,
+    LedgerAgent,
+    LedgerConnection,
+    LedgerPlatform,
+    ledger_task,
+)
+from outboard.agent import Connection, Phase, Registry, SecretRef, SecretScope
+from outboard.domain.identity import Scope
+from outboard.errors import Sent, Unauthorized, Unavailable
+from outboard.host import Host, HostSettings
+from outboard.host.clients import client_key, secret_refs
+
+
+class Doors(LedgerPlatform):
+    """A platform whose doors a test may hold: `entering` and `leaving` are called on the way in and out."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger, LedgerAgent, Greeter)
+        self.entering: Callable[[], Any] = lambda: None
+        self.leaving: Callable[[], Any] = lambda: None
+        self.tasks: list[Any] = []
+        self.closed = asyncio.Event()
+
+    def open(self, connection: Any, secrets: Any, http: Any) -> Any:
+        return self._door()
+
+    @asynccontextmanager
+    async def _door(self) -> AsyncIterator[Ledger]:
+        self.tasks.append(asyncio.current_task())
+        await _called(self.entering)
+        self.ledger.opened += 1
+        try:
+            yield self.ledger
+        finally:
+            self.tasks.append(asyncio.current_task())
+            self.ledger.closed += 1
+            self.closed.set()
+            await _called(self.leaving)
+
+
+async def _called(function: Callable[[], Any]) -> None:
+    answer = function()
+    if asyncio.iscoroutine(answer):
+        await answer
+
+
+@pytest.fixture
+async def doors() -> Doors:
+    return Doors(Ledger())
+
+
+@pytest.fixture
+async def host(doors: Doors) -> AsyncIterator[Host]:
+    async with Host(Registry([doors]), QUICK) as served:
+        yield served
+
+
+async def test_a_login_slower_than_a_poll_succeeds_in_the_end(doors: Doors) -> None:
+    async with Host(Registry([doors]), QUICK) as first:
+        handle = await first.create_task(ledger_task())
+    proceed = asyncio.Event()
+    doors.entering = proceed.wait
+    doors.ledger.jobs = dict.fromkeys(doors.ledger.jobs, "OK")
+    async with Host(Registry([doors]), QUICK) as host:
+        assert (await host.get_task(handle, timeout_s=0.02)).phase is Phase.RUNNING
+        assert (await host.get_task(handle, timeout_s=0.02)).phase is Phase.RUNNING
+        proceed.set()
+        assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+    assert (doors.ledger.opened, doors.ledger.closed) == (2, 2)
+
+
+async def test_a_login_that_hangs_is_an_error_that_says_nothing_was_sent(doors: Doors) -> None:
+    doors.entering = asyncio.Event().wait
+    settings = HostSettings(submission_limit=timedelta(seconds=0.05))
+    async with Host(Registry([doors]), settings) as host:
+        with pytest.raises(Unavailable, match="not open") as caught:
+            await host.create_task(ledger_task())
+        assert caught.value.sent is Sent.NO
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError(), Unavailable("login is down"), SystemExit(1), KeyError("x")])
+async def test_an_opening_that_fails_is_not_kept(host: Host, doors: Doors, fault: BaseException) -> None:
+    def fail() -> None:
+        raise fault
+
+    doors.entering = fail
+    both = (host.create_task(ledger_task(node=node)) for node in ("a", "b"))
+    for error in await asyncio.gather(*both, return_exceptions=True):
+        assert getattr(error, "sent", Sent.NO) is Sent.NO
+    doors.entering = lambda: None
+    await asyncio.gather(*(host.create_task(ledger_task(node=node)) for node in ("a", "b")))
+    assert doors.ledger.opened == 1
+
+
+async def test_one_task_opens_and_closes_a_client(doors: Doors) -> None:
+    async with Host(Registry([doors]), QUICK) as host:
+        await host.create_task(ledger_task())
+    assert len(doors.tasks) == 2
+    assert doors.tasks[0] is doors.tasks[1]
+
+
+async def test_rotated_secrets_are_found_by_the_next_poll(host: Host, doors: Doors) -> None:
+    handle = await host.create_task(ledger_task())
+
+    def once() -> None:
+        doors.ledger.faults.clear()
+        doors.ledger.jobs = dict.fromkeys(doors.ledger.jobs, "OK")
+        raise Unauthorized("the token expired", sent=Sent.MAYBE)
+
+    doors.ledger.faults["get"] = once
+    assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+    assert doors.ledger.opened == 2
+
+
+async def test_credentials_that_stay_refused_are_not_tried_again_at_every_poll(host: Host, doors: Doors) -> None:
+    handle = await host.create_task(ledger_task())
+    doors.ledger.faults["get"] = Unauthorized("no")
+    for _ in range(5):
+        assert (await host.get_task(handle)).phase is Phase.RUNNING
+    assert doors.ledger.opened == 2
+
+
+async def test_a_create_that_may_have_arrived_is_not_repeated(host: Host, doors: Doors) -> None:
+    doors.ledger.faults["create"] = Unauthorized("no", sent=Sent.MAYBE)
+    with pytest.raises(Unauthorized):
+        await host.create_task(ledger_task())
+    assert doors.ledger.opened == 1
+
+
+async def test_a_refused_client_stays_open_for_those_who_use_it(host: Host, doors: Doors) -> None:
+    handle = await host.create_task(ledger_task())
+    proceed, began = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        doors.ledger.faults["get"] = Unauthorized("no")
+        began.set()
+        await proceed.wait()
+        assert doors.ledger.closed == 0
+
+    doors.ledger.faults["get"] = hold
+    using = asyncio.ensure_future(host.get_task(handle, timeout_s=5))
+    await began.wait()
+    await host.get_task(handle)
+    proceed.set()
+    assert (await using).phase is Phase.RUNNING
+    await doors.closed.wait()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, SystemExit])
+async def test_a_client_that_cannot_be_closed_costs_nobody_his_result(
+    host: Host, doors: Doors, fault: type[BaseException]
+) -> None:
+    def once() -> None:
+        doors.ledger.faults.clear()
+        raise Unauthorized("expired", sent=Sent.NO)
+
+    def fail() -> None:
+        raise fault
+
+    doors.leaving = fail
+    doors.ledger.faults["create"] = once
+    assert await host.create_task(ledger_task())
+
+
+async def test_idle_clients_are_closed_and_open_again(doors: Doors) -> None:
+    settings = HostSettings(idle_client=timedelta(0))
+    async with Host(Registry([doors]), settings) as host:
+        handle = await host.create_task(ledger_task())
+        host._clients.close_idle()
+        await doors.closed.wait()
+        assert (await host.get_task(handle)).phase is Phase.RUNNING
+    assert (doors.ledger.opened, doors.ledger.closed) == (2, 2)
+
+
+async def test_closing_a_host_does_not_wait_for_a_login_that_hangs(doors: Doors) -> None:
+    doors.entering = asyncio.Event().wait
+    settings = HostSettings(submission_limit=timedelta(seconds=0.01))
+    host = Host(Registry([doors]), settings)
+    with pytest.raises(Unavailable):
+        await host.create_task(ledger_task())
+    await asyncio.wait_for(host.close(), 5)
+
+
+class Login(Connection):
+    password: SecretRef | None = None
+
+
+class Nested(Connection):
+    logins: tuple[Login, ...] = ()
+    secrets_of: tuple[SecretRef, ...] = ()
+
+
+def test_secrets_anywhere_in_a_connection_are_found_and_keep_projects_apart() -> None:
+    ref = SecretRef("key", scope=SecretScope.PROJECT)
+    platform = LedgerPlatform()
+    for connection in (Nested(logins=(Login(password=ref),)), Nested(secrets_of=(ref,))):
+        assert secret_refs(connection) == [ref]
+        keys = {client_key(platform, connection, Scope(project=name)) for name in ("a", "b")}
+        assert len(keys) == 2
+    assert secret_refs(LedgerConnection()) == []

@@ -1,0 +1,237 @@
+"""Work that is cut short: callers that give up, slow fetches, hung parts at shutdown, requests that are sent again."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ledgers import QUICK, Greeter, Ledger, LedgerAgent, LedgerJob, LedgerPlatform, Lookout, ledger_task
+from outboard.agent import Context, Link, Registry, Status, TaskType
+from outboard.domain.phases import Phase
+from outboard.domain.tasks import Inputs
+from outboard.domain.types import Interface, MapType, SimpleType
+from outboard.errors import AgentError, InvalidTask, Sent, Throttled, Unavailable
+from outboard.host import Host
+
+
+def _host(ledger: Ledger, *agents: Any, **settings: Any) -> Host:
+    platform = LedgerPlatform(ledger, *(agents or (LedgerAgent, Greeter, Lookout)))
+    return Host(Registry([platform]), QUICK.model_copy(update=settings))
+
+
+async def test_a_cancel_goes_on_although_its_caller_gives_up() -> None:
+    ledger, began, proceed = Ledger(), asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        began.set()
+        await proceed.wait()
+
+    async with _host(ledger) as host:
+        handle = await host.create_task(ledger_task())
+        ledger.faults["cancel"] = hold
+        caller = asyncio.ensure_future(host.delete_task(handle))
+        await began.wait()
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        again = [asyncio.ensure_future(host.delete_task(handle)) for _ in range(3)]
+        await asyncio.sleep(0)
+        proceed.set()
+        await asyncio.gather(*again)
+        assert list(ledger.jobs.values()) == ["STOPPED"]
+        assert len(ledger.cancels) == 1
+
+
+async def test_a_cancel_that_takes_longer_than_its_caller_has_says_that_it_goes_on() -> None:
+    ledger, proceed = Ledger(), asyncio.Event()
+    async with _host(ledger) as host:
+        handle = await host.create_task(ledger_task())
+        ledger.faults["cancel"] = proceed.wait
+        with pytest.raises(Unavailable, match="still being asked"):
+            await host.delete_task(handle, timeout_s=0.05)
+        proceed.set()
+        await host.drain()
+        assert len(ledger.cancels) == 1
+
+
+async def test_a_cancel_asks_for_the_state_although_a_poll_would_be_too_soon() -> None:
+    ledger = Ledger()
+    async with _host(ledger) as host:
+        handle = await host.create_task(ledger_task())
+        ledger.faults["get"] = Throttled("later", retry_after=timedelta(hours=1))
+        await host.get_task(handle)
+        ledger.faults.clear()
+        ledger.jobs = dict.fromkeys(ledger.jobs, "OK")
+        await host.delete_task(handle)
+        assert not ledger.cancels
+
+
+async def test_a_job_that_is_gone_counts_as_cancelled() -> None:
+    ledger = Ledger()
+    async with _host(ledger) as host:
+        handle = await host.create_task(ledger_task())
+        ledger.jobs.clear()
+        ledger.faults["cancel"] = AgentError("404: no such job", sent=Sent.NO)
+        await host.delete_task(handle)
+        ledger.faults["cancel"] = Unavailable("who knows")
+        other = await host.create_task(ledger_task(node="other"))
+        ledger.jobs.clear()
+        with pytest.raises(Unavailable):
+            await host.delete_task(other)
+
+
+class Slow(LedgerAgent):
+    name = "slow"
+    task_types = (TaskType("slow"),)
+
+    async def fetch_outputs(self, job: LedgerJob, ctx: Context[Ledger]) -> Mapping[str, Any]:
+        ctx.client.fetches += 1
+        await ctx.client.at("faults", "fetch")
+        assert ctx.timeout_s > 1
+        return {"rows": 1}
+
+
+async def test_outputs_that_take_longer_than_a_poll_are_fetched_once_and_arrive() -> None:
+    ledger, proceed = Ledger(outputs={}), asyncio.Event()
+    ledger.faults["fetch"] = proceed.wait
+    async with _host(ledger, Slow) as host:
+        interface = Interface(outputs={"rows": SimpleType.INTEGER})
+        handle = await host.create_task(ledger_task("slow", interface=interface))
+        ledger.jobs = dict.fromkeys(ledger.jobs, "OK")
+        for _ in range(3):
+            assert (await host.get_task(handle, timeout_s=0.02)).phase is Phase.RUNNING
+        proceed.set()
+        ended = await asyncio.gather(*(host.get_task(handle) for _ in range(3)))
+        assert {each.phase for each in ended} == {Phase.SUCCEEDED}
+        assert ended[0].outputs == {"rows": 1}
+        assert ledger.fetches == 1
+
+
+class Deaf(LedgerAgent):
+    """Takes no notice of being cancelled."""
+
+    name = "deaf"
+    task_types = (TaskType("deaf"),)
+
+    async def create(self, task: Any, ctx: Context[Ledger]) -> LedgerJob:
+        while "hear" not in ctx.client.faults:
+            try:
+                await ctx.client.faults["create"].wait()
+            except asyncio.CancelledError:
+                ctx.client.polls += 1
+        return LedgerJob(id="1")
+
+
+async def test_a_drain_does_not_wait_for_ever_for_an_agent_that_ignores_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("outboard.host.host._DRAIN_MARGIN_S", 0.05)
+    ledger = Ledger()
+    ledger.faults["create"] = asyncio.Event()
+    host = _host(ledger, Deaf, submission_limit=timedelta(seconds=0.05))
+    caller = asyncio.ensure_future(host.create_task(ledger_task("deaf")))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(host.drain(), 5)
+    assert ledger.polls >= 1
+    ledger.faults["hear"] = True
+    ledger.faults["create"].set()
+    await asyncio.gather(caller, return_exceptions=True)
+    await host.close()
+
+
+async def test_a_request_that_is_sent_again_with_its_maps_in_another_order_is_the_same_request() -> None:
+    async with _host(Ledger()) as host:
+        interface = Interface(inputs={"m": MapType(SimpleType.INTEGER)})
+        handles = {
+            await host.create_task(
+                ledger_task(config={"x": dict(order)}, inputs=Inputs({"m": dict(order)}), interface=interface)
+            )
+            for order in ([("a", 1), ("b", 2)], [("b", 2), ("a", 1)])
+        }
+        assert len(handles) == 1
+
+
+@pytest.mark.parametrize("other", [{"settings": {"seconds": "2"}}, {"inputs": Inputs({"m": {"a": 2}})}])
+async def test_a_request_that_differs_anywhere_is_another_one(other: dict[str, Any]) -> None:
+    async with _host(Ledger()) as host:
+        await host.create_task(ledger_task(inputs=Inputs({"m": {"a": 1}})))
+        with pytest.raises(InvalidTask, match="give each task its own"):
+            await host.create_task(ledger_task(**{"inputs": Inputs({"m": {"a": 1}}), **other}))
+
+
+async def test_large_answers_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outboard.host.answers._KEPT_BYTES", 10_000)
+    ledger = Ledger()
+    async with _host(ledger) as host:
+        for number in range(20):
+            await host.execute_task(ledger_task("greeter", node=f"n{number}", inputs=Inputs({"name": "x" * 1000})))
+        assert host._answers._flights._weight <= 10_000
+
+
+async def test_jobs_that_nobody_asks_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger()
+    async with _host(ledger, remembered=3) as host:
+        handles = [await host.create_task(ledger_task(node=f"n{number}")) for number in range(12)]
+        for handle in handles:
+            assert (await host.get_task(handle)).phase is Phase.RUNNING
+        assert len(host._live_jobs) <= 6
+        monkeypatch.setattr("outboard.host.jobs._GENERATION_S", -1.0)
+        await host.get_task(handles[0])
+        await host.get_task(handles[1])
+        assert len(host._live_jobs) <= 2
+
+
+async def test_a_phase_does_not_go_backwards_through_a_silence() -> None:
+    ledger = Ledger()
+    async with _host(ledger, unreachable_after=timedelta(0)) as host:
+        handle = await host.create_task(ledger_task())
+        await host.get_task(handle)
+        ledger.faults["get"] = ConnectionResetError()
+        assert (await host.get_task(handle)).phase is Phase.WAITING_FOR_RESOURCES
+        ledger.faults.clear()
+        ledger.jobs = dict.fromkeys(ledger.jobs, "QUEUED")
+        assert (await host.get_task(handle)).phase is Phase.RUNNING
+
+
+async def test_a_platform_that_says_come_back_tomorrow_is_asked_today() -> None:
+    ledger = Ledger()
+    async with _host(ledger) as host:
+        handle = await host.create_task(ledger_task())
+        ledger.faults["get"] = Throttled("later", retry_after=timedelta(days=1))
+        await host.get_task(handle)
+        live = host._live_jobs.find(handle)
+        assert live.rest_until - asyncio.get_running_loop().time() <= 300
+
+
+class LateLinked(LedgerAgent):
+    name = "late"
+    task_types = (TaskType("late"),)
+    late_links = ("Logs",)
+
+    async def get(self, job: LedgerJob, ctx: Context[Ledger]) -> Status:
+        links = [Link(name="Logs", url="https://x/logs")] if ctx.client.faults.get("linked") else []
+        return Status(state="RUNNING", links=links)
+
+
+async def test_a_young_job_is_not_running_before_its_late_links_are_there() -> None:
+    ledger = Ledger()
+    async with _host(ledger, LateLinked) as host:
+        handle = await host.create_task(ledger_task("late"))
+        assert (await host.get_task(handle)).phase is Phase.INITIALIZING
+        ledger.faults["linked"] = True
+        status = await host.get_task(handle)
+        assert status.phase is Phase.RUNNING
+        assert {link.name for link in status.links} == {"Console", "Logs"}
+
+
+async def test_a_missing_job_from_a_clock_far_ahead_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outboard.host.statuses._SIGHTINGS_APART_S", 0.0)
+    ledger = Ledger()
+    async with _host(ledger) as host:
+        monkeypatch.setattr("outboard.host.submissions.time.time", lambda: 4_000_000_000.0)
+        handle = await host.create_task(ledger_task())
+        monkeypatch.undo()
+        monkeypatch.setattr("outboard.host.statuses._SIGHTINGS_APART_S", 0.0)
+        ledger.jobs.clear()
+        assert (await host.get_task(handle)).phase is Phase.RETRYABLE_FAILED

@@ -1,0 +1,220 @@
+"""No secret leaves the host: not in a status, an error, a log line, a handle or an answer, however an agent spells it."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError, field_validator
+
+from ledgers import Ledger, LedgerAgent, LedgerConfig, LedgerJob, LedgerPlatform, ledger_task
+from outboard.agent import (
+    FILES,
+    Context,
+    Failure,
+    Link,
+    LogLine,
+    LogPage,
+    Registry,
+    SecretRef,
+    Status,
+    SyncAgent,
+    Task,
+    TaskConfig,
+    TaskType,
+)
+from outboard.domain.complaints import complaints
+from outboard.domain.identity import Scope
+from outboard.errors import ContractViolation, InvalidTask, OutboardError
+from outboard.host import Host, HostSettings, SecretSettings
+from outboard.host.secrets import Redactor, SecretSource
+from outboard.wire.files import encode_error_file
+
+CANARY = "Canary/se+cret words-0123"
+REF = SecretRef("canary")
+SETTINGS = HostSettings(secrets=SecretSettings(overrides={"canary": SecretStr(CANARY)}))
+
+
+class Gossip(LedgerAgent):
+    """Tells its secret wherever it can."""
+
+    name = "gossip"
+    task_types = (TaskType("gossip"),)
+    secrets = (REF,)
+
+    async def create(self, task: Task[LedgerConfig], ctx: Context[Ledger]) -> LedgerJob:
+        secret = ctx.secrets[REF].get_secret_value()
+        event = f"logging in with {secret}"
+        ctx.log.info(event, password=secret)
+        if ctx.client.faults.get("mode") == "create":
+            raise RuntimeError(f"login as {secret} failed")
+        if ctx.client.faults.get("mode") == "handle":
+            return LedgerJob(id=f"job-{secret}")
+        return await super().create(task, ctx)
+
+    async def get(self, job: LedgerJob, ctx: Context[Ledger]) -> Status:
+        if ctx.client.faults.get("mode") == "get":
+            raise RuntimeError(f"token {CANARY} refused")
+        return Status(
+            state=ctx.client.jobs[job.id],
+            message=f"with {CANARY}",
+            links=[Link(name=CANARY, url=f"https://x/?t={quote(CANARY, safe='')}")],
+            custom_info={
+                "note": CANARY,
+                CANARY: [{"deep": CANARY}],
+                "coded": base64.b64encode(CANARY.encode()).decode(),
+            },
+            failure=Failure(code=f"E-{CANARY}", message=f"because {CANARY}"),
+        )
+
+    def links(self, job: LedgerJob) -> Sequence[Link]:
+        return [Link(name="Console", url=f"https://x/{quote(CANARY)}?{CANARY}")]
+
+    async def logs(self, job: LedgerJob, ctx: Context[Ledger], *, cursor: str | None, limit: int) -> LogPage:
+        return LogPage(lines=[LogLine(message=f"used {json.dumps(CANARY)}")], ended=True)
+
+
+class GossipFiles(Gossip):
+    name = "gossip files"
+    task_types = (TaskType("gossip_files"),)
+    outputs = FILES
+
+
+class GossipAnswerer(SyncAgent[LedgerConfig, Ledger]):
+    name = "gossip answerer"
+    task_types = (TaskType("gossip_answerer"),)
+    secrets = (REF,)
+
+    async def do(self, task: Task[LedgerConfig], ctx: Context[Ledger]) -> Mapping[str, Any]:
+        raise RuntimeError(f"no luck with {ctx.secrets[REF].get_secret_value()}")
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+@pytest.fixture
+async def host(ledger: Ledger) -> AsyncIterator[Host]:
+    platform = LedgerPlatform(ledger, Gossip, GossipFiles, GossipAnswerer)
+    async with Host(Registry([platform]), SETTINGS) as served:
+        yield served
+
+
+def _is_clean(told: object) -> bool:
+    return not any(each in repr(told) for each in (CANARY, quote(CANARY, safe=""), "Canary"))
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "BROKEN", "PONDERING"])
+async def test_nothing_that_a_status_says_holds_a_secret(host: Host, ledger: Ledger, state: str) -> None:
+    with structlog.testing.capture_logs() as lines:
+        handle = await host.create_task(ledger_task("gossip"))
+        ledger.jobs = dict.fromkeys(ledger.jobs, state)
+        status = await host.get_task(handle)
+        ledger.faults["mode"] = "get"
+        await host.get_task(handle)
+        pages = [page async for page in host.task_logs(handle)]
+    assert status.message
+    assert status.links
+    assert status.custom_info
+    assert _is_clean((status, pages, lines))
+
+
+async def test_what_a_job_wrote_as_its_error_holds_no_secret(host: Host, ledger: Ledger) -> None:
+    handle = await host.create_task(ledger_task("gossip_files"))
+    failure = Failure(code=CANARY, message=f"Traceback: {CANARY}")
+    await host.stores.write("memory://out/exec/n0/0/error.pb", encode_error_file(failure))
+    ledger.jobs = dict.fromkeys(ledger.jobs, "OK")
+    status = await host.get_task(handle)
+    assert status.error is not None
+    assert "Traceback" in status.message
+    assert _is_clean(status)
+
+
+async def test_what_a_create_or_an_answer_fails_with_holds_no_secret(host: Host, ledger: Ledger) -> None:
+    ledger.faults["mode"] = "create"
+    with structlog.testing.capture_logs() as lines:
+        with pytest.raises(OutboardError) as caught:
+            await host.create_task(ledger_task("gossip"))
+        answer = await host.execute_task(ledger_task("gossip_answerer"))
+    assert "login as" in caught.value.message
+    assert _is_clean((caught.value.message, caught.value, answer, lines))
+
+
+async def test_a_job_that_holds_a_secret_is_stopped_before_its_handle_is_given_away(host: Host, ledger: Ledger) -> None:
+    ledger.faults["mode"] = "handle"
+    with pytest.raises(ContractViolation, match="holds a secret"):
+        await host.create_task(ledger_task("gossip"))
+    assert len(ledger.cancels) == 1
+
+
+@given(st.text(min_size=4, max_size=40), st.text(max_size=10), st.text(max_size=10))
+def test_a_secret_within_another_leaves_nothing_of_either(value: str, before: str, after: str) -> None:
+    redact = Redactor()
+    redact.learn(value)
+    redact.learn(before + value + after)
+    assert value not in redact(f"<{before}{value}{after}>").replace("[redacted]", "\0")
+
+
+def test_every_line_of_a_key_file_is_a_secret() -> None:
+    redact = Redactor()
+    redact.learn("-----HEAD-----\nMIIEvQIBADANBgkqhkiG\nAgEAAoIBAQDJx8sFqz\n-----TAIL-----")
+    assert redact("cannot parse line 'MIIEvQIBADANBgkqhkiG'") == "cannot parse line '[redacted]'"
+
+
+@pytest.mark.parametrize(
+    ("ref", "place"),
+    [
+        (SecretRef("Key"), "_FSEC_KEY"),
+        (SecretRef("key", group="grp"), "_FSEC_GRP_KEY"),
+        (SecretRef("key", group="grp", version="v1"), "_FSEC_GRP_V1_KEY"),
+        (SecretRef("Key"), "key"),
+        (SecretRef("Key", group="Grp", version="V1"), "grp/v1/key"),
+    ],
+)
+def test_secrets_are_found_where_flyte_puts_them(tmp_path: Path, ref: SecretRef, place: str) -> None:
+    environment = {place: " value "} if place.startswith("_") else {}
+    if not environment:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(" value \n")
+    source = SecretSource(SecretSettings(directory=tmp_path), Redactor(), environment)
+    assert source.resolve(ref, Scope()).get_secret_value() == "value"
+
+
+class Strict(TaskConfig):
+    mode: str = "a"
+    kind: int = 1
+
+    @field_validator("mode")
+    @classmethod
+    def check(cls, mode: str) -> str:
+        raise ValueError(f"{mode!r} is no mode of ours")
+
+
+class StrictAgent(LedgerAgent):
+    name = "strict"
+    task_types = (TaskType("strict", config=Strict),)
+
+
+@pytest.mark.parametrize("config", [{"mode": "hunter2"}, {"kind": "hunter2"}])
+async def test_a_refused_configuration_is_named_by_field_and_not_quoted(config: dict[str, Any]) -> None:
+    async with Host(Registry([LedgerPlatform(Ledger(), StrictAgent)]), SETTINGS) as host:
+        with pytest.raises(InvalidTask) as caught:
+            await host.create_task(ledger_task("strict", config=config))
+    assert caught.value.field == f"custom.{next(iter(config))}"
+    assert "hunter2" not in caught.value.message
+
+
+def test_complaints_keep_names_and_bounds_but_no_values() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Strict.model_validate({"mode": "x" * 5000, "kind": {"a": 1}})
+    told = complaints(caught.value)
+    assert [each.path for each in told] == [("mode",), ("kind",)]
+    assert all(len(each.text) <= 300 and "xxx" not in each.text for each in told)
