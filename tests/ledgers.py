@@ -180,7 +180,7 @@ class LedgerAgent(AsyncAgent[LedgerConfig, LedgerJob, Ledger]):
         end = start + len(lines)
         return LogPage(lines=lines, next_cursor=str(end), ended=end >= 5)
 
-    def links(self, job: LedgerJob) -> Sequence[Link]:
+    def links(self, job: LedgerJob, connection: Any) -> Sequence[Link]:
         return [Link(name="Console", url=f"https://ledger.example/{job.id}")]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from outboard.agent import (
     AsyncAgent,
@@ -63,7 +64,7 @@ class NoopAgent(AsyncAgent[NoopConfig, NoopJob, None]):
     async def cancel(self, job: NoopJob, ctx: Context[None]) -> None:
         pass
 
-    def links(self, job: NoopJob) -> Sequence[Link]:
+    def links(self, job: NoopJob, connection: Any) -> Sequence[Link]:  # noqa: ARG002 - a no-op
         return (Link(name="Console", url=f"https://console.example.com/jobs/{job.id}"),)
 
 

@@ -128,8 +128,13 @@ class JobAgent(Agent, Generic[ConfigT, JobT, ClientT], abstract=True):
     job_model: ClassVar[type[JobRef]]
     is_batching: ClassVar[bool] = False
 
-    def links(self, job: JobT) -> Sequence[Link]:
-        """Return the links that need no call; they go into the first answer, the only one whose links Flyte always shows."""
+    def links(self, job: JobT, connection: Any) -> Sequence[Link]:
+        """Return the links that need no call; they go into the first answer, the only one whose links Flyte always shows.
+
+        Args:
+            job: The job.
+            connection: What `connection` returned for its task.
+        """
         return ()
 
     def judge(self, status: Status) -> Failure | None:

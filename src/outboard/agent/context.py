@@ -99,6 +99,7 @@ class AccountContext(Generic[ClientT_co]):
 
     Attributes:
         client: What the platform's `open` yielded for the connection.
+        connection: Where and as whom, as the agent resolved it at submission.
         account: The account that quotas are counted by.
         log: A logger that carries agent and account.
         deadline: Monotonic seconds.
@@ -106,6 +107,7 @@ class AccountContext(Generic[ClientT_co]):
     """
 
     client: ClientT_co
+    connection: Any
     account: str
     log: Log
     deadline: float

@@ -57,8 +57,8 @@ def command(  # noqa: PLR0913 - the options of the command
 ) -> int:
     """Take up unfinished runs whose engine is gone, and drive them to their end.
 
-    Tasks go on at the service that has their job; --endpoint says where it is now, if it has moved. Tasks that ran in process
-    need the same --agents, --settings and --installation again.
+    Each run goes on where it was begun, with the agents and settings that it was begun with, as the journal keeps them; what is
+    given now goes before that. --endpoint says where a service is now, if it has moved.
     """
     from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
     from outboard.cli.driving import Drive  # noqa: PLC0415 - same

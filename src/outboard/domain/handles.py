@@ -126,8 +126,10 @@ class HandleCodec:
     """Turns handles into bytes and back.
 
     Args:
-        service_keys: The key to seal with, followed by older keys that are still read. None at all (development)
-            leaves handles readable.
+        service_keys: The key to seal with, followed by older keys that are still read. None at all (development) leaves
+            handles readable.
+        accepts_clear: Read handles that are not sealed although there is a key, for the time in which jobs are under way
+            that were started before there was one. Anybody can write such handles.
 
     >>> codec = HandleCodec()
     >>> handle = Handle(agent="slurm", task_type="slurm", key=Key("ob-f-n0-0-" + "a" * 26), job={"id": "42"})
@@ -135,9 +137,10 @@ class HandleCodec:
     {'id': '42'}
     """
 
-    __slots__ = ("_keys", "_sealer")
+    __slots__ = ("_accepts_clear", "_keys", "_sealer")
 
-    def __init__(self, service_keys: Sequence[ServiceKey] = ()) -> None:
+    def __init__(self, service_keys: Sequence[ServiceKey] = (), *, accepts_clear: bool = False) -> None:
+        self._accepts_clear = accepts_clear or not service_keys
         self._sealer = service_keys[0] if service_keys else None
         self._keys = {key.key_id: key for key in service_keys}
 
@@ -191,7 +194,7 @@ class HandleCodec:
         body = encoded[_PREFIX_BYTES:]
         if mode == _SEALED:
             body = self._unseal(encoded[:_PREFIX_BYTES], body)
-        elif self._sealer is not None:
+        elif not self._accepts_clear:
             raise ForeignHandle("this service accepts sealed handles only, and this one is not sealed")
         return _unpack(body)
 

@@ -41,6 +41,7 @@ class Calls:
         )
         context = Context(
             client=client.value,
+            connection=connection,
             account=request.account,
             log=request.log,
             deadline=deadline,
@@ -64,6 +65,7 @@ class Calls:
         )
         context = Context(
             client=client.value,
+            connection=live.connection,
             account=handle.account,
             log=live.log,
             deadline=deadline,
@@ -84,7 +86,12 @@ class Calls:
             live.client_key, agent.platform, live.connection, handle.scope, timeout_s
         )
         context = AccountContext(
-            client=client.value, account=handle.account, log=live.log, deadline=deadline, budget=client.budget
+            client=client.value,
+            connection=live.connection,
+            account=handle.account,
+            log=live.log,
+            deadline=deadline,
+            budget=client.budget,
         )
         return await self._run(agent, client, live.connection, handle.scope, method, args, _NO_OPTIONS, context)
 

@@ -71,7 +71,7 @@ class Host:
         self.settings = settings if settings is not None else HostSettings()
         self.redact = Redactor()
         keys = [ServiceKey.parse(key.get_secret_value()) for key in self.settings.service_keys]
-        self.codec = HandleCodec(keys)
+        self.codec = HandleCodec(keys, accepts_clear=self.settings.accept_clear_handles)
         self.stores = Stores()
         self._source = SecretSource(self.settings.secrets, self.redact)
         self._budgets = Budgets()

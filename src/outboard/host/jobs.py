@@ -135,16 +135,16 @@ class LiveJobs:
             client_key=client_key(agent.platform, connection, handle.scope),
             secrets=self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope),
             output_types=None if handle.output_types is None else decode_type_codes(handle.output_types),
-            links=self._links(agent, job, self._log(handle)),
+            links=self._links(agent, job, connection, self._log(handle)),
             log=self._log(handle),
         )
 
-    def _links(self, agent: Agent, job: JobRef | None, log: TaskLog) -> tuple[Link, ...]:
+    def _links(self, agent: Agent, job: JobRef | None, connection: Connection, log: TaskLog) -> tuple[Link, ...]:
         if not isinstance(agent, JobAgent) or job is None:
             return ()
         try:
             with blamed(agent, "links"):
-                return self._words.links(list(agent.links(job)))
+                return self._words.links(list(agent.links(job, connection)))
         except OutboardError as error:  # a link is no reason to lose a job
             log.error("links not made", error_id=error.error_id, reason=error.message)  # noqa: TRY400 - logs hold no tracebacks
             return ()

@@ -36,6 +36,8 @@ class HostSettings(BaseModel):
         installation: The installation id in every submission key: equal on all replicas, unique among installations
             that share a platform account.
         service_keys: Base64 keys of 32 bytes; the first seals handles, the others are still read.
+        accept_clear_handles: Also read handles that are not sealed although there are service keys; for the time in which
+            jobs are under way that were started without.
         secrets: Where secrets are looked up.
         submission_limit: The longest a submission may take.
         status_limit: The longest a status answer may take; then the last known status is answered.
@@ -54,6 +56,7 @@ class HostSettings(BaseModel):
 
     installation: str = "development"
     service_keys: tuple[SecretStr, ...] = ()
+    accept_clear_handles: bool = False
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     submission_limit: timedelta = timedelta(seconds=60)
     status_limit: timedelta = timedelta(seconds=2)

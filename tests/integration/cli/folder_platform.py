@@ -85,7 +85,7 @@ class GateAgent(AsyncAgent[GateConfig, GateJob, None]):
         if not job.is_stubborn:
             job.file("cancelled").touch()
 
-    def links(self, job: GateJob) -> Sequence[Link]:
+    def links(self, job: GateJob, connection: Any) -> Sequence[Link]:
         return (Link(name="Gate", url=f"https://gates.example/{job.id}"),)
 
     async def logs(self, job: GateJob, ctx: Context[None], *, cursor: str | None, limit: int) -> LogPage:

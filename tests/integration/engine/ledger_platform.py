@@ -152,7 +152,7 @@ class LedgerAgent(AsyncAgent[JobConfig, LedgerJob, None]):
         self.ledger.create(key, config, ctx.identity.attempt)
         return LedgerJob(id=key)
 
-    def links(self, job: LedgerJob) -> Sequence[Link]:
+    def links(self, job: LedgerJob, connection: Any) -> Sequence[Link]:
         return (Link(name="Job", url=f"https://ledger.example/{job.id}"),)
 
     async def get(self, job: LedgerJob, ctx: Context[None]) -> Status | Missing:

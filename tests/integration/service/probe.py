@@ -115,7 +115,7 @@ class ProbeAgent(AsyncAgent[ProbeConfig, ProbeJob, None]):
     async def cancel(self, job: ProbeJob, ctx: Context[None]) -> None:
         self.cancelled.append(job.id)
 
-    def links(self, job: ProbeJob) -> Sequence[Link]:
+    def links(self, job: ProbeJob, connection: Any) -> Sequence[Link]:
         return (Link(name="Console", url=f"https://console.example.com/{job.id}"),)
 
     async def logs(self, job: ProbeJob, ctx: Context[None], *, cursor: str | None, limit: int) -> LogPage:

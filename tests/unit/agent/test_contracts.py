@@ -109,7 +109,7 @@ def async_method_in_a_blocking_agent() -> None:
 
 def async_links() -> None:
     class Bad(_Whole):
-        async def links(self, job: Job) -> list[Any]:  # type: ignore[override]
+        async def links(self, job: Job, connection: Any) -> list[Any]:  # type: ignore[override]
             return []
 
 
@@ -324,7 +324,7 @@ def test_methods_that_yield_are_refused() -> None:
     async def logs(self: Any, job: Job, ctx: Any, *, cursor: str | None, limit: int) -> Any:
         yield "line"
 
-    def links(self: Any, job: Job) -> Any:
+    def links(self: Any, job: Job, connection: Any) -> Any:
         yield "link"
 
     for method in (logs, links):

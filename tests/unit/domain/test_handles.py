@@ -102,6 +102,12 @@ def test_a_sealing_service_refuses_clear_handles() -> None:
         CODECS[1].decode(CODECS[0].encode(HANDLE))
 
 
+def test_clear_handles_are_read_while_moving_to_sealed_ones_if_the_operator_says_so() -> None:
+    moving = HandleCodec([SECRET], accepts_clear=True)
+    assert moving.decode(CODECS[0].encode(HANDLE)) == HANDLE
+    assert moving.encode(HANDLE) != CODECS[0].encode(HANDLE)
+
+
 def test_a_handle_of_the_future_is_unreadable_not_foreign() -> None:
     encoded = bytearray(CODECS[0].encode(HANDLE))
     encoded[3] = 9

@@ -225,6 +225,16 @@ def test_a_cancel_of_a_job_being_deleted_for_a_retry_allows_no_further_attempt()
     assert (course.stage, course.phase) == (Stage.ENDED, Phase.ABORTED)
 
 
+def test_who_gives_no_answer_is_remembered_until_an_answer_comes() -> None:
+    silent = EndpointUnreachable("h:1 cannot be reached", endpoint="h:1")
+    course = advance(POLLING, Unanswered(silent), 0.0, RULES)
+    assert course.unreachable == "h:1"
+    stopping = advance(course, CancelAsked(), 0.1, RULES)
+    assert stopping.unreachable == "h:1"
+    for answer in (Deleted(), NotDeleted(Unavailable("busy")), Answered(TaskStatus(phase=Phase.RUNNING))):
+        assert advance(stopping, answer, 0.2, RULES).unreachable == ""
+
+
 def test_an_unconfirmed_cancel_is_left_for_a_resumed_run() -> None:
     course = play(POLLING, (0.0, CancelAsked()), (1.0, Deleted()), (31.0, status(Phase.RUNNING)))
     assert (course.stage, course.phase) == (Stage.LEFT, Phase.ABORTED)

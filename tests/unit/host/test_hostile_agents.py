@@ -56,8 +56,8 @@ class Puppet(LedgerAgent):
     def judge(self, status: Status) -> Failure | None:
         return self.does["judge"]() if "judge" in self.does else super().judge(status)
 
-    def links(self, job: LedgerJob) -> Sequence[Link]:
-        return self.does["links"]() if "links" in self.does else super().links(job)
+    def links(self, job: LedgerJob, connection: Any) -> Sequence[Link]:
+        return self.does["links"]() if "links" in self.does else super().links(job, connection)
 
     def connection(self, task: Task[Any]) -> Any:
         return self.does["connection"]() if "connection" in self.does else super().connection(task)

@@ -73,7 +73,7 @@ class Gossip(LedgerAgent):
             failure=Failure(code=f"E-{CANARY}", message=f"because {CANARY}"),
         )
 
-    def links(self, job: LedgerJob) -> Sequence[Link]:
+    def links(self, job: LedgerJob, connection: Any) -> Sequence[Link]:
         return [Link(name="Console", url=f"https://x/{quote(CANARY)}?{CANARY}")]
 
     async def logs(self, job: LedgerJob, ctx: Context[Ledger], *, cursor: str | None, limit: int) -> LogPage:

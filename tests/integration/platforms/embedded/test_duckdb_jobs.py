@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from embedded_jobs import members_of, wait_for_end, wait_until
 
+from embedded_jobs import members_of, wait_for_end, wait_until
 from outboard.domain.types import Column, ListType, SimpleType
 from outboard.domain.values import Blob, StructuredDataset
 from outboard.platforms.embedded import job_files

@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from embedded_jobs import members_of, runner_of, wait_for_end, wait_until
 
+from embedded_jobs import members_of, runner_of, wait_for_end, wait_until
 from outboard.errors import Rejected, Sent, Unavailable
 from outboard.platforms.embedded import client, job_files, processes
 from outboard.platforms.embedded.client import JobDirectory
