@@ -2,7 +2,7 @@
 
 ===============  =======================================================================
 `serving`        `Service` and `run_service`: socket, signals, drain
-`handlers`       the nine methods of Flyte 1's three services
+`handlers`       the methods of Flyte 1's three services
 `edge`           around every call: errors to codes, metrics, log lines
 `answers`        statuses to bytes; nothing that harms an engine gets out
 `health`         what is SERVING, and what is not

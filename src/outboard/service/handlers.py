@@ -1,4 +1,4 @@
-"""The nine methods of Flyte 1's three services, over a host.
+"""The eight methods of Flyte 1's three services, over a host.
 
 The operations' short names (`create`, `get`, `delete`, `do`) are those of flytekit's metrics. Protobuf to values and back is
 the wire's work, rules are the host's; what is decided here is the shape of the two streams:
