@@ -90,6 +90,10 @@ def _redacting(redact: Callable[[str], str]) -> Callable[[Any, str, MutableMappi
         return value
 
     def process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        whole = "\n".join(value for value in event.values() if isinstance(value, str))
+        is_flat = not any(isinstance(value, (Mapping, list, tuple)) for value in event.values())
+        if is_flat and redact(whole) == whole:  # one look at the line, and most lines hold no secret
+            return event
         return {key: clean(value) for key, value in event.items()}
 
     return process

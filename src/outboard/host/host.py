@@ -132,6 +132,10 @@ class Host:
         """Return where the task stands; `ForeignHandle` is the only error."""
         return await self._statuses.status(handle, timeout_s)
 
+    def recall_task(self, handle: bytes) -> TaskStatus | None:
+        """Return what `get_task` would answer from memory, without its price; None when it would have to ask."""
+        return self._statuses.recall(handle)
+
     async def delete_task(
         self,
         handle: bytes,

@@ -103,6 +103,10 @@ class LiveJobs:
             self._age()
         return live
 
+    def recall(self, encoded: bytes) -> LiveJob | None:
+        """Return the live job of a handle that was asked for lately."""
+        return self._young.get(encoded)
+
     def _age(self) -> None:
         now = time.monotonic()
         if len(self._young) >= self._limit or now - self._turned_at > _GENERATION_S:

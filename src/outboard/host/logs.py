@@ -6,6 +6,7 @@ is given removes secrets from every text.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +50,10 @@ class TaskLog:
 def _logger() -> Any:
     import structlog  # noqa: PLC0415 - it imports rich where that is installed: 45 ms and 5 MB; see `cli.log_output`
 
-    return structlog.get_logger("outboard")
+    if structlog.is_configured():
+        return structlog.get_logger("outboard")
+    # In somebody's program or notebook: as any library, through the standard logging, and silent below WARNING.
+    return structlog.wrap_logger(logging.getLogger("outboard"), processors=[structlog.processors.KeyValueRenderer()])
 
 
 def task_fields(task: Task[Any]) -> dict[str, Any]:

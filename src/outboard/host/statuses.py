@@ -77,6 +77,13 @@ class Statuses:
             return _PARKED
         return await self.observe(live, timeout_s)
 
+    def recall(self, encoded: bytes) -> TaskStatus | None:
+        """Return where a task stands when that needs no question: it has ended, or its platform was asked just now."""
+        live = self._live_jobs.recall(encoded)
+        if live is None or live.last is None:
+            return None
+        return live.last if live.rest_until > time.monotonic() or live.last.phase.is_terminal else None
+
     async def observe(self, live: LiveJob, timeout_s: float | None = None) -> TaskStatus:
         """Ask the platform about a job and return where it stands now; never raises."""
         last = live.last

@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError, Message
 from outboard.agent.registry import LoadFailure
 from outboard.domain.endpoints import Endpoint
 from outboard.domain.handles import HandleCodec
+from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import AgentFault, InvalidTask, OutboardError, Overloaded, Unavailable
 from outboard.host.logs import TaskLog, handle_fields, task_fields
@@ -53,6 +54,10 @@ class ServedHost(Endpoint, Protocol):
     @property
     def redact(self) -> Callable[[str], str]:
         """Removes the secrets that the host has read from a text."""
+        ...
+
+    def recall_task(self, handle: bytes) -> TaskStatus | None:
+        """Return what `get_task` would answer from memory; None when it would have to ask."""
         ...
 
     async def drain(self) -> None:

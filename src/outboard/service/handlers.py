@@ -65,9 +65,11 @@ class Handlers:
         task_type = read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
-        status = await self._host.get_task(
-            call.handle, task_type=task_type, output_prefix=request.output_prefix, timeout_s=call.timeout_s
-        )
+        status = self._host.recall_task(call.handle)
+        if status is None:
+            status = await self._host.get_task(
+                call.handle, task_type=task_type, output_prefix=request.output_prefix, timeout_s=call.timeout_s
+            )
         return self._answers.polled(status)
 
     async def _create_task(self, data: bytes, call: Call) -> bytes:

@@ -602,3 +602,22 @@ async def test_an_answer_that_comes_late_does_not_take_an_end_back(host: Host, l
     proceed.set()
     assert (await late).phase is Phase.SUCCEEDED
     assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+
+
+async def test_what_needs_no_question_is_recalled_and_nothing_else(host: Host, ledger: Ledger) -> None:
+    handle = await host.create_task(task())
+    assert host.recall_task(b"{}") is None
+    assert host.recall_task(handle) is None
+    await host.get_task(handle)
+    assert host.recall_task(handle) is None
+    ledger.jobs = dict.fromkeys(ledger.jobs, "OK")
+    ended = await host.get_task(handle)
+    assert host.recall_task(handle) is ended
+
+
+async def test_a_host_in_somebodys_program_writes_nothing_to_standard_output(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Host(Registry([LedgerPlatform(ledger)]), QUICK) as host:
+        await host.create_task(task())
+    assert capsys.readouterr().out == ""
