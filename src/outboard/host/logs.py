@@ -40,7 +40,11 @@ class TaskLog:
         _logger().error(self._clean(event), **self._bound(fields))
 
     def _bound(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._clean(value) for name, value in {**self._fields, **fields}.items()}
+        fields = {**self._fields, **fields}
+        whole = "\n".join(value for value in fields.values() if isinstance(value, str))
+        if self._redact is None or self._redact(whole) == whole:  # one look at the line, and most lines hold no secret
+            return fields
+        return {name: self._clean(value) for name, value in fields.items()}
 
     def _clean(self, value: Any) -> Any:
         # Agents log through this too, whatever the process does with log lines afterwards.

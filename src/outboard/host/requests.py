@@ -28,12 +28,13 @@ from outboard.domain.labels import Labels
 from outboard.domain.tasks import RawTask, Task
 from outboard.domain.type_codes import encode_type_codes
 from outboard.domain.values import restore_integers
-from outboard.errors import AgentFault, HandleTooLarge, InvalidTask, OutboardError
+from outboard.errors import AgentFault, HandleTooLarge, InvalidTask
 from outboard.host.clients import ClientKey, client_key, secret_refs
 from outboard.host.invocation import blamed
 from outboard.host.logs import TaskLog, task_fields
 from outboard.host.secrets import BoundSecrets, SecretSource
 from outboard.host.words import Words
+from outboard.wire.lazy_values import LazyValues
 
 _JOB_BYTES: Final = 160
 _TOLD_FIELDS: Final = 10
@@ -176,7 +177,6 @@ def _key(task: RawTask, installation: str) -> Key:
 
 def _fingerprint(task: RawTask) -> bytes:
     container = task.container
-    inputs = {name: _readable(task, name) for name in sorted(task.inputs)}
     asked = [
         task.type,
         task.version,
@@ -185,17 +185,15 @@ def _fingerprint(task: RawTask) -> bytes:
         task.sql.statement if task.sql else None,
         [container.image, container.command, container.args, container.env] if container else None,
         task.pod.spec if task.pod else None,
-        inputs,
+        _readable_inputs(task),
     ]
     packed = json.dumps(_ordered(asked), separators=(",", ":"))
     return hashlib.sha256(packed.encode(errors="surrogatepass")).digest()
 
 
-def _readable(task: RawTask, name: str) -> Any:
-    try:
-        return task.inputs[name]
-    except OutboardError:
-        return "undecodable"
+def _readable_inputs(task: RawTask) -> Mapping[str, Any]:
+    values = task.inputs.source
+    return values.serialized() if isinstance(values, LazyValues) else values
 
 
 def _ordered(value: Any) -> Any:

@@ -56,6 +56,10 @@ class LazyValues(LazyMapping[Any]):
         order += [name for name in literals if name not in declared]
         super().__init__({name: partial(read, name) for name in order})
 
+    def serialized(self) -> dict[str, bytes]:
+        """Return the values as their literals' bytes, equal for equal literals; nothing is decoded."""
+        return {name: self.literals[name].SerializeToString(deterministic=True) for name in self}
+
     def offloaded(self) -> dict[str, Offloaded]:
         """Return the values that lie in a store instead of here; nothing else is decoded."""
         return {name: self[name] for name, literal in self.literals.items() if literal.HasField("offloaded_metadata")}
