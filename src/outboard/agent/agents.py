@@ -114,7 +114,8 @@ class JobAgent(Agent, Generic[ConfigT, JobT, ClientT], abstract=True):
         poll_interval: Polls of one job that come sooner after an answer than this are answered from memory.
         visibility: How long after its creation a job may be missing from the platform's answers.
         cancel_finished: Whether `cancel` is also called for jobs that are over (an endpoint that must be torn down).
-        late_links: Names of links that only appear while the job runs.
+        late_links: Names of links that only a status brings. A job that is younger than a minute is INITIALIZING rather
+            than RUNNING until they are all there, since Flyte shows links on a change of phase only.
     """
 
     submission: ClassVar[Submission]
@@ -149,8 +150,7 @@ class AsyncAgent(JobAgent[ConfigT, JobT, ClientT], abstract=True):
     async def create(self, task: Task[ConfigT], ctx: Context[ClientT]) -> JobT:
         """Start the job and return what finds it again.
 
-        A pure function of task, key, prefix, labels and connection: the host may call it again with the same ones
-            where
+        A pure function of task, key, prefix, labels and connection: the host may call it again with the same ones where
         `submission` makes that safe. Errors are mapped by the platform's `errors`; write no try/except.
         """
 
@@ -169,7 +169,7 @@ class AsyncAgent(JobAgent[ConfigT, JobT, ClientT], abstract=True):
         """Ask the platform to stop the job; return once it accepted. Never wait for the end: the host confirms."""
 
     async def find(self, task: Task[ConfigT], key: Key, ctx: Context[ClientT]) -> Sequence[JobT]:
-        """Return the jobs that carry a key, oldest first; needed by `Lookup`, used for adoption."""
+        """Return the jobs that carry a key, oldest first; needed by `Lookup`."""
         raise Unsupported(f"agent {self.name} cannot look jobs up by their key")
 
     async def fetch_outputs(self, job: JobT, ctx: Context[ClientT]) -> Mapping[str, Any]:

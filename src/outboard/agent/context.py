@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -135,7 +134,7 @@ class Context(AccountContext[ClientT_co]):
         scope: On whose behalf the job runs.
         output_prefix: Where the outputs go.
         secrets: The declared secrets.
-        labels: Provenance labels, to be fitted to the platform's rules.
+        labels: Provenance labels, to be fitted to the platform's rules; only while submitting.
         identity: The execution identity; only while submitting, handles do not carry it.
         last_status: What this replica reported last; None on another replica.
     """
@@ -147,4 +146,3 @@ class Context(AccountContext[ClientT_co]):
     labels: Labels = NO_LABELS
     identity: ExecutionIdentity | None = None
     last_status: TaskStatus | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)

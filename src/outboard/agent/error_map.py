@@ -1,8 +1,7 @@
 """Error maps: one table per platform from what its client raises or answers to errors that the host understands.
 
 Each entry says who must act, whether a retry is worth it, and whether the call may have *arrived*. The last one is
-what
-keeps a job from being started twice: whatever is not in the table counts as "maybe". Authors write no try/except
+what keeps a job from being started twice: whatever is not in the table counts as "maybe". Authors write no try/except
 around their platform calls; the host applies the map.
 """
 

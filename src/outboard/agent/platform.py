@@ -45,9 +45,9 @@ class Platform(ABC, Generic[ConnT, ClientT]):
     Attributes:
         name: How it is called in settings, metrics and messages.
         settings_model: The operator's settings; an entry-point loads the platform by `configure`.
+        connection_model: What its agents' `connection` returns, taken from the type arguments.
         quotas: Limits per account and method, as data with sources.
         errors: From what the client raises to errors the host understands.
-        needs: Distributions that the agents import, for a remedy when they are missing (`pip install ...`).
     """
 
     name: ClassVar[str]

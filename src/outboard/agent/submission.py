@@ -1,7 +1,10 @@
-"""How a platform keeps a job from being started twice; declared once per agent.
+"""How a platform keeps a job from being started twice; declared once per agent, checked when its class is created.
 
-The host decides by it when a create may be sent, sent again, looked up or given up. Past the declared windows every
-kind acts like `Nothing`: the job is only looked up, never submitted again.
+Within one process the host starts one job per key, whatever is declared (see `host.flights`). A repeated request that
+reaches another process, or the same one after a restart, calls `create` again, and then the platform alone can tell
+it from a new one: by the token or the name that `create` makes of the key. So `Token` and `Named` are safe everywhere,
+while `Lookup` and `Nothing` are safe within a process only: the host acts on neither their windows nor `on_unknown`
+yet, and calls no `find`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@
 `connections`        whom a command talks to: agents in this process, or services
 `specs`              task files; `task_options` the same from options; `type_spellings` reads the types in them
 `driving`            tasks through the engine; `interrupts` is Ctrl-C, `views` shows, `reports` tells the end
-`json_values`        outputs as JSON; `tables` draws, `printing` writes
+`json_values`        outputs as JSON; `tables` draws, `printing` writes, to `standard_streams`
 ===================  =======================================================================
 
 Only the module of the command that was asked for is imported, and what only some commands need (rich, the engine) inside
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; those of this process by default.
     """
+    from outboard.cli.standard_streams import open_closed_streams  # noqa: PLC0415 - before all else is imported
+
+    open_closed_streams()
     from outboard.cli.entry import run  # noqa: PLC0415 - `import outboard.cli` stays free of typer
 
     return run(arguments)

@@ -1,33 +1,52 @@
 """Results to standard output, everything for people to standard error.
 
-A reader that goes away (`outboard jobs | head`) ends the command quietly, with the code that shells expect.
+A reader that goes away (`outboard jobs | head`) ends the command quietly, with the code that shells expect. Words of jobs
+and platforms are shown to people without control characters, which would play tricks on a terminal. Results stay as they are.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 
 import typer
 
 from outboard.cli.exits import Exit
+from outboard.errors import OutboardError
 
 
 def write_result(text: str) -> None:
-    """Write a line to standard output at once."""
+    """Write a line to standard output at once.
+
+    Raises:
+        OutboardError: It cannot be written: the disk is full, say.
+    """
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would try to flush again at exit and complain; there is nobody to complain to.
+    except OSError as problem:
+        # Python would try to flush again at exit and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(Exit.BROKEN_PIPE) from None
+        if isinstance(problem, BrokenPipeError):
+            raise typer.Exit(Exit.BROKEN_PIPE) from None
+        reason = (problem.strerror or "unwritable").lower()
+        raise OutboardError(f"standard output cannot be written ({reason}): write it elsewhere") from None
 
 
 def write_note(text: str) -> None:
     """Write a line to standard error at once; nobody needs to read it."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write("".join(each for each in text if each in "\n\t" or unicodedata.category(each) != "Cc") + "\n")
         sys.stderr.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         return
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line without control characters.
+
+    >>> one_line(f"half  way{chr(7)}")
+    'half way'
+    """
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())

@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913 - the options of the command
         int | None, typer.Option("--retries", min=0, metavar="N", help="Attempts after the first.")
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="TIME", help="For one attempt: 90s, 1h30m.")
+        str | None, typer.Option("--timeout", metavar="TIME", help="For one attempt: 1h30m, or seconds.")
     ] = None,
     output_prefix: Annotated[
         str | None, typer.Option("--output-prefix", metavar="URI", help="Where the outputs of the first attempt go.")

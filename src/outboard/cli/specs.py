@@ -30,7 +30,10 @@ from outboard.errors import InvalidInputs, InvalidTask
 
 
 def _read_timeout(value: object) -> object:
-    return parse_go_duration(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    is_number = value.replace(".", "", 1).isdecimal()
+    return float(value) if is_number else parse_go_duration(value)
 
 
 def _read_sql(value: object) -> object:

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from outboard.cli.printing import one_line
+
 PHASE_STYLES: Final = {
     "SUCCEEDED": "green",
     "FAILED": "red",
@@ -48,7 +50,7 @@ def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty: s
         else:
             table.add_column(column.title, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=PHASE_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(one_line(cell), style=PHASE_STYLES.get(cell, "")) for cell in row))
     out = io.StringIO()
     width = shutil.get_terminal_size().columns
     Console(file=out, force_terminal=True, width=width, legacy_windows=False).print(table)
@@ -56,7 +58,7 @@ def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty: s
 
 
 def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[column.title for column in columns], *([" ".join(cell.split()) for cell in row] for row in rows)]
+    lines = [[column.title for column in columns], *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

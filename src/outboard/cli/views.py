@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from typing_extensions import Self
 
-from outboard.cli.printing import write_note
+from outboard.cli.printing import one_line, write_note
 from outboard.domain.phases import Phase
 from outboard.engine.outcomes import TaskEvent
 
@@ -93,7 +93,7 @@ class PlainView(QuietView):
         if self._told.get(name) != now:
             self._told[name] = now
             attempt = f" (attempt {event.attempt + 1})" if event.attempt else ""
-            message = f": {_one_line(event.message)}" if event.message and not is_about_service else ""
+            message = f": {one_line(event.message)}" if event.message and not is_about_service else ""
             write_note(f"{clock} {name} {_word(event)}{attempt}{message}")
         known = self._links.setdefault(name, set())
         for link in event.links:
@@ -106,7 +106,7 @@ class PlainView(QuietView):
         self._silent_for[name] = event.unreachable
         if event.unreachable and event.problem and event.unreachable not in self._silent:
             self._silent.add(event.unreachable)
-            write_note(f"{clock} {_one_line(event.problem)}")
+            write_note(f"{clock} {one_line(event.problem)}")
         elif before and not event.unreachable and before in self._silent:
             self._silent.remove(before)
             write_note(f"{clock} {before} answers again")
@@ -154,7 +154,7 @@ class LiveView:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         ordered = sorted(self._tasks.items(), key=lambda each: _rank(each[1][0]))
         for name, (event, began_at) in ordered[:_SHOWN]:
-            words = Text(_one_line(event.message))
+            words = Text(one_line(event.message))
             for link in event.links:
                 words.append("  ").append(link.name, style=f"underline link {link.url}")
             phase = Text(_word(event), style=PHASE_STYLES.get(event.phase.value, "") if event.phase else "dim")
@@ -177,11 +177,6 @@ def _rank(event: TaskEvent) -> int:
 
 def _word(event: TaskEvent) -> str:
     return "submitting" if event.phase is None else event.phase.value.lower().replace("_", " ")
-
-
-def _one_line(text: str) -> str:
-    """Return a text as one line without control characters, which would play tricks on a terminal."""
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 def _clock(seconds: float) -> str:

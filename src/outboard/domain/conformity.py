@@ -17,7 +17,7 @@ the first that fits at all.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -141,16 +141,6 @@ def check_outputs(outputs: Mapping[str, object], declared: Mapping[str, ValueTyp
                 problems.append((misfit.place.path, str(misfit)))
     if problems:
         raise InvalidOutputs(_join(text for _, text in problems), field=problems[0][0])
-
-
-def check_input_names(names: Collection[str], declared: Collection[str]) -> None:
-    """Raise `InvalidInputs` unless exactly the declared inputs are there; their values are not looked at."""
-    missing = [name for name in declared if name not in names]
-    surplus = [name for name in names if name not in declared]
-    problems = [f"inputs.{name} is missing: give it a value" for name in missing]
-    problems += [f"inputs.{name} is not declared: drop it or add it to the task's interface" for name in surplus]
-    if problems:
-        raise InvalidInputs(_join(problems), field=f"inputs.{(missing + surplus)[0]}")
 
 
 def guess_type(value: object, where: str = "value", *, error: Refusal = InvalidInputs) -> ValueType:

@@ -10,7 +10,7 @@ Layout::
     01                  format version
     00 | 01             clear, or sealed
     [4 bytes key id, 12 bytes nonce]   when sealed; everything before the ciphertext is authenticated with it
-    body                raw-deflated msgpack of the fields, in the order of `_FIELDS`
+    body                raw-deflated msgpack of the fields, in the order of `_fields_of`
 
 The format is frozen per version: a release writes only versions that the previous release reads. Unknown trailing
 fields of the same version are ignored, a higher version is `UnreadableHandle` (parked, not failed), and anything
@@ -143,11 +143,6 @@ class HandleCodec:
         self._accepts_clear = accepts_clear or not service_keys
         self._sealer = service_keys[0] if service_keys else None
         self._keys = {key.key_id: key for key in service_keys}
-
-    @property
-    def is_sealing(self) -> bool:
-        """Whether handles leave this codec sealed."""
-        return self._sealer is not None
 
     def encode(self, handle: Handle) -> bytes:
         """Return the handle's bytes.

@@ -30,8 +30,7 @@ class LabelRules(Enum):
     """What a platform allows in labels or tags.
 
     Sources: AWS "Tag naming limits and requirements" (50 tags, 128/256 characters), Google Cloud "Requirements for
-        labels"
-    (64 labels, 63 characters, lower case), Databricks "Monitor usage using tags" (ASCII without ``<>*&%;/=+-``
+    labels" (64 labels, 63 characters, lower case), Databricks "Monitor usage using tags" (ASCII without ``<>*&%;/=+-``
     trouble makers), Kubernetes "Labels and Selectors" (63 characters, alphanumeric at both ends).
     """
 

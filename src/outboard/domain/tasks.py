@@ -81,10 +81,22 @@ class RunAs:
     execution_identity: str = ""
 
 
+class _MissingInput(InvalidInputs, KeyError):
+    """The caller's `InvalidInputs`, and what a mapping raises (`get` and `except KeyError` go by it)."""
+
+    @property
+    def code(self) -> str:
+        return InvalidInputs.__name__
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class Inputs(Mapping[str, Any]):
     """A task's inputs by name, decoded when they are read.
 
-    An input that cannot be decoded fails the task only when somebody reads it.
+    An input that cannot be decoded fails the task only when somebody reads it; so does one that is missing, with an
+    `InvalidInputs` that is a `KeyError` too.
     """
 
     __slots__ = ("_values",)
@@ -93,7 +105,12 @@ class Inputs(Mapping[str, Any]):
         self._values = values if values is not None else {}
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            raise _MissingInput(f"inputs.{name} is missing; give it a value", field=f"inputs.{name}")
         return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

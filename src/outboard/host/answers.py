@@ -1,10 +1,9 @@
 """Answers of sync agents.
 
-`do` runs once per key, shielded from its caller, and its answer is kept for repeated requests. ExecuteTaskSync always
-answers a
-terminal phase, half a second before the deadline if it must: FlytePropeller loses a worker for good over anything
-else. An error of the platform becomes a failed answer with the right retry verdict, never an RPC error, which would
-cost the user an attempt.
+`do` runs once per key, shielded from its caller, and its answer is kept for repeated requests. Once a task was found to
+be well formed, ExecuteTaskSync answers a terminal phase, half a second before the deadline if it must: FlytePropeller
+loses a worker for good over anything else. An error of the platform becomes a failed answer with the right retry
+verdict, never an RPC error, which would cost the user an attempt.
 """
 
 from __future__ import annotations

@@ -52,7 +52,6 @@ class Calls:
             secrets=request.secrets,
             labels=request.labels,
             identity=request.task.identity,
-            environment=request.task.environment,
         )
         return await self._run(agent, client, connection, scope, method, args, _NO_OPTIONS, context)
 

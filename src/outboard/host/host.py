@@ -9,6 +9,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 `statuses`           only the platform's own word ends a job
 `cancellations`      a cancel reaches the job, and is confirmed
 `answers`            sync agents answer a terminal phase, always
+`insights`           logs and metrics leave without secrets
 `outputs`            success needs proof
 ===================  =======================================================
 """
@@ -21,20 +22,20 @@ from typing import Final
 
 from typing_extensions import Self
 
-from outboard.agent.agents import AnsweringAgent, JobAgent
 from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import HandleCodec, ServiceKey
-from outboard.domain.statuses import LogLine, LogPage, MetricSeries, TaskStatus
+from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
-from outboard.errors import AgentFault, DrainingError, Unsupported
+from outboard.errors import DrainingError
 from outboard.host.answers import Answers
 from outboard.host.budgets import Budgets
 from outboard.host.calls import Calls
 from outboard.host.cancellations import Cancellations
 from outboard.host.clients import Clients
+from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
-from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.jobs import LiveJobs
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
 from outboard.host.requests import Request, prepare
@@ -46,8 +47,6 @@ from outboard.host.stores import Stores
 from outboard.host.submissions import Submissions
 from outboard.host.words import Words
 
-_LOG_PAGE: Final = 500
-_LOG_LIMIT_S: Final = 30.0
 _DRAIN_MARGIN_S: Final = 5.0
 
 
@@ -86,6 +85,7 @@ class Host:
         self._statuses = Statuses(self.settings, self._live_jobs, self._calls, outputs, memos, words)
         self._cancellations = Cancellations(self.settings, self._live_jobs, self._statuses, self._calls)
         self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
+        self._insights = Insights(self._live_jobs, self._calls, self.redact)
         self._is_draining = False
 
     async def __aenter__(self) -> Self:
@@ -110,8 +110,8 @@ class Host:
     async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:  # noqa: ARG002 - shielded
         """Start the task's job and return its handle.
 
-        The job is started although the caller gives up: asking again under the same identity and output prefix
-            returns its handle.
+        The job is started although the caller gives up: asking again under the same identity and output prefix returns
+        its handle.
 
         Raises:
             TaskError: The task cannot run as it was sent.
@@ -155,7 +155,7 @@ class Host:
         self._refuse_when_draining()
         return await self._answers.answer(self._prepare(task), timeout_s)
 
-    async def task_logs(
+    def task_logs(
         self,
         handle: bytes,
         *,
@@ -164,22 +164,7 @@ class Host:
         limit: int = 0,
     ) -> AsyncIterator[LogPage]:
         """Stream what the job's log holds now after `cursor`, at most `limit` lines (0: all)."""
-        live = self._job("logs", handle)
-        left = limit if limit > 0 else None
-        while True:
-            wanted = _LOG_PAGE if left is None else min(left, _LOG_PAGE)
-            page = self._checked_page(
-                live,
-                await self._calls.about_job(
-                    live, "logs", live.job, timeout_s=_LOG_LIMIT_S, cursor=cursor, limit=wanted
-                ),
-            )
-            yield page
-            left = None if left is None else left - len(page.lines)
-            is_over = page.ended or not page.lines or page.next_cursor is None or page.next_cursor == cursor
-            if is_over or (left is not None and left <= 0):
-                return
-            cursor = page.next_cursor
+        return self._insights.logs(handle, cursor=cursor, limit=limit)
 
     async def task_metrics(
         self,
@@ -191,13 +176,7 @@ class Host:
         end: datetime | None = None,
     ) -> Sequence[MetricSeries]:
         """Return metrics of the job; no names means all."""
-        live = self._job("metrics", handle)
-        series = await self._calls.about_job(
-            live, "metrics", live.job, timeout_s=_LOG_LIMIT_S, names=names, start=start, end=end
-        )
-        if not isinstance(series, (list, tuple)) or not all(isinstance(each, MetricSeries) for each in series):
-            raise AgentFault(f"agent {live.agent.name} answered {type(series).__name__} instead of metric series")
-        return series
+        return await self._insights.metrics(handle, names=names, start=start, end=end)
 
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
@@ -227,25 +206,6 @@ class Host:
             installation=self.settings.installation,
             codec=self.codec,
         )
-
-    def _job(self, operation: str, handle: bytes) -> LiveJob:
-        live = self._live_jobs.find(handle)
-        if not isinstance(live.agent, JobAgent):
-            kind = "answers at once" if isinstance(live.agent, AnsweringAgent) else "is a sensor"
-            raise Unsupported(f"agent {live.agent.name} {kind} and offers no {operation}")
-        return live
-
-    def _checked_page(self, live: LiveJob, page: object) -> LogPage:
-        lines = page.lines if isinstance(page, LogPage) else None
-        if not isinstance(page, LogPage) or not isinstance(lines, (list, tuple)):
-            raise AgentFault(f"agent {live.agent.name} answered {type(page).__name__} instead of a LogPage with lines")
-        if not all(isinstance(line, LogLine) and isinstance(line.message, str) for line in lines):
-            raise AgentFault(f"agent {live.agent.name} answered a LogPage whose lines are no LogLines of text")
-        return LogPage(lines=[self._redacted(line) for line in lines], next_cursor=page.next_cursor, ended=page.ended)
-
-    def _redacted(self, line: LogLine) -> LogLine:
-        text = self.redact(line.message)
-        return line if text == line.message else LogLine(message=text, at=line.at, originator=line.originator)
 
     def _refuse_when_draining(self) -> None:
         if self._is_draining:

@@ -86,9 +86,10 @@ def prepare(
     """Return the request that a task stands for.
 
     Raises:
-        TaskError: Unknown type, or a field that does not fit; the message names it.
+        TaskError: Unknown type, a field that does not fit, or a connection and output prefix that leave no room for the
+            job in a handle; the message names the field.
+        AgentFault: The agent's own code broke: its configuration's model, `connection`, or the platform's `account`.
         MissingSecret: A declared secret is nowhere.
-        HandleTooLarge: The connection and the output prefix leave no room for the job in a handle.
     """
     agent = registry.for_type(task.task_type)
     _refuse_templates(task)

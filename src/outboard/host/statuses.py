@@ -11,7 +11,7 @@ status instead. Only the platform's own word ends a job. The rules:
   end it as RETRYABLE_FAILED "record gone";
 * success is reported once its outputs are there; they are fetched and checked beside the polls, which may be shorter;
 * terminal answers are final;
-* whatever else goes wrong in an agent or in here is an unanswered question too.
+* whatever else goes wrong in an agent or in here is an unanswered question too;
 * a handle that this replica cannot read is parked as RUNNING: another replica will read it.
 """
 

@@ -1,7 +1,9 @@
 """Submissions: a request becomes a job, and the job a handle.
 
-Plain for now: one flight per key and process, shielded from the caller's cancellation and bounded by the submission
-limit. `create` awaits the platform; what it raises is classified and answered.
+One flight per key and process, shielded from the caller's cancellation and bounded by the submission limit. Across
+processes it is the platform that tells a repeated request from a new one, by the key that the agent passes on;
+`agent.submission` says for which agents it cannot. CreateTask is answered when the platform has answered: with the
+handle, or with what it raised.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 from outboard.agent.agents import JobAgent, WatchingAgent
 from outboard.agent.jobs import JobRef
 from outboard.domain.handles import HandleCodec
-from outboard.errors import AgentFault, ContractViolation, HandleError, OutboardError
+from outboard.errors import AgentFault, ContractViolation, HandleError, InvalidTask, OutboardError
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
 from outboard.host.offloads import fetch_offloaded
@@ -71,7 +73,10 @@ class Submissions:
             handle = await self._memos.remember(request, created_at=created_at, timeout_s=self._limit_s)
             return self._codec.encode(handle)
         if not isinstance(request.agent, JobAgent):
-            raise AgentFault(f"agent {request.agent.name} answers at once; ask it by ExecuteTaskSync")
+            raise InvalidTask(
+                f"task type {request.task.type!r} answers at once; send it by ExecuteTaskSync, not CreateTask",
+                field="template.type",
+            )
         task = await fetch_offloaded(request.task, self._stores, request.log, self._limit_s)
         request = replace(request, task=task)
         left_s = max(0.001, self._limit_s - (time.monotonic() - started))

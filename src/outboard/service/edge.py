@@ -33,9 +33,17 @@ from outboard.wire.codes import WireError, encode_error
 
 MessageT = TypeVar("MessageT", bound=Message)
 _CAUSE_CHARACTERS: Final = 500
+_MESSAGE_CHARACTERS: Final = 2000
+_FIELD_CHARACTERS: Final = 256
+_READ_CHARACTERS: Final = 16_384
+"""Beyond this a text is not even looked at: it may quote a name of megabytes, and removing secrets takes time with length."""
 _FRAMES: Final = 4
 _HALF_CLOSE_S: Final = 1.0
 _TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
+
+
+class StalledStream(TimeoutError):
+    """A caller did not send the next part of its request in time; the words are for it to read."""
 
 
 class ServedHost(Endpoint, Protocol):
@@ -173,7 +181,8 @@ class Edge:
             self.metrics.failed(call.operation, call.task_type, seconds, grpc.StatusCode.CANCELLED.name)
             raise raised
         error = _classify(raised)
-        wire = encode_error(error, self.host.redact(error.message))
+        reason = self._shown(error.message, _MESSAGE_CHARACTERS)
+        wire = encode_error(error, reason)
         if isinstance(raised, _TIMEOUTS):
             wire = replace(wire, code=grpc.StatusCode.DEADLINE_EXCEEDED)
         self.metrics.failed(call.operation, call.task_type, seconds, wire.code.name)
@@ -184,7 +193,7 @@ class Edge:
             code=wire.code.name,
             error=error.code,
             error_id=error.error_id,
-            reason=self.host.redact(error.message),
+            reason=reason,
             **self._cause(error),
         )
         return wire
@@ -195,17 +204,33 @@ class Edge:
             return {}
         frames = traceback.extract_tb(cause.__traceback__)[-_FRAMES:]
         return {
-            "cause": f"{type(cause).__name__}: {self.host.redact(str(cause))[:_CAUSE_CHARACTERS]}",
+            "cause": f"{type(cause).__name__}: {self._shown(_spell(cause), _CAUSE_CHARACTERS)}",
             "where": " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames),
         }
 
+    def _shown(self, text: str, limit: int) -> str:
+        """Return a text without secrets, cut to `limit` characters."""
+        return self.host.redact(text[:_READ_CHARACTERS])[:limit]
+
     def _identity(self, call: Call) -> Mapping[str, Any]:
         if call.task is not None:
-            return task_fields(call.task)
+            return _cut(task_fields(call.task))
         try:
-            return handle_fields(self.host.codec.decode(call.handle))
+            return _cut(handle_fields(self.host.codec.decode(call.handle)))
         except OutboardError:
-            return {"task_type": call.task_type} if call.task_type else {}
+            return _cut({"task_type": call.task_type} if call.task_type else {})
+
+
+def _cut(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return log fields with texts of a bounded length: names come from callers, who may send megabytes."""
+    return {name: value[:_FIELD_CHARACTERS] if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _spell(cause: BaseException) -> str:
+    try:
+        return str(cause)
+    except Exception:  # noqa: BLE001 - an agent's exception that cannot even be shown
+        return "it cannot be shown"
 
 
 def _is_given_up() -> bool:
@@ -244,7 +269,8 @@ def _classify(raised: BaseException) -> OutboardError:
     if isinstance(raised, OutboardError):
         return raised
     if isinstance(raised, _TIMEOUTS):
-        error: OutboardError = Unavailable("the call took longer than it may; ask again")
+        is_stalled = isinstance(raised, StalledStream)
+        error: OutboardError = Unavailable(str(raised) if is_stalled else "the call took longer than it may; ask again")
     else:
         error = AgentFault("an unexpected error ended this call; the log has its cause under the error id")
     error.__cause__ = raised

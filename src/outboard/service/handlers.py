@@ -21,7 +21,7 @@ from flyteidl.core import literals_pb2
 
 from outboard.errors import InvalidTask, UnknownTaskType
 from outboard.service.answers import Answers
-from outboard.service.edge import Call, Edge, parse
+from outboard.service.edge import Call, Edge, StalledStream, parse
 from outboard.service.settings import ServiceSettings
 from outboard.wire.listings import encode_agent, encode_agents, read_task_type
 from outboard.wire.logs import encode_lines, encode_token
@@ -44,6 +44,7 @@ class Handlers:
         self._edge = edge
         self._host = edge.host
         self._answers = Answers(settings.max_answer_bytes)
+        self._limit_bytes = settings.max_answer_bytes
         self._stream_patience_s = settings.stream_patience_s
 
     def by_method(self) -> Mapping[str, grpc.RpcMethodHandler]:
@@ -101,6 +102,11 @@ class Handlers:
             end=read_time(request.end_time, "end_time") if request.HasField("end_time") else None,
         )
         answer: bytes = agent_pb2.GetTaskMetricsResponse(results=encode_metrics(series)).SerializeToString()
+        if len(answer) > self._limit_bytes:
+            raise InvalidTask(
+                f"the metrics take {len(answer)} bytes of at most {self._limit_bytes}; ask for fewer or a shorter time",
+                field="queries",
+            )
         return answer
 
     async def _get_task_logs(self, data: bytes, call: Call) -> None:
@@ -127,7 +133,12 @@ class Handlers:
         await call.context.write(self._answers.answered(status, self._edge.log(call)))
 
     async def _next_part(self, call: Call, wanted: str) -> Any:
-        data = await asyncio.wait_for(call.context.read(), self._stream_patience_s)
+        try:
+            data = await asyncio.wait_for(call.context.read(), self._stream_patience_s)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise StalledStream(
+                f"the stream's {wanted} did not come within {self._stream_patience_s:g} s; send a header, then inputs"
+            ) from None
         if data is grpc.aio.EOF:
             raise InvalidTask(f"the stream ended before its {wanted}; send a header, then inputs", field=wanted)
         message = parse(agent_pb2.ExecuteTaskSyncRequest, data)

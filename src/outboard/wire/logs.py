@@ -7,6 +7,7 @@ stays below one mebibyte, far from the 4 MiB that clients take; a line that alon
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Final, Literal
@@ -18,15 +19,16 @@ from outboard.domain.statuses import LogLine, LogPage
 _BODY_BYTES: Final = 1024 * 1024
 _LINE_OVERHEAD: Final = 32
 _CUT: Final = " ... [cut]"
+_UNKNOWN: Final = agent_pb2.LogLineOriginator.UNKNOWN
 _ORIGINATORS: Final = {
     "user": agent_pb2.LogLineOriginator.USER,
     "system": agent_pb2.LogLineOriginator.SYSTEM,
-    "unknown": agent_pb2.LogLineOriginator.UNKNOWN,
+    "unknown": _UNKNOWN,
 }
 _FROM_ORIGINATOR: Final[dict[int, Literal["user", "system", "unknown"]]] = {
     agent_pb2.LogLineOriginator.USER: "user",
     agent_pb2.LogLineOriginator.SYSTEM: "system",
-    agent_pb2.LogLineOriginator.UNKNOWN: "unknown",
+    _UNKNOWN: "unknown",
 }
 
 
@@ -61,9 +63,13 @@ def _encode_line(line: LogLine) -> agent_pb2.LogLine:
     text = line.message.encode(errors="replace")
     if len(text) > _BODY_BYTES - _LINE_OVERHEAD:
         text = text[: _BODY_BYTES - _LINE_OVERHEAD - len(_CUT)] + _CUT.encode()
-    message = agent_pb2.LogLine(message=text.decode(errors="ignore"), originator=_ORIGINATORS[line.originator])
-    if line.at is not None:
-        message.timestamp.FromDatetime(line.at)
+    message = agent_pb2.LogLine(
+        message=text.decode(errors="ignore"), originator=_ORIGINATORS.get(line.originator, _UNKNOWN)
+    )
+    if isinstance(line.at, datetime):
+        # A time that protobuf cannot say (a zone may move it before the year 1) must not cost the line.
+        with contextlib.suppress(ValueError, OverflowError):
+            message.timestamp.FromDatetime(line.at)
     return message
 
 

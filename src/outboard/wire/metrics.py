@@ -2,11 +2,12 @@
 
 `data` is what flyteidl/core/metrics.proto asks for: the result of a Prometheus range query
 (https://prometheus.io/docs/prometheus/latest/querying/api/#range-vectors), a matrix whose points are pairs of Unix seconds
-and the value as text. The unit stands as a label.
+and the value as Prometheus spells it (`1.5`, `NaN`, `+Inf`). The unit stands as a label.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -21,7 +22,12 @@ from outboard.wire.structs import decode_struct, encode_struct
 
 def encode_metrics(series: Iterable[MetricSeries]) -> list[metrics_pb2.ExecutionMetricResult]:
     """Return series as results of range queries, one each."""
-    return [metrics_pb2.ExecutionMetricResult(metric=each.name, data=encode_struct(_matrix(each))) for each in series]
+    return [
+        metrics_pb2.ExecutionMetricResult(
+            metric=each.name.encode(errors="replace").decode(), data=encode_struct(_matrix(each))
+        )
+        for each in series
+    ]
 
 
 def decode_metrics(results: Iterable[metrics_pb2.ExecutionMetricResult]) -> Sequence[MetricSeries]:
@@ -40,8 +46,18 @@ def read_time(message: timestamp_pb2.Timestamp, field: str) -> datetime:
 
 def _matrix(series: MetricSeries) -> dict[str, Any]:
     labels = {"__name__": series.name, **({"unit": series.unit} if series.unit else {})}
-    values = [[at.timestamp(), repr(value)] for at, value in series.points]
+    values = [[_seconds(at), _spell(float(value))] for at, value in series.points]
     return {"resultType": "matrix", "result": [{"metric": labels, "values": values}]}
+
+
+def _seconds(at: datetime) -> float:
+    return (at if at.tzinfo is not None else at.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _spell(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else f"{value:+}".title()
 
 
 def _read(result: metrics_pb2.ExecutionMetricResult) -> Iterator[MetricSeries]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_the_time_limit_of_an_attempt_goes_on_when_its_run_is_resumed(
     engine = start("run", 1, retries=retries, timeout_s=3600, attempts=attempts, gate=str(gate), held_from=retries)
 
     def is_recorded() -> bool:
-        with sqlite3.connect(tmp_path / "journal.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
             row = connection.execute("SELECT 1 FROM task WHERE attempt = ? AND handle IS NOT NULL", (retries,))
             return row.fetchone() is not None
 

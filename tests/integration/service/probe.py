@@ -56,6 +56,13 @@ class ProbeJob(JobRef):
     size: int = 0
 
 
+class UnspeakableError(Exception):
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise TypeError
+
+
 class Gate:
     """Lets a test see that a create has begun, and say when it may end."""
 
@@ -98,6 +105,8 @@ class ProbeAgent(AsyncAgent[ProbeConfig, ProbeJob, None]):
                 raise asyncio.CancelledError
             case "crashes":
                 raise ZeroDivisionError("password=hunter2 dapi0123456789abcdef0123456789abcdef")
+            case "unspeakable":
+                raise UnspeakableError
             case "gated" if self.gate is not None:
                 await self.gate.pass_through()
         return ProbeJob(id=str(next(self._numbers)), mode=task.config.mode, size=task.config.size)
@@ -129,7 +138,8 @@ class ProbeAgent(AsyncAgent[ProbeConfig, ProbeJob, None]):
     async def metrics(
         self, job: ProbeJob, ctx: Context[None], *, names: Sequence[str], start: datetime | None, end: datetime | None
     ) -> Sequence[MetricSeries]:
-        return [MetricSeries(name=name, points=((start or NOON, 1.5),), unit="GiB") for name in names or ("memory",)]
+        unit = "x" * job.size or "GiB"
+        return [MetricSeries(name=name, points=((start or NOON, 1.5),), unit=unit) for name in names or ("memory",)]
 
 
 class AskAgent(SyncAgent[ProbeConfig, None]):

@@ -116,6 +116,18 @@ async def test_inputs_that_do_not_match_the_interface_are_refused_where_they_are
         )
 
 
+async def test_an_input_that_is_missing_is_refused_where_it_is_read(remote: RemoteEndpoint) -> None:
+    with pytest.raises(errors.InvalidInputs, match=r"inputs\.x is missing"):
+        await remote.execute_task(make_task("ask", inputs=Inputs(LazyValues({}))))
+
+
+async def test_an_input_that_nobody_declared_does_no_harm(remote: RemoteEndpoint) -> None:
+    number = literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(integer=21)))
+    status = await remote.execute_task(make_task("ask", inputs=Inputs(LazyValues({"x": number, "ü 🚀": number}))))
+    assert status.outputs is not None
+    assert status.outputs["o0"] == 42
+
+
 def raw_inputs(text: str) -> Inputs:
     """Inputs as they would come off the wire, so that the client does not refuse them itself."""
     literal = literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(string_value=text)))
@@ -170,6 +182,7 @@ async def test_a_sync_stream_that_stops_half_way_holds_nothing_for_ever(channel:
     await call.write(HEADER)
     error = await refusal(call.read())
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "inputs did not come within 0.3 s" in error.details()
 
 
 @pytest.mark.parametrize(
@@ -179,6 +192,7 @@ async def test_a_sync_stream_that_stops_half_way_holds_nothing_for_ever(channel:
         ("throttled", grpc.StatusCode.RESOURCE_EXHAUSTED, errors.Throttled),
         ("exits", grpc.StatusCode.INTERNAL, errors.AgentFault),
         ("crashes", grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
+        ("unspeakable", grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
     ],
 )
 async def test_what_an_agent_raises_gets_its_code_and_comes_back_as_its_error(
@@ -195,6 +209,27 @@ async def test_what_an_agent_raises_gets_its_code_and_comes_back_as_its_error(
     with pytest.raises(kind) as caught:
         await remote.create_task(make_task(mode=mode, node="n1"))
     assert caught.value.retry.value == dict(error.trailing_metadata())["outboard-retry"]
+
+
+async def test_a_name_of_megabytes_is_refused_with_one_short_line_on_the_wire_and_in_the_log(
+    channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = await refused_create(channel, task_type="eyJaaaaaaaa-" * 50_000)
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    (record,) = [each for each in caplog.records if "call failed" in each.getMessage()]
+    assert len(record.getMessage()) < 10_000
+
+
+async def test_metrics_that_no_go_client_takes_are_refused_with_the_remedy(channel: grpc.aio.Channel) -> None:
+    stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
+    task = make_task(config={"mode": "run", "size": 4 * 1024 * 1024})
+    handle = (await stub.CreateTask(encode_create_request(task))).resource_meta
+    category = agent_pb2.TaskCategory(name="probe")
+    error = await refusal(
+        stub.GetTaskMetrics(agent_pb2.GetTaskMetricsRequest(resource_meta=handle, task_category=category))
+    )
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "shorter time" in error.details()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell who cancelled a task")

@@ -188,3 +188,20 @@ def test_options_go_over_what_a_file_says() -> None:
 def test_an_option_that_makes_no_sense_is_refused(options: TaskOptions) -> None:
     with pytest.raises(InvalidTask):
         options.over(TaskSpec(type="t"))
+
+
+def test_a_json_file_is_read_as_json_means_it(tmp_path: Path) -> None:
+    text = '{\n\t"type": "duckdb",\n\t"config": {"sql": "select \'\\ud83c\\udf89\'", "most": 1e5, "day": "2024-01-31"}\n}\n'
+    (named,) = tasks_in(write(tmp_path, text))
+    assert named.task.config == {"sql": "select '\N{PARTY POPPER}'", "most": 100_000.0, "day": "2024-01-31"}
+
+
+def test_yaml_that_begins_like_json_is_yaml_still(tmp_path: Path) -> None:
+    (named,) = tasks_in(write(tmp_path, "{type: duckdb, config: {most: NaN, day: 2024-01-31, is_on: yes}}"))
+    assert named.task.config == {"most": "NaN", "day": "2024-01-31", "is_on": True}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5", 1.5), ("1m30s", 90)])
+def test_a_timeout_without_a_unit_is_in_seconds_as_in_a_file(text: str, seconds: float) -> None:
+    named = build_task(TaskOptions(timeout=text).over(TaskSpec(type="duckdb")))
+    assert named.task.timeout == timedelta(seconds=seconds)

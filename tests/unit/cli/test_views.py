@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from outboard.cli.printing import write_note
 from outboard.cli.tables import Column, render
 from outboard.cli.views import LiveView, PlainView, QuietView
 from outboard.domain.phases import Phase
@@ -94,3 +95,17 @@ def test_a_table_in_a_pipe_is_neither_wrapped_nor_cut(capsys: pytest.CaptureFixt
     text = render([Column("A"), Column("B", is_flexible=True)], [("x", "y" * 300), ("longer", "z\nz")], empty="none")
     assert text.splitlines() == ["A       B", "x       " + "y" * 300, "longer  z z"]
     assert render([Column("A")], [], empty="none") == "none"
+
+
+def test_no_words_of_a_job_play_tricks_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trick = "\x1b]0;gone\x07 \r\x9b2J and\xa0on"
+    write_note(f"error: {trick}\n  indented\tline")
+    assert capsys.readouterr().err == "error: ]0;gone 2J and\xa0on\n  indented\tline\n"
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stdout.isatty", lambda is_it=is_terminal: is_it)
+        shown = render([Column("MESSAGE", is_flexible=True)], [(trick,)], empty="")
+        assert "]0;gone 2J and on" in shown
+        assert not {"\x07", "\r", "\x9b"} & set(shown)
+        assert "\x1b]" not in shown

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outboard.domain.conformity import check_input_names, check_outputs, choose_variant, find_misfit, guess_type
+from outboard.domain.conformity import check_outputs, choose_variant, find_misfit, guess_type
 from outboard.domain.places import Place
 from outboard.domain.plain_values import read_plain
 from outboard.domain.types import (
@@ -179,12 +179,6 @@ def test_check_outputs_names_every_missing_surplus_and_mistyped_output() -> None
 def test_check_outputs_lists_at_most_ten_problems() -> None:
     with pytest.raises(InvalidOutputs, match=r"; and 990 more$"):
         check_outputs({str(n): n for n in range(1000)}, {})
-
-
-def test_check_input_names_reads_no_value() -> None:
-    check_input_names({"a"}, {"a"})
-    with pytest.raises(InvalidInputs, match=r"^inputs\.b is missing: .*; inputs\.a is not declared"):
-        check_input_names({"a"}, {"b"})
 
 
 @pytest.mark.parametrize(

@@ -434,7 +434,7 @@ async def test_outputs_of_a_sync_agent_are_checked_too(host: Host) -> None:
 async def test_each_kind_of_agent_is_refused_on_the_other_kinds_road(host: Host) -> None:
     with pytest.raises(InvalidTask, match="CreateTask"):
         await host.execute_task(task())
-    with pytest.raises(AgentFault, match="ExecuteTaskSync"):
+    with pytest.raises(InvalidTask, match="ExecuteTaskSync"):
         await host.create_task(greeting())
 
 

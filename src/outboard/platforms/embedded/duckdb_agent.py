@@ -41,6 +41,7 @@ from outboard.platforms.embedded.job_agent import (
 )
 from outboard.platforms.embedded.job_files import Document
 from outboard.platforms.embedded.jobs import JobSnapshot, JobSpec
+from outboard.platforms.embedded.output_places import result_place
 from outboard.platforms.embedded.queries import Query, QueryResult, read_failure, read_result
 from outboard.platforms.embedded.settings import MemoryLimit, Threads
 from outboard.platforms.embedded.signals import killed_failure
@@ -223,18 +224,6 @@ def statement_of(task: Task[Any], configured: str | None) -> str:
             "the SQL holds a template, which nobody renders; write $name for an input", field="custom.sql"
         )
     return sql
-
-
-def result_place(output_prefix: str) -> str:
-    """Return an output prefix that a job can write to; empty where the task has none.
-
-    Raises:
-        InvalidTask: The prefix lies in the memory of another process.
-    """
-    if output_prefix.startswith("memory:"):
-        words = "the output prefix lies in the service's memory, where no job can write; give a path or a bucket"
-        raise InvalidTask(words, field="output_prefix")
-    return output_prefix
 
 
 def _is_table(value_type: ValueType) -> bool:

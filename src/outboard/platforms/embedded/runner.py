@@ -211,6 +211,7 @@ def _lead_group(pid: int) -> None:
 
 def _become_command(folder: str, spec: job_files.Document) -> NoReturn:
     """In the forked child: record itself, then become the command; tells `stderr.log` why it cannot."""
+    program = ""
     try:
         os.setpgid(0, 0)
         _redirect_output(folder)
@@ -222,9 +223,13 @@ def _become_command(folder: str, spec: job_files.Document) -> NoReturn:
         for number in (*HANDLED, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execvp(words[0], words)  # noqa: S606 - the command is what the job is, and no shell is wanted
+        program = words[0]
+        os.execvp(program, words)  # noqa: S606 - the command is what the job is, and no shell is wanted
     except OSError as error:
-        os.write(2, f"outboard: cannot start the command: {error}\n".encode())
+        name = error.filename or program  # which exec does not tell
+        os.write(
+            2, f"outboard: cannot start the command: {error.strerror}: {name!r}\n".encode(errors="backslashreplace")
+        )
         os._exit(NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE)
     finally:
         os._exit(CANNOT_EXECUTE)

@@ -76,20 +76,23 @@ def test_a_job_that_does_not_succeed_says_how(
 
 
 @pytest.mark.parametrize(
-    ("spec", "code"),
+    ("spec", "code", "named"),
     [
-        (JobSpec(command=("/nowhere/to/be/found",)), 127),
-        (JobSpec(command=("/",)), 126),
-        (JobSpec(command=("true",), cwd="/nowhere/to/be/found"), 127),
+        (JobSpec(command=("/nowhere/to/be/found",)), 127, "'/nowhere/to/be/found'"),
+        (JobSpec(command=("no-such-program", "argument")), 127, "'no-such-program'"),
+        (JobSpec(command=("/",)), 126, "'/'"),
+        (JobSpec(command=("true",), cwd="/nowhere/to/be/found"), 127, "'/nowhere/to/be/found'"),
     ],
 )
 def test_a_command_that_cannot_start_fails_as_in_a_shell_and_says_why(
-    jobs: JobDirectory, spec: JobSpec, code: int
+    jobs: JobDirectory, spec: JobSpec, code: int, named: str
 ) -> None:
     jobs.create("a", spec)
     ended = wait_for_end(jobs, "a")
     assert (ended.state, ended.exit_code) == (JobState.FAILED, code)
-    assert "cannot start the command" in jobs.read_log("a", "stderr").lines[0]
+    line = jobs.read_log("a", "stderr").lines[0]
+    assert "cannot start the command" in line
+    assert line.endswith(f": {named}")
 
 
 def test_creating_again_finds_the_job_in_every_state(jobs: JobDirectory) -> None:
