@@ -17,6 +17,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,7 @@ _FAILURES = (
 def main() -> int:
     """Run the chosen sections; return 0, 2 when one could not be measured, 1 with `--strict` when a target is missed."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended with us
     begun = time.monotonic()
     rows: list[report.Row] = []
     details: dict[str, Any] = {}

@@ -585,7 +585,8 @@ async def test_polls_that_come_too_soon_are_answered_from_memory() -> None:
 
 
 async def test_an_answer_that_comes_late_does_not_take_an_end_back(host: Host, ledger: Ledger) -> None:
-    handle = await host.create_task(task())
+    ledger.outputs = {"rows": 3}
+    handle = await host.create_task(task(interface=Interface(outputs={"rows": SimpleType.INTEGER})))
     asked, proceed = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
@@ -597,11 +598,12 @@ async def test_an_answer_that_comes_late_does_not_take_an_end_back(host: Host, l
     late = asyncio.ensure_future(host.get_task(handle))
     await asked.wait()
     jobs, ledger.jobs = ledger.jobs, dict.fromkeys(ledger.jobs, "OK")
-    assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+    ended = await host.get_task(handle)
+    assert (ended.phase, ended.outputs) == (Phase.SUCCEEDED, {"rows": 3})
     ledger.jobs = jobs
     proceed.set()
-    assert (await late).phase is Phase.SUCCEEDED
-    assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+    assert await late is ended
+    assert await host.get_task(handle) is ended
 
 
 async def test_what_needs_no_question_is_recalled_and_nothing_else(host: Host, ledger: Ledger) -> None:
