@@ -46,6 +46,7 @@ from outboard.agent import (
 from outboard.domain.identity import ExecutionIdentity
 from outboard.errors import Rejected, Throttled
 from outboard.host import HostSettings
+from outboard.host.invocation import deadline as asyncio_timeout
 
 
 @dataclass
@@ -261,3 +262,13 @@ def ledger_task(kind: str = "ledger", *, node: str = "n0", config: dict[str, Any
 
 QUICK = HostSettings(cancel_wait=timedelta(seconds=0.2), status_limit=timedelta(seconds=0.2))
 """Settings under which a test waits for nobody."""
+
+
+async def until(condition: Callable[[], Any], *, within_s: float = 10.0) -> None:
+    """Wait until `condition()` is true; it may be a coroutine function."""
+    async with asyncio_timeout(within_s):
+        while True:  # what is awaited changes in places that know nothing of tests
+            holds = condition()
+            if await holds if asyncio.iscoroutine(holds) else holds:
+                return
+            await asyncio.sleep(0.002)

@@ -20,6 +20,7 @@ from outboard.agent import (
     Connection,
     Context,
     JobRef,
+    Key,
     Named,
     Phase,
     Platform,
@@ -83,6 +84,10 @@ class LedgeredAgent(AsyncAgent[LedgeredConfig, LedgeredJob, None]):
     async def get(self, job: LedgeredJob, ctx: Context[None]) -> Status:  # noqa: ARG002 - a no-op
         is_held = job.number > self._options.hold_after and not self._options.gate.exists()
         return Status(state="RUNNING" if is_held else "DONE")
+
+    async def find(self, task: Task[LedgeredConfig], key: Key, ctx: Context[None]) -> Sequence[LedgeredJob]:  # noqa: ARG002 - a no-op
+        number = self._numbers.get(key.name())
+        return () if number is None else (LedgeredJob(id=key.name(), number=number),)
 
     async def cancel(self, job: LedgeredJob, ctx: Context[None]) -> None:
         pass

@@ -14,6 +14,7 @@ from outboard.agent import (
     Connection,
     Context,
     JobRef,
+    Key,
     Link,
     Named,
     Phase,
@@ -60,6 +61,9 @@ class NoopAgent(AsyncAgent[NoopConfig, NoopJob, None]):
 
     async def get(self, job: NoopJob, ctx: Context[None]) -> Status:  # noqa: ARG002 - a no-op
         return Status(state="RUNNING", message="running")
+
+    async def find(self, task: Task[NoopConfig], key: Key, ctx: Context[None]) -> Sequence[NoopJob]:  # noqa: ARG002 - a no-op
+        return ()
 
     async def cancel(self, job: NoopJob, ctx: Context[None]) -> None:
         pass

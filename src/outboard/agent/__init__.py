@@ -29,7 +29,7 @@ from outboard.domain.labels import LabelRules, Labels
 from outboard.domain.phases import Phase
 from outboard.domain.quotas import Quotas, Rate
 from outboard.domain.secret_refs import SecretRef, SecretScope
-from outboard.domain.states import ANY, StateMap, failed, succeeded
+from outboard.domain.states import ANY, StateMap, cancelling, failed, succeeded
 from outboard.domain.statuses import (
     DEFERRED,
     Cause,
@@ -113,6 +113,7 @@ __all__ = [
     "Token",
     "Usage",
     "Verdict",
+    "cancelling",
     "discover",
     "failed",
     "succeeded",

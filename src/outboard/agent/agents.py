@@ -142,6 +142,22 @@ class JobAgent(Agent, Generic[ConfigT, JobT, ClientT], abstract=True):
         """Return why a job that is over failed, where the status tells more than the state map."""
         return status.failure
 
+    def read_flytekit(
+        self,
+        meta: Mapping[str, Any],
+        task_type: TaskType,
+    ) -> tuple[Connection, JobT] | None:
+        """Return where and which the job is that flytekit's own connector service started; None for one not understood.
+
+        Asked where the operator replaced that service while jobs were under way (`accept_flytekit_handles`). Pure.
+
+        Args:
+            meta: The JSON object that flytekit's connector wrote as its handle. Anybody can write such: take ids from it,
+                never an endpoint that credentials are sent to, and no secret.
+            task_type: As the engine names it.
+        """
+        return None
+
 
 class AsyncAgent(JobAgent[ConfigT, JobT, ClientT], abstract=True):
     """Starts jobs on a platform with an asynchronous client. Define `get` or `get_many`, and `create` and `cancel`."""
@@ -266,6 +282,18 @@ class BlockingSyncAgent(AnsweringAgent[ConfigT, ClientT], abstract=True):
 
 class WatchingAgent(Agent, Generic[ConfigT, ClientT], abstract=True):
     """What `Sensor` and `BlockingSensor` share; not subclassed directly."""
+
+    def read_flytekit(
+        self,
+        meta: Mapping[str, Any],
+        task_type: TaskType,
+    ) -> Task[ConfigT] | None:
+        """Return the task that a sensor of flytekit's own connector service pokes with; None for one not understood.
+
+        See `JobAgent.read_flytekit`. The task's inputs need their types in its interface; `connection` is asked
+        afterwards, so what it refuses is refused here too.
+        """
+        return None
 
 
 class Sensor(WatchingAgent[ConfigT, ClientT], abstract=True):

@@ -21,7 +21,7 @@ from outboard.domain.tasks import TaskType
 from outboard.errors import ContractViolation
 
 _METHODS: Final = ("create", "get", "get_many", "cancel", "find", "fetch_outputs", "logs", "metrics", "do", "poke")
-_PURE: Final = ("connection", "links", "judge")
+_PURE: Final = ("connection", "links", "judge", "read_flytekit")
 _DURATIONS: Final = ("timeout", "visibility", "poll_interval")
 
 

@@ -3,6 +3,7 @@
 ===================  =======================================================================
 `entry`              the table of commands; errors to exit codes; nothing heavy is imported here
 `serve` `agents`     serving, and what is served
+`isolating`          which platforms `serve` gives a process of their own; `isolated` is that process
 `run` `resume`       driving tasks to their end
 `jobs` `logs`        reading the journal and the jobs' logs
 `cancel`             asking a run's engine, or the job itself, to stop

@@ -1,8 +1,9 @@
 """`outboard cancel`: a task, a whole run, or a job by its bare handle.
 
 Who drives a run also cancels its jobs: the wish is written to the journal, and the run's engine, in whichever process, obeys it
-and records the end. Where that engine is gone, this command takes its place: for a whole run it takes the run up only to
-cancel it; for one task among others it asks the service itself, and leaves the rest of the run for `outboard resume`.
+and records the end. Where that engine is gone, this command takes its place: it takes the run up only to cancel what was named,
+with all that an engine does for that (a CreateTask whose answer was lost is sent again for its handle, a DeleteTask until it is
+accepted), and leaves the rest of the run for `outboard resume`. A run also has the cancels that its ended tasks still owe.
 """
 
 from __future__ import annotations
@@ -124,23 +125,30 @@ async def _cancel_recorded(drive: Drive, text: str, *, wait_s: float, force: boo
 
     async with open_journal(drive.journal) as journal:
         wish = await _mark(journal, text)
-        if not wish.tasks:
+        if not wish.tasks and not wish.is_owed:
             write_note(f"{text} has ended already")
             return Exit.SUCCESS
         if not _is_orphaned(wish.run, force=force):
             return await _await_engine(journal, wish, wait_s=wait_s)
-        marked = {task.task_id for task in wish.tasks}
-        if marked.issuperset(await journal.open_ids(wish.run.run_id)):
-            return await _take_up_to_cancel(drive, journal, wish, force=force)
-        return await _ask_service(drive, journal, wish, wait_s=wait_s)
+        return await _take_up_to_cancel(drive, journal, wish, wait_s=wait_s, force=force)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wish:
-    """Open tasks of one run that are to be cancelled, and are so marked in the journal."""
+    """Open tasks of one run that are to be cancelled, and are so marked in the journal.
+
+    Attributes:
+        is_whole: The run itself was named.
+    """
 
     run: RunRecord
     tasks: list[TaskRecord]
+    is_whole: bool
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether the run that was named still owes cancels."""
+        return self.is_whole and self.run.owed > 0
 
 
 async def _mark(journal: Journal, text: str) -> _Wish:
@@ -148,13 +156,15 @@ async def _mark(journal: Journal, text: str) -> _Wish:
     from outboard.cli.journals import find_run, find_task  # noqa: PLC0415 - as above
 
     run = None if "/" in text else await find_run(journal, text)
+    is_whole = run is not None
     if run is not None:
         tasks = [task for task in await journal.tasks(run.run_id) if task.ended_at is None]
     else:
         tasks = [await find_task(journal, text)]
         (run,) = [each for each in await journal.runs() if each.run_id == tasks[0].run_id]
     asked = await asyncio.gather(*(journal.request_cancel(task.run_id, task.task_id) for task in tasks))
-    return _Wish(run=run, tasks=[task for task, is_open in zip(tasks, asked, strict=True) if is_open])
+    marked = [task for task, is_open in zip(tasks, asked, strict=True) if is_open]
+    return _Wish(run=run, tasks=marked, is_whole=is_whole)
 
 
 def _is_orphaned(run: RunRecord, *, force: bool) -> bool:
@@ -183,45 +193,22 @@ async def _await_engine(journal: Journal, wish: _Wish, *, wait_s: float) -> Exit
     return Exit.SUCCESS
 
 
-async def _take_up_to_cancel(drive: Drive, journal: Journal, wish: _Wish, *, force: bool) -> Exit:
-    """Take a run up whose engine is gone, only to cancel what is open."""
+async def _take_up_to_cancel(drive: Drive, journal: Journal, wish: _Wish, *, wait_s: float, force: bool) -> Exit:
+    """Take a run up whose engine is gone, only to cancel what was named."""
     from outboard.cli.driving import cancel_run  # noqa: PLC0415 - as above
 
-    outcomes = [
-        outcome
-        for outcome in await cancel_run(drive, journal, wish.run.run_id, force=force)
-        if outcome.task_id in {task.task_id for task in wish.tasks}
-    ]
+    run_id, wanted = wish.run.run_id, {task.task_id for task in wish.tasks}
+    only = None if wish.is_whole else wanted
+    outcomes = await cancel_run(drive, journal, run_id, force=force, only=only, wait_s=wait_s)
+    code = Exit.SUCCESS
     for outcome in outcomes:
         if outcome.left_running is not None or not outcome.is_final:
             write_note(f"not confirmed: {outcome.left_running or outcome.task_id}")
-        else:
+            code = Exit.LEFT_RUNNING
+        elif outcome.task_id in wanted:
             write_note(f"task {outcome.task_id} ended as {outcome.phase.value}")
-    return Exit.SUCCESS if all(outcome.is_final for outcome in outcomes) else Exit.LEFT_RUNNING
-
-
-async def _ask_service(drive: Drive, journal: Journal, wish: _Wish, *, wait_s: float) -> Exit:
-    """Cancel jobs whose engine is gone at their services; the journal learns of the end when the run is resumed."""
-    from outboard.cli.connections import find  # noqa: PLC0415 - as above
-    from outboard.cli.logs import task_type_of  # noqa: PLC0415 - as above
-    from outboard.cli.targets import target_of  # noqa: PLC0415 - as above
-
-    code = Exit.SUCCESS
-    target = await target_of(journal, wish.run.run_id, drive.target)
-    started = [task for task in wish.tasks if task.handle is not None and task.endpoint]
-    for task in wish.tasks:
-        if task not in started:
-            write_note(f"task {task.task_id} has no job yet and is cancelled when its run is resumed")
-    if started:
-        async with (
-            find(target, [task.endpoint or "" for task in started]) as found,
-            found.endpoints() as endpoints,
-        ):
-            for task in started:
-                task_type = await task_type_of(journal, task)
-                answer = await _cancel_job(endpoints[task.endpoint or ""], task.handle or b"", task_type, wait_s=wait_s)
-                code = code if answer is Exit.SUCCESS else answer
-    write_note(f"nobody drives run {wish.run.run_id}: `outboard resume {wish.run.run_id}` finishes its other tasks")
+    if await journal.open_ids(run_id) and not wish.is_whole:
+        write_note(f"nobody drives run {run_id}: `outboard resume {run_id}` finishes its other tasks")
     return code
 
 

@@ -7,7 +7,7 @@ not answer, a task type that nobody serves. Then everything is the engine's; her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
@@ -47,6 +47,7 @@ class Drive:
     fail_fast: bool = False
     is_quiet: bool = False
     as_json: bool = False
+    cancel_wait_s: float | None = None
 
     def engine_settings(self) -> EngineSettings:
         """Return the engine's settings: options over the settings file over the user's own folder."""
@@ -55,6 +56,8 @@ class Drive:
             values["output_base"] = self.output_base
         if self.max_live is not None:
             values["max_live"] = self.max_live
+        if self.cancel_wait_s is not None:
+            values["cancel_wait"] = self.cancel_wait_s
         return read_model(EngineSettings, values, InvalidSettings, where=self.target.choice.where, path="engine")
 
 
@@ -77,14 +80,25 @@ async def run_tasks(drive: Drive, title: str, tasks: Sequence[NamedTask]) -> Exi
         return await drive_to_end(drive, journal, [crew], name=lambda event: event.task_id)
 
 
-async def cancel_run(drive: Drive, journal: Journal, run_id: str, *, force: bool) -> list[TaskOutcome]:
-    """Take up a run whose engine is gone, only to cancel what is open, and return the outcomes."""
-    drive = replace(drive, target=await target_of(journal, run_id, drive.target))
+async def cancel_run(
+    drive: Drive, journal: Journal, run_id: str, *, force: bool, only: Collection[str] | None = None, wait_s: float
+) -> list[TaskOutcome]:
+    """Take up a run whose engine is gone, only to cancel what is open, and return the outcomes.
+
+    Args:
+        drive: The options.
+        journal: Where the run is recorded.
+        run_id: The run.
+        force: Take it over although its owner cannot be asked.
+        only: The ids of the tasks to cancel; None is all.
+        wait_s: How long to wait for the confirmation.
+    """
+    drive = replace(drive, target=await target_of(journal, run_id, drive.target), cancel_wait_s=wait_s)
     async with (
         _found(drive, journal, [run_id]) as found,
         _engine(drive, found, journal, on_event=None) as engine,
     ):
-        return await engine.resume(run_id, force=force, cancel=True)
+        return await engine.resume(run_id, force=force, cancel=True, only=only)
 
 
 async def resume_runs(drive: Drive, journal: Journal, run_ids: Sequence[str], *, force: bool) -> Exit:

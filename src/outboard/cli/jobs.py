@@ -19,6 +19,7 @@ from outboard.errors import InvalidSettings
 
 if TYPE_CHECKING:
     from outboard.engine.journal import RunRecord, TaskRecord
+    from outboard.engine.journal_records import OwedRecord
 
 EXAMPLES: Final = (
     "outboard jobs",
@@ -31,17 +32,18 @@ _SHOWN: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """A run and those of its tasks that are shown."""
+    """A run, those of its tasks that are shown, and the jobs of earlier attempts whose cancel is not confirmed."""
 
     run: RunRecord
     tasks: Sequence[TaskRecord]
+    owed: Sequence[OwedRecord]
 
     @property
     def is_orphaned(self) -> bool:
         """Whether it has open tasks and no engine that is known to live."""
         from outboard.engine.leases import Life  # noqa: PLC0415 - the engine is for those who use it
 
-        return self.run.unfinished > 0 and self.run.owner_life is not Life.ALIVE
+        return self.run.is_open and self.run.owner_life is not Life.ALIVE
 
 
 def command(
@@ -71,6 +73,11 @@ def command(
     if hidden:
         write_note(f"{hidden} more: `outboard jobs --all` shows them")
     for each in shown:
+        for owed in each.owed:
+            write_note(
+                f"cancel not confirmed: attempt {owed.attempt + 1} of {each.run.run_id}/{owed.task_id} at {owed.endpoint}, "
+                f"since {owed.owed_at:%Y-%m-%d %H:%M:%S} UTC"
+            )
         if each.is_orphaned:
             write_note(f"nobody drives run {each.run.run_id}: `outboard resume {each.run.run_id}` finishes it")
     return Exit.SUCCESS
@@ -106,7 +113,7 @@ async def _read(path: Path | None, wanted: str | None, *, every: bool) -> tuple[
             found = await find_run(journal, wanted)
             runs = [found] if found else []
         else:
-            runs = sorted(await journal.runs(), key=lambda run: run.unfinished == 0)
+            runs = sorted(await journal.runs(), key=lambda run: not run.is_open)
         shown: list[_Shown] = []
         left = _SHOWN
         hidden = 0
@@ -118,7 +125,8 @@ async def _read(path: Path | None, wanted: str | None, *, every: bool) -> tuple[
             tasks = await journal.open_first(run.run_id, limit=count if every or wanted else left)
             hidden += max(0, count - len(tasks))
             left -= len(tasks)
-            shown.append(_Shown(run=run, tasks=tasks))
+            owed = await journal.owed(run.run_id) if run.owed else ()
+            shown.append(_Shown(run=run, tasks=tasks, owed=owed))
         return shown, hidden
 
 
@@ -159,7 +167,10 @@ def _phase(task: TaskRecord) -> str:
 
 def _words(task: TaskRecord) -> str:
     words = task.message or str((task.error or {}).get("message", ""))
-    return f"cancel requested; {words}".rstrip("; ") if task.cancel_requested_at and not task.ended_at else words
+    if not task.cancel_requested_at or task.ended_at:
+        return words
+    wish = "cancel requested" if task.attempt is None else "cancel not confirmed"
+    return f"{wish}; {words}".rstrip("; ")
 
 
 def _document(each: _Shown) -> Mapping[str, Any]:
@@ -173,6 +184,17 @@ def _document(each: _Shown) -> Mapping[str, Any]:
         "unfinished": run.unfinished,
         "ended": {phase.value: count for phase, count in run.ended.items()},
         "tasks": [_task_document(task) for task in each.tasks],
+        "owed_cancels": [_owed_document(owed) for owed in each.owed],
+    }
+
+
+def _owed_document(owed: OwedRecord) -> Mapping[str, Any]:
+    return {
+        "task": owed.task_id,
+        "attempt": owed.attempt,
+        "endpoint": owed.endpoint,
+        "handle": handle_text(owed.handle),
+        "owed_at": owed.owed_at,
     }
 
 

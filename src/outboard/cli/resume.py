@@ -104,7 +104,7 @@ async def _orphaned(journal: Journal, *, force: bool) -> list[str]:
 
     run_ids = []
     for run in await journal.runs():
-        if not run.unfinished:
+        if not run.is_open:
             continue
         if run.owner_life is Life.ALIVE and run.owner is not None:
             write_note(f"run {run.run_id} is driven by process {run.owner.pid}")

@@ -9,18 +9,21 @@ beside a Service called `outboard`.
 from __future__ import annotations
 
 import gc
+import os
 from typing import Annotated, Any, Final
 
 import typer
 
 from outboard.cli.choices import Agents, Installation, Platforms, SettingsFile
+from outboard.cli.isolating import divide
 from outboard.cli.light_imports import without
-from outboard.cli.settings_files import open_host, read_choice, read_service_settings
+from outboard.cli.settings_files import names, open_host, read_choice, read_service_settings
 
 EXAMPLES: Final = (
     "outboard serve --port 8000",
     "outboard serve --host 0.0.0.0 --platforms duckdb,bigquery --metrics-port 9090",
     "outboard serve --agents my_package.agents:MyPlatform --settings outboard.yaml",
+    "outboard serve --agents my_package.agents:MyPlatform --isolate my_package.agents:MyPlatform",
 )
 
 
@@ -42,6 +45,14 @@ def command(  # noqa: PLR0913 - the options of the command
     ] = None,
     platforms: Platforms = None,
     agents: Agents = None,
+    isolate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLATFORM",
+            envvar="OUTBOARD_ISOLATE",
+            help="Run the agents of this platform in a process of their own; repeatable.",
+        ),
+    ] = None,
     installation: Installation = None,
     settings: SettingsFile = None,
     log_level: Annotated[
@@ -58,19 +69,24 @@ def command(  # noqa: PLR0913 - the options of the command
 
     One line on standard error says when it is ready, and on which port.
     """
+    # Processes that are started from here run another program at once, and need no gRPC that survives a fork; its
+    # handlers would only write to standard error, before the line that says we are ready. Read when gRPC is imported.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
-    service_settings = read_service_settings(choice, host=host, port=port, metrics_port=metrics_port)
+    isolated = [name for each in isolate or () for name in names(each) or ()] or None
+    service_settings = read_service_settings(choice, host=host, port=port, metrics_port=metrics_port, isolate=isolated)
+    own, specs = divide(choice, service_settings.isolate, service_settings, log_level)
 
     with without("rich"):
         from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - settings are checked before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
 
     async def opened() -> Any:
-        served = open_host(choice, is_local=False)
+        served = open_host(own, is_local=False)
         configure_logs(served.redact, level=log_level, form=log_format)
         # What is alive now lives as long as the process; the collector need not look at it again.
         gc.collect()
         gc.freeze()
         return served
 
-    return serve(opened, service_settings)
+    return serve(opened, service_settings, isolated=specs)

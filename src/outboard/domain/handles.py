@@ -4,23 +4,15 @@ FlytePropeller stores the handles of all live tasks of a workflow in one etcd ob
 replaces one. So a handle is small (at most 512 bytes), complete (everything needed to follow, read and cancel the job
 on a replica that never saw it), versioned, sealed where the service has a key, and free of secrets.
 
-Layout::
-
-    FF 4F 42            magic: not valid UTF-8, so no other system's JSON or text begins so
-    01                  format version
-    00 | 01             clear, or sealed
-    [4 bytes key id, 12 bytes nonce]   when sealed; everything before the ciphertext is authenticated with it
-    body                raw-deflated msgpack of the fields, in the order of `_fields_of`
-
-The format is frozen per version: a release writes only versions that the previous release reads. Unknown trailing
-fields of the same version are ignored, a higher version is `UnreadableHandle` (parked, not failed), and anything
-without our magic is `ForeignHandle`.
+A handle is an envelope (see `seals`) with the magic `FF 4F 42` around the raw-deflated msgpack of its fields, in the
+order of `_fields_of`. The format is frozen: a release writes only what the previous release reads. Fields may follow
+that an older release does not know and ignores; where ignoring them would be wrong (an intent, an end, an adopted job)
+the field `job` is left empty, which makes that release park the handle rather than misread it. A higher version is
+`UnreadableHandle` (parked, not failed), and anything without our magic is `ForeignHandle`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import secrets
 import zlib
 from collections.abc import Mapping, Sequence
@@ -31,19 +23,18 @@ import ormsgpack
 
 from outboard.domain.identity import Scope
 from outboard.domain.keys import Key
+from outboard.domain.phases import Phase
+from outboard.domain.seals import SEAL_BYTES, Envelope, ServiceKey
 from outboard.domain.secret_refs import is_secret_name, is_secret_value
-from outboard.errors import ContractViolation, ForeignHandle, HandleTooLarge, InvalidSettings, UnreadableHandle
+from outboard.domain.statuses import Cause, Ending
+from outboard.errors import ContractViolation, ForeignHandle, HandleTooLarge, UnreadableHandle
 
 HANDLE_LIMIT_BYTES: Final = 512
 _MAGIC: Final = b"\xffOB"
-_VERSION: Final = 1
-_CLEAR: Final = 0
-_SEALED: Final = 1
-_KEY_ID_BYTES: Final = 4
-_NONCE_BYTES: Final = 12
-_SEAL_BYTES: Final = 48  # magic, version, mode, key id, nonce, authentication tag, and deflate's own worst case
-_PREFIX_BYTES: Final = len(_MAGIC) + 2
+_JOB_FIELD: Final = 9
 _INFLATED_LIMIT: Final = 16 * 1024
+_LATER: Final = frozenset({"intent", "end", "source", "job"})
+_NEWER: Final = "this handle was written by a newer release; another replica or an upgrade will read it"
 _FOREIGN: Final = "these bytes are not a handle of Outboard; pass the resource_meta of CreateTask unchanged"
 
 
@@ -64,6 +55,9 @@ class Handle:
         job_version: The agent's `handle_version` when it was written.
         output_types: The outputs' declared types in the compact form of `types`; None where they did not fit.
         memo: What a sensor needs to poke again: bytes of the host's own.
+        is_intent: The submission was not finished when this handle was made: the key's record tells what became of it.
+        ending: How the task ended, where that was known when this handle was made.
+        source_prefix: Where an adopted job writes its files: the output prefix of the attempt that started it.
     """
 
     agent: str
@@ -79,47 +73,9 @@ class Handle:
     job_version: int = 1
     output_types: Mapping[str, Any] | None = None
     memo: bytes = b""
-
-
-class ServiceKey:
-    """A 256-bit key that seals handles.
-
-    Args:
-        material: 32 bytes.
-    """
-
-    __slots__ = ("_cipher", "key_id")
-
-    def __init__(self, material: bytes) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - only services with a key pay for it
-
-        if len(material) != 32:
-            raise InvalidSettings("a service key is 32 bytes, written in base64", field="service_key")
-        self._cipher = AESGCM(material)
-        self.key_id = hashlib.sha256(b"outboard service key" + material).digest()[:_KEY_ID_BYTES]
-
-    @classmethod
-    def parse(cls, text: str) -> ServiceKey:
-        """Return the key that a base64 text spells; `InvalidSettings` when it is none."""
-        try:
-            material = base64.b64decode(text.strip(), validate=True)
-        except ValueError:
-            raise InvalidSettings("a service key is 32 bytes, written in base64", field="service_key") from None
-        return cls(material)
-
-    def seal(self, plain: bytes, header: bytes) -> bytes:
-        """Return nonce and ciphertext; `header` is authenticated too."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, plain, header)
-
-    def unseal(self, sealed: bytes, header: bytes) -> bytes:
-        """Return what was sealed; `ForeignHandle` when it was changed or sealed for something else."""
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - only services with a key pay for it
-
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], header)
-        except (InvalidTag, ValueError):
-            raise ForeignHandle(_FOREIGN) from None
+    is_intent: bool = False
+    ending: Ending | None = None
+    source_prefix: str = ""
 
 
 class HandleCodec:
@@ -137,12 +93,10 @@ class HandleCodec:
     {'id': '42'}
     """
 
-    __slots__ = ("_accepts_clear", "_keys", "_sealer")
+    __slots__ = ("_envelope",)
 
     def __init__(self, service_keys: Sequence[ServiceKey] = (), *, accepts_clear: bool = False) -> None:
-        self._accepts_clear = accepts_clear or not service_keys
-        self._sealer = service_keys[0] if service_keys else None
-        self._keys = {key.key_id: key for key in service_keys}
+        self._envelope = Envelope(_MAGIC, _FOREIGN, service_keys, accepts_clear=accepts_clear)
 
     def encode(self, handle: Handle) -> bytes:
         """Return the handle's bytes.
@@ -154,9 +108,9 @@ class HandleCodec:
         """
         refuse_secrets("connection", handle.connection)
         refuse_secrets("job", handle.job)
-        encoded = self._frame(_pack(handle, handle.output_types))
+        encoded = self._envelope.frame(_pack(handle, handle.output_types))
         if len(encoded) > HANDLE_LIMIT_BYTES:
-            encoded = self._frame(_pack(handle, None))
+            encoded = self._envelope.frame(_pack(handle, None))
         if len(encoded) > HANDLE_LIMIT_BYTES:
             raise HandleTooLarge(_too_large(handle, len(encoded)))
         return encoded
@@ -166,7 +120,7 @@ class HandleCodec:
 
         Asked before a job is started: a handle that turns out too large afterwards is a job that nobody can follow.
         """
-        plain = len(_fields_of(handle, None)) + job_bytes + _SEAL_BYTES
+        plain = len(_fields_of(handle, None)) + job_bytes + SEAL_BYTES
         if plain <= HANDLE_LIMIT_BYTES:
             return
         filler = secrets.token_hex(job_bytes // 2)  # as good as incompressible
@@ -179,33 +133,7 @@ class HandleCodec:
             ForeignHandle: They are not ours, or were changed.
             UnreadableHandle: They are ours, but of a newer format or sealed with a key that this process lacks.
         """
-        if len(encoded) <= _PREFIX_BYTES or not encoded.startswith(_MAGIC):
-            raise ForeignHandle(_FOREIGN)
-        version, mode = encoded[3], encoded[4]
-        if version > _VERSION or mode > _SEALED:
-            raise UnreadableHandle(
-                "this handle was written by a newer release; another replica or an upgrade will read it"
-            )
-        body = encoded[_PREFIX_BYTES:]
-        if mode == _SEALED:
-            body = self._unseal(encoded[:_PREFIX_BYTES], body)
-        elif not self._accepts_clear:
-            raise ForeignHandle("this service accepts sealed handles only, and this one is not sealed")
-        return _unpack(body)
-
-    def _frame(self, body: bytes) -> bytes:
-        if self._sealer is None:
-            return _MAGIC + bytes((_VERSION, _CLEAR)) + body
-        header = _MAGIC + bytes((_VERSION, _SEALED)) + self._sealer.key_id
-        return header + self._sealer.seal(body, header)
-
-    def _unseal(self, prefix: bytes, body: bytes) -> bytes:
-        key = self._keys.get(body[:_KEY_ID_BYTES])
-        if key is None:
-            raise UnreadableHandle(
-                "this handle is sealed with a service key that this process does not have; add the older key"
-            )
-        return key.unseal(body[_KEY_ID_BYTES:], prefix + body[:_KEY_ID_BYTES])
+        return _unpack(self._envelope.open(encoded))
 
 
 def refuse_secrets(where: str, value: Any) -> None:
@@ -252,12 +180,41 @@ def _fields_of(handle: Handle, output_types: Mapping[str, Any] | None) -> bytes:
         output_types,
         handle.memo,
     ]
+    if later := _later_fields(handle):
+        # What would be misread without these fields must not look like a job to a release that ignores them.
+        fields[_JOB_FIELD] = {}
+        fields.append(later)
     try:
         return ormsgpack.packb(fields)
     except (TypeError, ValueError):
         raise ContractViolation(
             "connection and job must hold plain JSON values (text, numbers, lists, mappings)"
         ) from None
+
+
+def _later_fields(handle: Handle) -> dict[str, Any]:
+    """Return what 0.1.0 does not know: `intent`, `end` or an adopted `job` with its `source`."""
+    later: dict[str, Any] = {}
+    if handle.is_intent:
+        later["intent"] = True
+    if handle.ending is not None:
+        end = handle.ending
+        later["end"] = [end.phase.value, end.code, end.message, end.cause.value]
+    if handle.source_prefix:
+        later["source"] = handle.source_prefix
+    if later and handle.job:
+        later["job"] = handle.job
+    return later
+
+
+def _ending(packed: Any) -> Ending | None:
+    if packed is None:
+        return None
+    phase, code, message, cause = packed
+    try:
+        return Ending(phase=Phase(phase), code=_of(str, code), message=_of(str, message), cause=Cause(cause))
+    except ValueError:
+        raise UnreadableHandle(_NEWER) from None
 
 
 def _unpack(body: bytes) -> Handle:
@@ -268,6 +225,9 @@ def _unpack(body: bytes) -> Handle:
             raise ForeignHandle(_FOREIGN)
         fields = ormsgpack.unpackb(packed)
         project, domain, org, namespace = fields[4]
+        later = fields[13] if len(fields) > 13 else {}
+        if not isinstance(later, dict) or not later.keys() <= _LATER:
+            raise UnreadableHandle(_NEWER)  # a stage that this release would misread, as 0.1.0 would ours
         return Handle(
             agent=_of(str, fields[0]),
             task_type=_of(str, fields[1]),
@@ -280,10 +240,13 @@ def _unpack(body: bytes) -> Handle:
             account=_of(str, fields[6]),
             output_prefix=_of(str, fields[7]),
             created_at=_of(int, fields[8]),
-            job=_of(dict, fields[9]),
+            job=_of(dict, later.get("job", fields[_JOB_FIELD])),
             job_version=_of(int, fields[10]),
             output_types=None if fields[11] is None else _of(dict, fields[11]),
             memo=_of(bytes, fields[12]),
+            is_intent=_of(bool, later.get("intent", False)),
+            ending=_ending(later.get("end")),
+            source_prefix=_of(str, later.get("source", "")),
         )
     except (zlib.error, ValueError, TypeError, IndexError, KeyError):
         raise ForeignHandle(_FOREIGN) from None

@@ -14,7 +14,7 @@ import base64
 import hashlib
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from outboard.domain.identity import ExecutionIdentity
@@ -113,6 +113,29 @@ def submission_key(installation: str, identity: ExecutionIdentity, output_prefix
     execution = _readable(identity.execution, min(_EXECUTION_CHARS, room - 1))
     node = _readable(identity.node, room - len(execution) - 2)
     return Key("-".join(part for part in ("ob", execution, node, attempt, tail) if part))
+
+
+def earlier_attempts(
+    installation: str, identity: ExecutionIdentity, output_prefix: str, limit: int = 10
+) -> list[tuple[Key, str]]:
+    """Return key and output prefix of the attempts before this one, the latest first, at most `limit`.
+
+    An attempt's number is the last part of its output prefix too, counted from 0 by Flyte 1 and from 1 by Flyte 2, and
+    goes down with it. Where the prefix does not end in a number nothing is known of earlier attempts.
+
+    >>> identity = ExecutionIdentity(execution="f3a", node="n0", attempt=2)
+    >>> [prefix for _, prefix in earlier_attempts("prod", identity, "s3://b/f3a/n0/2")]
+    ['s3://b/f3a/n0/1', 's3://b/f3a/n0/0']
+    """
+    parent, _, last = output_prefix.rstrip("/").rpartition("/")
+    if output_prefix and not (last.isascii() and last.isdigit() and int(last) >= identity.attempt):
+        return []
+    found = []
+    for back in range(1, min(identity.attempt, limit) + 1):
+        earlier = replace(identity, attempt=identity.attempt - back)
+        prefix = f"{parent}/{int(last) - back}" if output_prefix else ""
+        found.append((submission_key(installation, earlier, prefix), prefix))
+    return found
 
 
 def _readable(text: str, limit: int) -> str:

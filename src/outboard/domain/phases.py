@@ -42,7 +42,7 @@ LIVE_PHASES: Final = (Phase.QUEUED, Phase.WAITING_FOR_RESOURCES, Phase.INITIALIZ
 
 _NEXT: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.QUEUED: frozenset(Phase),
-    Phase.WAITING_FOR_RESOURCES: frozenset(Phase) - {Phase.QUEUED},
+    Phase.WAITING_FOR_RESOURCES: frozenset(Phase),
     Phase.INITIALIZING: frozenset(Phase) - {Phase.QUEUED},
     Phase.RUNNING: frozenset(Phase) - {Phase.QUEUED, Phase.INITIALIZING},
     **{phase: frozenset({phase}) for phase in _TERMINAL},

@@ -46,6 +46,16 @@ def failed(default: Failure | None = None) -> Judge:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelling:
+    """A job that was told to stop and has not stopped yet; made by `cancelling()`."""
+
+
+def cancelling() -> Cancelling:
+    """Mark a state in a table as "alive, but told to stop": RUNNING for the engine, and of no use to another attempt."""
+    return Cancelling()
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What a state means.
 
@@ -53,19 +63,21 @@ class Reading:
         phase: The phase it stands for.
         failure: The table's default failure of a failed state.
         is_flagged: The table did not know the state.
+        is_cancelling: The job was told to stop and has not stopped yet.
     """
 
     phase: Phase
     failure: Failure | None = None
     is_flagged: bool = False
+    is_cancelling: bool = False
 
 
 class StateMap:
     """A total table from a platform's states to phases.
 
     Args:
-        table: By state: a live phase, `succeeded()` or `failed(default)`. Keys are words, pairs of words, or `(word,
-            ANY)`.
+        table: By state: a live phase, `cancelling()`, `succeeded()` or `failed(default)`. Keys are words, pairs of words,
+            or `(word, ANY)`.
         documented: Every state the platform documents; each must be covered by the table.
         source: The page that documents them.
         ended: First words that say "it is over", whatever the second word.
@@ -87,7 +99,7 @@ class StateMap:
 
     def __init__(
         self,
-        table: Mapping[State, Phase | Judge],
+        table: Mapping[State, Phase | Judge | Cancelling],
         *,
         documented: frozenset[State],
         source: str,
@@ -130,7 +142,9 @@ def _is_state(state: object) -> bool:
     return all(isinstance(word, str) for word in words)
 
 
-def _reading(state: State, entry: Phase | Judge) -> Reading:
+def _reading(state: State, entry: Phase | Judge | Cancelling) -> Reading:
+    if isinstance(entry, Cancelling):
+        return Reading(Phase.RUNNING, is_cancelling=True)
     if isinstance(entry, Judge):
         if entry.is_success:
             return Reading(Phase.SUCCEEDED)

@@ -136,6 +136,40 @@ class TaskStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a task ended, in a form that travels: in handles, and in the records that replicas share.
+
+    Attributes:
+        phase: A terminal phase; it also says whether another attempt is worth it.
+        code: As in `Failure`.
+        message: As in `Failure`.
+        cause: As in `Failure`.
+    """
+
+    phase: Phase
+    code: str = ""
+    message: str = ""
+    cause: Cause = Cause.USER
+
+    @classmethod
+    def of(cls, status: TaskStatus) -> Ending:
+        """Return the ending that a terminal status tells; its outputs are not part of it."""
+        error = status.error
+        if error is None:
+            return cls(phase=status.phase, message=status.message)
+        return cls(phase=status.phase, code=error.code, message=error.message or status.message, cause=error.cause)
+
+    @property
+    def status(self) -> TaskStatus:
+        """The status that tells this ending."""
+        if self.phase in (Phase.SUCCEEDED, Phase.ABORTED):
+            return TaskStatus(phase=self.phase, message=self.message)
+        retry = Retry.YES if self.phase is Phase.RETRYABLE_FAILED else Retry.NEVER
+        failure = Failure(code=self.code, message=self.message, retry=retry, cause=self.cause)
+        return TaskStatus(phase=self.phase, message=self.message, error=failure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """One line of a job's log; `at` is aware UTC or unknown."""
 

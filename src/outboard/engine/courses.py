@@ -73,12 +73,28 @@ class Stop:
         failure: What the attempt ends with.
         until: When waiting for the end is over.
         is_accepted: DeleteTask was answered.
+        is_refused: DeleteTask failed last; the job may be over all the same, so it is asked about before the next one.
     """
 
     reason: Reason
     failure: Failure
     until: float
     is_accepted: bool = False
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedCancel:
+    """A job of an earlier attempt, or of a task that ended, that is not known to be over.
+
+    Attributes:
+        is_reported_over: The service itself called the job failed, so an accepted DeleteTask settles it. Otherwise only
+            the job's end does.
+    """
+
+    attempt: int
+    handle: bytes
+    is_reported_over: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +116,7 @@ class Course:
         failure: Why the last attempt failed; of the task, once it ended.
         phase: The task's final phase.
         outputs: Of a task that succeeded.
+        owed: A cancel that is to be written down before anything else happens.
         left: What may go on running without us, once LEFT.
     """
 
@@ -119,6 +136,7 @@ class Course:
     failure: Failure | None = None
     phase: Phase | None = None
     outputs: Mapping[str, Any] | None = None
+    owed: OwedCancel | None = None
     left: str = ""
 
     @property
@@ -211,6 +229,11 @@ class Unreadable:
     error: OutboardError
 
 
+@dataclass(frozen=True, slots=True)
+class Owing:
+    """The cancel that is owed is written down, and somebody goes on with it."""
+
+
 Event = (
     Tick
     | CancelAsked
@@ -224,6 +247,7 @@ Event = (
     | Collected
     | Uncollected
     | Unreadable
+    | Owing
 )
 
 
@@ -235,4 +259,5 @@ class Effect(str, Enum):
     POLL = "poll"
     DELETE = "delete"
     COLLECT = "collect"
+    OWE = "owe"
     FINISH = "finish"

@@ -5,12 +5,15 @@ that a course asks for. The rules, which are FlytePropeller's unless said otherw
 
 * A refused CreateTask that says "not now" is sent again, identical, within `resend_limit_s` (FlytePropeller: spends a retry).
 * An error of GetTask ends nothing. Bytes that the service calls foreign do, after a DeleteTask.
-* RETRYABLE_FAILED, and a timeout, lead to DeleteTask and then to the next attempt, while the user allows one.
+* RETRYABLE_FAILED, and a timeout, lead to DeleteTask and then to the next attempt, while the user allows one. After the last
+  attempt DeleteTask is sent too (FlytePropeller: not): who says "try again" cannot vouch that the job is dead.
 * A timeout counts from the attempt's first CreateTask. A timed-out or cancelled job that turns out to have succeeded has
   succeeded: stopping never costs finished work.
 * A create is never given up halfway: whoever is cancelled while it may have arrived is sent again for its handle, and deleted.
-* What cannot be confirmed within `cancel_wait_s` is LEFT, not ENDED, if it was cancelled; a timed-out job whose DeleteTask
-  was accepted makes room for the next attempt (the service goes on confirming).
+  While it may have arrived there is no further attempt.
+* A timed-out job is deleted for as long as it takes; nobody waits at a terminal for it. A cancel that is not confirmed within
+  `cancel_wait_s` is LEFT, not ENDED.
+* A handle that is let go before its job is known to be over is owed a cancel (`Effect.OWE`), which `owed_cancels` sees to.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from outboard.engine.courses import (
     Effect,
     Event,
     NotDeleted,
+    OwedCancel,
+    Owing,
     Reason,
     Refused,
     Rules,
@@ -42,7 +47,15 @@ from outboard.engine.courses import (
     Uncollected,
     Unreadable,
 )
-from outboard.engine.verdicts import CANCELLED, Verdict, failure_in, failure_of, judge_refusal, timed_out
+from outboard.engine.verdicts import (
+    CANCELLED,
+    Verdict,
+    failure_in,
+    failure_of,
+    is_outcome_unknown,
+    judge_refusal,
+    timed_out,
+)
 from outboard.errors import AgentError, EndpointUnreachable, ForeignHandle, OutboardError, Retry
 
 _LONGEST_HINT_S = 300.0
@@ -57,10 +70,12 @@ _EFFECTS = {
 
 def due(course: Course, now: float) -> Effect:
     """Return what is to be done about a task now."""
+    if course.owed is not None:
+        return Effect.OWE
     if not course.is_over and course.due_at > now:
         return Effect.WAIT
-    if course.stage is Stage.STOPPING:
-        return Effect.POLL if course.stop and course.stop.is_accepted else Effect.DELETE
+    if course.stage is Stage.STOPPING and course.stop is not None:
+        return Effect.POLL if course.stop.is_accepted or course.stop.is_refused else Effect.DELETE
     return _EFFECTS[course.stage]
 
 
@@ -71,7 +86,9 @@ def wakes_at(course: Course, rules: Rules) -> float:
 
 
 def advance(course: Course, event: Event, now: float, rules: Rules) -> Course:
-    """Return the course after an event; one that is over stays as it is."""
+    """Return the course after an event; one that is over stays as it is, but for a cancel it owes."""
+    if isinstance(event, Owing):
+        return replace(course, owed=None)
     if course.is_over:
         return course
     return _within_limit(_after(event, course, now, rules), now, rules)
@@ -104,30 +121,33 @@ def _(event: Tick, course: Course, now: float, rules: Rules) -> Course:  # noqa:
 
 
 @_after.register
-def _(event: Created, course: Course, now: float, rules: Rules) -> Course:  # noqa: ARG001
+def _(event: Created, course: Course, now: float, rules: Rules) -> Course:
     began_at = event.sent_at if course.began_at is None else course.began_at
-    stage = Stage.POLLING if course.stop is None else Stage.STOPPING
-    course = replace(_quiet(course, now), unreachable="")
-    return replace(course, stage=stage, handle=event.handle, began_at=began_at, may_exist=False)
+    course = replace(_quiet(course, now), handle=event.handle, began_at=began_at, may_exist=False, unreachable="")
+    if course.stop is None:
+        return replace(course, stage=Stage.POLLING)
+    stop = replace(course.stop, until=now + rules.cancel_wait_s)  # its DeleteTask can be sent only now
+    return replace(course, stage=Stage.STOPPING, stop=stop)
 
 
 @_after.register
 def _(event: Refused, course: Course, now: float, rules: Rules) -> Course:
     began_at = event.sent_at if course.began_at is None else course.began_at
     course = replace(course, began_at=began_at, may_exist=course.may_exist or event.arrived)
-    verdict = judge_refusal(event.error)
-    if course.stop is not None and (verdict is not Verdict.SEND_AGAIN or not course.may_exist):
+    verdict, stop = judge_refusal(event.error, may_exist=course.may_exist), course.stop
+    is_told = verdict is not Verdict.SEND_AGAIN
+    if stop is not None and (not course.may_exist or (is_told and stop.reason is Reason.CANCEL)):
         return _stopped(course, None, now, rules)
     if verdict is Verdict.FINAL:
         return _ended(course, Phase.FAILED, failure_of(event.error))
     if verdict is Verdict.ANOTHER_ATTEMPT:
         return _attempt_failed(course, failure_of(event.error, retry=Retry.YES), now, rules)
     course = _failing(course, event.error, now, rules)
-    until = course.stop.until if course.stop else _gives_up_at(course, now, rules)
+    until = stop.until if stop and stop.reason is Reason.CANCEL else _gives_up_at(course, now, rules)
     if course.due_at < until:
         return course
     left = "its CreateTask may have started a job" if course.may_exist else "nothing was started"
-    return _left(course, course.stop.failure if course.stop else failure_of(event.error, retry=Retry.YES), left)
+    return _left(course, stop.failure if stop else failure_of(event.error, retry=Retry.YES), left)
 
 
 @_after.register
@@ -144,7 +164,9 @@ def _(event: Answered, course: Course, now: float, rules: Rules) -> Course:
     course = replace(_quiet(course, now), status=status, may_exist=False)
     if status.phase is Phase.SUCCEEDED:
         return replace(course, stage=Stage.COLLECTING)
-    if status.phase is Phase.RETRYABLE_FAILED:
+    if is_outcome_unknown(status):
+        course = replace(course, retries_left=0)
+    if status.phase is Phase.RETRYABLE_FAILED or is_outcome_unknown(status):
         return _attempt_failed(course, failure_in(status), now, rules)
     return _ended(course, status.phase, failure_in(status))
 
@@ -155,8 +177,7 @@ def _(event: Unanswered, course: Course, now: float, rules: Rules) -> Course:
         if course.stage is Stage.STOPPING:
             return _stopped(course, None, now, rules)
         return _stopping(course, Reason.FOREIGN, failure_of(event.error), now, rules)
-    course = _failing(course, event.error, now, rules)
-    return _bounded(course, now, rules)
+    return _bounded(_deletes_again(_failing(course, event.error, now, rules)), now, rules)
 
 
 @_after.register
@@ -164,7 +185,7 @@ def _(event: Deleted, course: Course, now: float, rules: Rules) -> Course:  # no
     course = replace(course, unreachable="")
     if course.stop is None:
         return course
-    course = replace(_quiet(course, now), stop=replace(course.stop, is_accepted=True))
+    course = replace(_quiet(course, now), stop=replace(course.stop, is_accepted=True, is_refused=False))
     if course.stop is not None and course.stop.reason in (Reason.RETRY, Reason.FOREIGN):
         return _stopped(course, None, now, rules)
     return course
@@ -172,7 +193,10 @@ def _(event: Deleted, course: Course, now: float, rules: Rules) -> Course:  # no
 
 @_after.register
 def _(event: NotDeleted, course: Course, now: float, rules: Rules) -> Course:
-    return _bounded(_failing(course, event.error, now, rules), now, rules)
+    course = _failing(course, event.error, now, rules)
+    if course.stop is not None and course.stop.reason in (Reason.CANCEL, Reason.TIMEOUT):
+        course = replace(course, stop=replace(course.stop, is_refused=True), due_at=now)
+    return _bounded(course, now, rules)
 
 
 @_after.register
@@ -211,6 +235,8 @@ def _(event: CancelAsked, course: Course, now: float, rules: Rules) -> Course:  
 @_after.register
 def _(event: Abandoned, course: Course, now: float, rules: Rules) -> Course:  # noqa: ARG001
     failure = course.stop.failure if course.stop else CANCELLED
+    if course.owed is not None:
+        return _left(course, failure, "the DeleteTask of an earlier attempt was refused")
     if course.handle is None and not course.may_exist and not event.in_flight:
         return _ended(course, Phase.ABORTED, failure)
     if course.stage is Stage.COLLECTING:
@@ -269,7 +295,16 @@ def _stopping(course: Course, reason: Reason, failure: Failure, now: float, rule
 def _answered_while_stopping(course: Course, status: TaskStatus, now: float, rules: Rules) -> Course:
     if status.phase.is_terminal:
         return _stopped(course, status, now, rules)
-    return _bounded(_waiting(course, status, now, rules), now, rules)
+    waiting = _waiting(course, status, now, rules)
+    if course.stop is not None and course.stop.is_refused:
+        waiting = _deletes_again(replace(waiting, problem=course.problem))
+    return _bounded(waiting, now, rules)
+
+
+def _deletes_again(course: Course) -> Course:
+    """Return a stopping course whose next effect is DeleteTask again, if that was refused."""
+    stop = course.stop
+    return course if stop is None or not stop.is_refused else replace(course, stop=replace(stop, is_refused=False))
 
 
 def _bounded(course: Course, now: float, rules: Rules) -> Course:
@@ -277,14 +312,26 @@ def _bounded(course: Course, now: float, rules: Rules) -> Course:
     stop = course.stop
     if stop is None or now < stop.until:
         return course if stop is None else replace(course, due_at=min(course.due_at, stop.until))
-    if stop.reason is Reason.RETRY or (stop.reason is Reason.TIMEOUT and stop.is_accepted):
-        return _stopped(course, None, now, rules)
+    if stop.reason is Reason.RETRY or (stop.reason is Reason.TIMEOUT and stop.is_accepted and course.retries_left > 0):
+        return _stopped(_owing(course), None, now, rules)
+    if stop.reason is Reason.TIMEOUT and not stop.is_accepted:
+        return course
     if stop.reason is Reason.FOREIGN:
         return _ended(course, Phase.FAILED, stop.failure)
     said = (
         "its DeleteTask was accepted, but its end not confirmed" if stop.is_accepted else "its DeleteTask was refused"
     )
     return _left(course, stop.failure, f"{said} ({course.problem})" if course.problem else said)
+
+
+def _owing(course: Course) -> Course:
+    """Return a course that lets its handle go although the job is not known to be over."""
+    phase = None if course.status is None else course.status.phase
+    if course.handle is None or phase is Phase.SUCCEEDED:
+        return course
+    is_reported_over = phase is not None and phase.is_terminal
+    owed = OwedCancel(attempt=course.attempt, handle=course.handle, is_reported_over=is_reported_over)
+    return replace(course, owed=owed)
 
 
 def _stopped(course: Course, status: TaskStatus | None, now: float, rules: Rules) -> Course:
@@ -307,10 +354,11 @@ def _stopped(course: Course, status: TaskStatus | None, now: float, rules: Rules
 
 def _attempt_failed(course: Course, failure: Failure, now: float, rules: Rules) -> Course:
     """Return the course after a failure that another attempt may mend."""
+    is_done = course.status is not None and course.status.phase is Phase.SUCCEEDED
+    if course.handle is not None and (course.retries_left > 0 or not is_done):
+        return _stopping(course, Reason.RETRY, failure, now, rules)
     if course.retries_left <= 0:
         return _ended(course, Phase.FAILED, failure)
-    if course.handle is not None:
-        return _stopping(course, Reason.RETRY, failure, now, rules)
     return _next_attempt(course, failure, now, rules)
 
 
@@ -322,6 +370,7 @@ def _next_attempt(course: Course, failure: Failure, now: float, rules: Rules) ->
         due_at=now + pause,
         failure=failure,
         unreachable=course.unreachable,
+        owed=course.owed,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -27,7 +27,9 @@ from outboard.engine.courses import (
     Deleted,
     Event,
     NotDeleted,
+    Owing,
     Refused,
+    Tick,
     Unanswered,
     Uncollected,
     Unreadable,
@@ -48,7 +50,7 @@ from outboard.errors import (
     Unavailable,
 )
 from outboard.host.logs import TaskLog, task_fields
-from outboard.host.stores import Stores
+from outboard.host.stores import Store
 from outboard.wire.files import encode_outputs_file
 
 T = TypeVar("T")
@@ -85,13 +87,19 @@ class Effects:
         owned: The run in the journal; None without one.
     """
 
-    def __init__(self, directory: Directory, stores: Stores, owned: OwnedRun | None) -> None:
+    def __init__(self, directory: Directory, stores: Store, owned: OwnedRun | None) -> None:
         self._directory = directory
         self._stores = stores
         self._owned = owned
 
-    async def send(self, spec: TaskSpec, course: Course, dispatch: Dispatch) -> Event:
-        """Send CreateTask, or ExecuteTaskSync to a sync agent."""
+    async def send(
+        self, spec: TaskSpec, course: Course, dispatch: Dispatch, is_unwanted: Callable[[], bool] = lambda: False
+    ) -> Event:
+        """Send CreateTask, or ExecuteTaskSync to a sync agent.
+
+        What is unwanted by the time everything before the call is done is not sent, unless it may have been sent before: then
+        its handle is needed to cancel it.
+        """
         began_at = time.monotonic()
         try:
             route = await self._route(spec, dispatch)
@@ -99,11 +107,15 @@ class Effects:
                 raise InvalidSettings("a sync task has no job to cancel")  # the course ends; nobody reads this
             prepared = spec.prepare(course.attempt)
             await self._write_files(prepared, dispatch)
+            if is_unwanted() and not course.may_exist:
+                return Tick()
             if self._owned is not None and dispatch.recorded != course.attempt:
                 await self._owned.creating(spec.task_id, course.attempt, endpoint=route.endpoint)
             dispatch.recorded = course.attempt
         except OutboardError as error:
             return Refused(error, began_at, arrived=False)
+        if is_unwanted() and not course.may_exist:
+            return Tick()
         try:
             if route.is_sync:
                 dispatch.is_answering = True
@@ -161,6 +173,17 @@ class Effects:
             return Unreadable(error)
         return Uncollected(found) if isinstance(found, Failure) else Collected(found)
 
+    async def owe(self, spec: TaskSpec, course: Course, dispatch: Dispatch) -> Event:
+        """Record the cancel that a task owes; a journal that cannot take it leaves it to this process alone."""
+        if self._owned is not None and course.owed is not None:
+            await self._noted(self._owned.owe(spec.task_id, course.owed, endpoint=dispatch.endpoint), dispatch)
+        return Owing()
+
+    async def settle(self, spec: TaskSpec, attempt: int, dispatch: Dispatch) -> None:
+        """Record that a cancel is owed no longer."""
+        if self._owned is not None:
+            await self._noted(self._owned.settle(spec.task_id, attempt), dispatch)
+
     async def end(self, spec: TaskSpec, course: Course, dispatch: Dispatch, message: str) -> None:
         """Record how a task ended; a journal that cannot take it only makes a resumed run ask once more."""
         if self._owned is None:
@@ -187,6 +210,11 @@ class Effects:
         if self._owned is not None and event.phase is not None and dispatch.recorded == course.attempt:
             links = _as_json(event.links)
             self._owned.phase(spec.task_id, course.attempt, event.phase, message=event.message, links=links)
+
+    def note_cancels(self, task_ids: Iterable[str]) -> None:
+        """Note that tasks are to be cancelled, all at once and before anything is done about any of them."""
+        if self._owned is not None:
+            self._owned.note_cancels(task_ids)
 
     async def request_cancel(self, spec: TaskSpec, dispatch: Dispatch) -> None:
         """Record that the task is to be cancelled, before anything is done about it."""

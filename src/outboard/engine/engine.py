@@ -8,13 +8,14 @@ that is killed goes on with `resume`; nothing is ever started twice under one su
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
 from outboard.domain.endpoints import AgentInfo, Endpoint
+from outboard.domain.phases import Phase
 from outboard.domain.tasks import RawTask
 from outboard.engine.addresses import ServiceAddress
 from outboard.engine.directory import Directory
@@ -23,17 +24,19 @@ from outboard.engine.journal import Journal
 from outboard.engine.live_tasks import LiveTask
 from outboard.engine.outcomes import LeftRunning, TaskOutcome
 from outboard.engine.propeller_config import PropellerConfig
-from outboard.engine.resumption import ended_outcome, take_up
+from outboard.engine.resumption import ended_outcome, owed_tasks, take_up
 from outboard.engine.routing import IN_PROCESS, Routes
 from outboard.engine.runs import OnEvent, Run
 from outboard.engine.settings import EngineSettings
 from outboard.engine.specs import new_execution_name
 from outboard.errors import InvalidSettings, OutboardError
-from outboard.host.stores import Stores
+from outboard.host.stores import Store, Stores
 
 if TYPE_CHECKING:
     from outboard.engine.remote import RemoteEndpoint
     from outboard.host.host import Host
+
+_WITHOUT_SUCCESS = (Phase.FAILED, Phase.ABORTED)
 
 
 class Engine:
@@ -66,10 +69,10 @@ class Engine:
         journal: Journal | Path | None = None,
         settings: EngineSettings | None = None,
         on_event: OnEvent | None = None,
-        stores: Stores | None = None,
+        stores: Store | None = None,
     ) -> None:
         self.settings = settings if settings is not None else EngineSettings()
-        self.stores = stores if stores is not None else Stores()
+        self.stores: Store = stores if stores is not None else Stores()
         self._given = dict(endpoints)
         self._routes = routes if routes is not None else Routes(order=tuple(endpoints))
         self._journal_at = journal
@@ -212,7 +215,9 @@ class Engine:
         """
         name = run_id or new_execution_name()
         effects_of = self.directory  # not open is an error before anything is recorded
-        owned = None if self._journal is None else await self._journal.begin_run(title, run_id=name, target=target)
+        owned = None
+        if self._journal is not None:
+            owned = await self._journal.begin_run(title, run_id=name, target=target, fail_fast=fail_fast)
         effects = Effects(effects_of, self.stores, owned)
         run = Run(name, effects, owned, self.settings, on_event=self._on_event, max_live=max_live, fail_fast=fail_fast)
         run.is_cancelled = self.is_interrupted
@@ -259,16 +264,20 @@ class Engine:
         run = await self.begin(title or task.type)
         return await run.submit(task, task_id=task_id)
 
-    async def resume(self, run_id: str, *, force: bool = False, cancel: bool = False) -> list[TaskOutcome]:
-        """Take up a run whose engine is gone, and return the outcomes of all its tasks in the order of planning.
+    async def resume(
+        self, run_id: str, *, force: bool = False, cancel: bool = False, only: Collection[str] | None = None
+    ) -> list[TaskOutcome]:
+        """Take up a run whose engine is gone, and return the outcomes of its tasks in the order of planning.
 
         Tasks with a handle are polled; tasks whose CreateTask may have been sent are sent again, identical; tasks that were to be
-        cancelled are cancelled again. A run that is over does nothing and returns its outcomes.
+        cancelled are cancelled again, and so are jobs of earlier attempts whose cancel was not confirmed. A run that was begun
+        with `fail_fast` keeps that. A run that is over does nothing and returns its outcomes.
 
         Args:
             run_id: The run.
             force: Take it over although its owner, on another machine, cannot be asked.
             cancel: Cancel all that is not over instead of going on with it.
+            only: The ids of the tasks to take up; the others are left for a later resume, and are not returned unless ended.
 
         Raises:
             RunOwned: Its engine lives.
@@ -280,20 +289,25 @@ class Engine:
                 "this engine has no journal, so there is nothing to resume: give it one", field="journal"
             )
         owned = await journal.resume_run(run_id, force=force)
-        run = Run(run_id, Effects(self.directory, self.stores, owned), owned, self.settings, on_event=self._on_event)
+        effects = Effects(self.directory, self.stores, owned)
+        run = Run(run_id, effects, owned, self.settings, on_event=self._on_event, fail_fast=owned.fail_fast)
         run.is_cancelled = cancel or self.is_interrupted
         self._runs.add(run)
         try:
             async with run:
                 records = await journal.tasks(run_id)
-                await take_up(run, await journal.unfinished(run_id), self.directory)
+                if owned.fail_fast and any(each.phase in _WITHOUT_SUCCESS for each in records if each.ended_at):
+                    run.is_cancelled = True
+                tasks = await journal.unfinished(run_id)
+                wanted = [each for each in tasks if only is None or each.record.task_id in only]
+                await take_up(run, wanted, await owed_tasks(journal, run_id, only), self.directory)
                 await run.wait()
-                ended = [each for each in records if each.task_id not in run.outcomes]
+                ended = [each for each in records if each.task_id not in run.outcomes and each.ended_at is not None]
                 outcomes = await asyncio.gather(*(ended_outcome(journal, record) for record in ended))
         finally:
             self._forget(run)
         known = {outcome.task_id: outcome for outcome in outcomes} | run.outcomes
-        return [known[record.task_id] for record in records]
+        return [known[record.task_id] for record in records if record.task_id in known]
 
     async def cancel(self, task_id: str, *, run_id: str | None = None) -> TaskOutcome | None:
         """Cancel a task of this engine and return its outcome; None when another process drives it and was asked to.

@@ -32,14 +32,17 @@ from typing_extensions import Self
 
 from outboard.domain.phases import Phase
 from outboard.engine import journal_schema as schema
+from outboard.engine.courses import OwedCancel
 from outboard.engine.group_commit import GroupCommit, all_or_nothing
 from outboard.engine.journal_records import (
+    OwedRecord,
     PlannedTask,
     RunRecord,
     Step,
     TaskRecord,
     UnfinishedTask,
     moment_of,
+    owed_of,
     owner_of,
     task_of,
     unfinished_of,
@@ -87,7 +90,12 @@ class Journal:
         await self.aclose()
 
     async def begin_run(
-        self, title: str, *, run_id: str | None = None, target: Mapping[str, Any] | None = None
+        self,
+        title: str,
+        *,
+        run_id: str | None = None,
+        target: Mapping[str, Any] | None = None,
+        fail_fast: bool = False,
     ) -> OwnedRun:
         """Record a new run and hold its lease.
 
@@ -95,6 +103,7 @@ class Journal:
             title: For lists of runs.
             run_id: Its id; made where there is none.
             target: What its engine talks to, as JSON values without secrets, for whoever resumes it (see `target`).
+            fail_fast: Whoever resumes it, too, cancels the other tasks as soon as one does not succeed.
 
         Raises:
             InvalidSettings: There is a run of that id already.
@@ -105,11 +114,11 @@ class Journal:
             if connection.execute(schema.SELECT_RUN, (name,)).fetchone():
                 raise InvalidSettings(f"there is a run '{name}' already: resume it or choose another id", field="run")
             kept = None if target is None else json.dumps(dict(target))
-            connection.execute(schema.INSERT_RUN, (name, title, time.time(), kept))
+            connection.execute(schema.INSERT_RUN, (name, title, time.time(), kept, fail_fast))
             self._take_lease(connection, name)
 
         await self._commits.submit(work)
-        return OwnedRun(name, self._token, self._commits)
+        return OwnedRun(name, self._token, self._commits, fail_fast=fail_fast)
 
     async def resume_run(self, run_id: str, *, force: bool = False) -> OwnedRun:
         """Take the lease of a run whose engine is gone.
@@ -123,16 +132,18 @@ class Journal:
             InvalidSettings: There is no such run.
         """
 
-        def work(connection: sqlite3.Connection) -> None:
-            if not connection.execute(schema.SELECT_RUN, (run_id,)).fetchone():
+        def work(connection: sqlite3.Connection) -> bool:
+            run = connection.execute(schema.SELECT_RUN, (run_id,)).fetchone()
+            if run is None:
                 raise InvalidSettings(f"there is no run '{run_id}' in this journal: list its runs", field="run")
             row = connection.execute(schema.SELECT_LEASE, (run_id,)).fetchone()
             if row is not None:
                 self._check_owner(run_id, row, force=force)
             self._take_lease(connection, run_id)
+            return bool(run[0])
 
-        await self._commits.submit(work)
-        return OwnedRun(run_id, self._token, self._commits)
+        fail_fast = await self._commits.submit(work)
+        return OwnedRun(run_id, self._token, self._commits, fail_fast=fail_fast)
 
     def _check_owner(self, run_id: str, row: tuple[Any, ...], *, force: bool) -> None:
         token, owner = row[0], owner_of(row[1:])
@@ -193,15 +204,20 @@ class Journal:
         return await self._commits.submit(lambda c: [row[0] for row in c.execute(schema.SELECT_OPEN_IDS, (run_id,))])
 
     async def open_endpoints(self, run_id: str) -> list[str | None]:
-        """Return where a run's open tasks were sent, each place once; None stands for those that were never sent."""
+        """Return where a run's open tasks, and owed cancels, were sent, each place once; None stands for "never sent"."""
         return await self._commits.submit(
-            lambda c: [row[0] for row in c.execute(schema.SELECT_OPEN_ENDPOINTS, (run_id,))]
+            lambda c: [row[0] for row in c.execute(schema.SELECT_OPEN_ENDPOINTS, {"run": run_id})]
         )
+
+    async def owed(self, run_id: str) -> list[OwedRecord]:
+        """Return the jobs that a run's tasks let go of and whose cancel is not confirmed, the oldest first."""
+        return await self._commits.submit(lambda c: [owed_of(row) for row in c.execute(schema.SELECT_OWED, (run_id,))])
 
     async def prune(self, before: datetime) -> list[str]:
         """Forget the runs whose last task ended before a moment, and return their ids.
 
-        Never forgotten are a run with a task that has not ended and a run whose engine lives, or may live. Files that tasks
+        Never forgotten are a run with a task that has not ended or a cancel that is not confirmed, and a run whose engine
+        lives, or may live. Files that tasks
         wrote stay where they are; the room in the journal's file is used again, the file does not shrink.
         """
 
@@ -234,10 +250,15 @@ class Journal:
 
 
 class OwnedRun:
-    """A run whose lease is ours: the only way to write about its tasks."""
+    """A run whose lease is ours: the only way to write about its tasks.
 
-    def __init__(self, run_id: str, token: str, commits: GroupCommit) -> None:
+    Attributes:
+        fail_fast: The run's rule, as it was begun with.
+    """
+
+    def __init__(self, run_id: str, token: str, commits: GroupCommit, *, fail_fast: bool = False) -> None:
         self.run_id = run_id
+        self.fail_fast = fail_fast
         self._token = token
         self._commits = commits
 
@@ -315,6 +336,24 @@ class OwnedRun:
         values = {"run": self.run_id, "task": task_id, "now": time.time()}
         return await self._commits.submit(lambda c: c.execute(schema.REQUEST_CANCEL, values).rowcount > 0)
 
+    def note_cancels(self, task_ids: Iterable[str]) -> None:
+        """Note that tasks are to be cancelled, all with the next commit, so that a kill cannot come between them."""
+        now = time.time()
+        values = [{"run": self.run_id, "task": task_id, "now": now} for task_id in task_ids]
+        key = (self.run_id, None)  # no task's own
+        self._commits.note(key, lambda connection: connection.executemany(schema.REQUEST_CANCEL, values))
+
+    async def owe(self, task_id: str, owed: OwedCancel, *, endpoint: str) -> None:
+        """Record a job that its task lets go of before it is known to be over."""
+        values = self._values(
+            task_id, owed.attempt, endpoint=endpoint, handle=owed.handle, is_reported_over=owed.is_reported_over
+        )
+        await self._commits.submit(lambda c: c.execute(schema.OWE, values).rowcount)
+
+    async def settle(self, task_id: str, attempt: int) -> None:
+        """Record that such a job is over."""
+        await self._commits.submit(lambda c: c.execute(schema.SETTLE, (self.run_id, task_id, attempt)).rowcount)
+
     async def cancel_requests(self) -> list[str]:
         """Return the ids of unfinished tasks that somebody, perhaps in another process, asked to cancel."""
         return await self._commits.submit(
@@ -357,6 +396,7 @@ def _runs(connection: sqlite3.Connection) -> list[RunRecord]:
             unfinished[run_id] = count
         else:
             ended[run_id][Phase(phase)] = count
+    owed = dict(connection.execute(schema.COUNT_OWED).fetchall())
     me = this_process()
     records = []
     for run_id, title, created_at, *lease in connection.execute(schema.SELECT_RUNS):
@@ -369,6 +409,7 @@ def _runs(connection: sqlite3.Connection) -> list[RunRecord]:
             owner_life=None if owner is None else owner.life(me),
             unfinished=unfinished.get(run_id, 0),
             ended=ended[run_id],
+            owed=owed.get(run_id, 0),
         )
         records.append(record)
     return records

@@ -86,12 +86,25 @@ class UnfinishedTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwedRecord:
+    """A job that a task let go of before it was known to be over, and since when its cancel is owed."""
+
+    task_id: str
+    attempt: int
+    endpoint: str
+    handle: bytes
+    is_reported_over: bool
+    owed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A run: its owner, if any engine holds it, whether that one lives, and how its tasks stand.
 
     Attributes:
         unfinished: Tasks that have not ended.
         ended: Tasks that have, by their last phase.
+        owed: Jobs of earlier attempts whose cancel is not confirmed.
     """
 
     run_id: str
@@ -101,6 +114,12 @@ class RunRecord:
     owner_life: Life | None
     unfinished: int
     ended: Mapping[Phase, int]
+    owed: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to do about it."""
+        return self.unfinished > 0 or self.owed > 0
 
 
 def owner_of(columns: Sequence[Any]) -> Owner:
@@ -129,6 +148,19 @@ def task_of(row: Sequence[Any]) -> TaskRecord:
         updated_at=moment_of(updated_at),
         ended_at=ended_at and moment_of(ended_at),
         cancel_requested_at=cancel_requested_at and moment_of(cancel_requested_at),
+    )
+
+
+def owed_of(row: Sequence[Any]) -> OwedRecord:
+    """Return the record of a row of `journal_schema.SELECT_OWED`."""
+    task_id, attempt, endpoint, handle, is_reported_over, owed_at = row
+    return OwedRecord(
+        task_id=task_id,
+        attempt=attempt,
+        endpoint=endpoint,
+        handle=handle,
+        is_reported_over=bool(is_reported_over),
+        owed_at=moment_of(owed_at),
     )
 
 

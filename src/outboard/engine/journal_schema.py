@@ -47,10 +47,17 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "UPDATE task SET attempt_started_at = started_at WHERE attempt = 0",  # of later attempts nobody knows
         "CREATE INDEX task_by_run ON task (run_id)",  # its entries are in the order of planning
     ),
+    (
+        "ALTER TABLE run ADD COLUMN fail_fast INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE owed_cancel (
+            run_id TEXT NOT NULL, task_id TEXT NOT NULL, attempt INTEGER NOT NULL, endpoint TEXT NOT NULL,
+            handle BLOB NOT NULL, is_reported_over INTEGER NOT NULL, owed_at REAL NOT NULL,
+            PRIMARY KEY (run_id, task_id, attempt))""",
+    ),
 )
 
-INSERT_RUN: Final = "INSERT INTO run (run_id, title, created_at, target) VALUES (?, ?, ?, ?)"
-SELECT_RUN: Final = "SELECT 1 FROM run WHERE run_id = ?"
+INSERT_RUN: Final = "INSERT INTO run (run_id, title, created_at, target, fail_fast) VALUES (?, ?, ?, ?, ?)"
+SELECT_RUN: Final = "SELECT fail_fast FROM run WHERE run_id = ?"
 SELECT_TARGET: Final = "SELECT target FROM run WHERE run_id = ?"
 SELECT_RUNS: Final = """
     SELECT run.run_id, title, run.created_at, lease.pid, lease.started, lease.boot_id, lease.namespace, lease.host
@@ -65,6 +72,15 @@ TAKE_LEASE: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 RELEASE_LEASE: Final = "DELETE FROM lease WHERE run_id = ? AND token = ?"
 RELEASE_LEASES: Final = "DELETE FROM lease WHERE token = ?"
+
+OWE: Final = """
+    INSERT OR IGNORE INTO owed_cancel (run_id, task_id, attempt, endpoint, handle, is_reported_over, owed_at)
+    VALUES (:run, :task, :attempt, :endpoint, :handle, :is_reported_over, :now)"""
+SETTLE: Final = "DELETE FROM owed_cancel WHERE run_id = ? AND task_id = ? AND attempt = ?"
+SELECT_OWED: Final = """
+    SELECT task_id, attempt, endpoint, handle, is_reported_over, owed_at
+    FROM owed_cancel WHERE run_id = ? ORDER BY rowid"""
+COUNT_OWED: Final = "SELECT run_id, count(*) FROM owed_cancel GROUP BY run_id"
 
 INSERT_TASK: Final = "INSERT INTO task (run_id, task_id, created_at, updated_at) VALUES (?, ?, ?, ?)"
 INSERT_SPEC: Final = "INSERT INTO spec (run_id, task_id, spec, options) VALUES (?, ?, ?, ?)"
@@ -110,7 +126,9 @@ SELECT_IDS: Final = """
     SELECT DISTINCT task_id FROM task
     WHERE task_id >= :first AND task_id < :beyond AND run_id = coalesce(:run, run_id) ORDER BY task_id LIMIT :limit"""
 SELECT_OPEN_IDS: Final = "SELECT task_id FROM task WHERE run_id = ? AND ended_at IS NULL ORDER BY rowid"
-SELECT_OPEN_ENDPOINTS: Final = "SELECT DISTINCT endpoint FROM task WHERE run_id = ? AND ended_at IS NULL"
+SELECT_OPEN_ENDPOINTS: Final = """
+    SELECT endpoint FROM task WHERE run_id = :run AND ended_at IS NULL
+    UNION SELECT endpoint FROM owed_cancel WHERE run_id = :run"""
 SELECT_UNFINISHED: Final = (
     f"SELECT {TASK_COLUMNS}, spec, options FROM task JOIN spec USING (run_id, task_id) "  # noqa: S608 - our own names
     "WHERE ended_at IS NULL AND run_id = coalesce(?, run_id) ORDER BY task.rowid"
@@ -123,6 +141,7 @@ SELECT_ENDED_BEFORE: Final = """
     FROM run LEFT JOIN lease USING (run_id)
     WHERE run.created_at < :moment AND NOT EXISTS (
         SELECT 1 FROM task WHERE task.run_id = run.run_id AND (ended_at IS NULL OR ended_at >= :moment))
+        AND NOT EXISTS (SELECT 1 FROM owed_cancel WHERE owed_cancel.run_id = run.run_id)
     ORDER BY run.rowid"""
 FORGET_RUN: Final = (
     "DELETE FROM output WHERE run_id = ?",

@@ -14,13 +14,13 @@ from outboard.domain.conformity import check_outputs
 from outboard.domain.statuses import Failure, TaskStatus
 from outboard.domain.types import ValueType
 from outboard.errors import InvalidOutputs, Retry
-from outboard.host.stores import Stores, join_uri
+from outboard.host.stores import Store, join_uri
 from outboard.wire.files import ERROR_FILE, OUTPUTS_FILE, decode_error_file, decode_outputs_file
 from outboard.wire.statuses import with_types
 
 
 async def collect_outputs(
-    status: TaskStatus, *, types: Mapping[str, ValueType], prefix: str, stores: Stores
+    status: TaskStatus, *, types: Mapping[str, ValueType], prefix: str, stores: Store
 ) -> Mapping[str, Any] | Failure:
     """Return the outputs, or why there are none.
 

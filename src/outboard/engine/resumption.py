@@ -7,32 +7,49 @@ sent to. Its time limit counts from when that attempt was first sent, however of
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import Cause, Failure, Link
-from outboard.engine.courses import Course, Stage
+from outboard.engine.courses import Course, OwedCancel, Stage
 from outboard.engine.directory import Directory
 from outboard.engine.effects import Dispatch
 from outboard.engine.journal import Journal
-from outboard.engine.journal_records import Step, TaskRecord, UnfinishedTask
+from outboard.engine.journal_records import OwedRecord, PlannedTask, Step, TaskRecord, UnfinishedTask
 from outboard.engine.outcomes import TaskOutcome
 from outboard.engine.runs import Run
 from outboard.engine.specs import TaskSpec
 from outboard.errors import Retry
 from outboard.wire.files import decode_outputs_file
 
+OwedTask = tuple[OwedRecord, PlannedTask]
 
-async def take_up(run: Run, tasks: Iterable[UnfinishedTask], directory: Directory) -> None:
-    """Go on with unfinished tasks of a run.
+
+async def owed_tasks(journal: Journal, run_id: str, only: Collection[str] | None = None) -> list[OwedTask]:
+    """Return the cancels that a run owes, with how their tasks were planned; of all tasks, or of some."""
+    found = []
+    for record in await journal.owed(run_id):
+        plan = await journal.spec(run_id, record.task_id)
+        if plan is not None and (only is None or record.task_id in only):
+            found.append((record, plan))
+    return found
+
+
+async def take_up(run: Run, tasks: Iterable[UnfinishedTask], owed: Iterable[OwedTask], directory: Directory) -> None:
+    """Go on with unfinished tasks of a run, and with the cancels that it owes.
 
     Raises:
         InvalidSettings: An endpoint that a task was sent to is not configured; nothing was taken up.
         JournalUnwritable: A task was planned by a version that this one cannot read.
     """
     specs = [(each.record, TaskSpec.from_plan(each.plan)) for each in tasks]
-    for name in {record.endpoint for record, _ in specs if record.endpoint}:
-        directory.endpoint(name)
+    debts = [(record, TaskSpec.from_plan(plan)) for record, plan in owed]
+    for name in {record.endpoint for record, _ in specs} | {debt.endpoint for debt, _ in debts}:
+        if name:
+            directory.endpoint(name)
+    for debt, spec in debts:
+        cancel = OwedCancel(attempt=debt.attempt, handle=debt.handle, is_reported_over=debt.is_reported_over)
+        run.take_up_owed(spec, debt.endpoint, cancel)
     for record, spec in specs:
         dispatch = Dispatch(endpoint=record.endpoint or "", recorded=record.attempt)
         asked = record.cancel_requested_at is not None

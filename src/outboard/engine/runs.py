@@ -17,27 +17,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 from typing_extensions import Self
 
 from outboard.domain.phases import Phase
-from outboard.domain.statuses import Cause, Failure
+from outboard.domain.statuses import Cause, Failure, TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.engine import decisions
-from outboard.engine.courses import Abandoned, CancelAsked, Course, Effect, Event, Rules, Stage, Tick
+from outboard.engine.courses import Abandoned, CancelAsked, Course, Effect, Event, OwedCancel, Rules, Stage, Tick
 from outboard.engine.effects import Dispatch, Effects
-from outboard.engine.journal import OwnedRun, PlannedTask
+from outboard.engine.journal import OwnedRun
 from outboard.engine.live_tasks import LiveTask
 from outboard.engine.outcomes import LeftRunning, TaskEvent, TaskOutcome
+from outboard.engine.owed_cancels import Debt, OwedCancels
+from outboard.engine.plans import Plans
 from outboard.engine.settings import EngineSettings
-from outboard.engine.specs import TaskSpec, absolute_base
+from outboard.engine.specs import TaskSpec
 from outboard.engine.tellings import event_of, is_news, message_of, outcome_of
 from outboard.engine.verdicts import failure_of
-from outboard.errors import InvalidTask, JournalUnwritable, OutboardError, TaskError
+from outboard.errors import JournalUnwritable, OutboardError
 from outboard.host.logs import TaskLog
 
-_PLANNED_AT_ONCE: Final = 1_000
 OnEvent = Callable[[TaskEvent], None]
 
 
@@ -75,8 +75,7 @@ class Run:
         self._max_live = max_live or settings.max_live
         self._fail_fast = fail_fast
         self._rules: dict[float | None, Rules] = {}
-        self._base = absolute_base(settings.output_base)
-        self._ids: set[str] = set()
+        self._plans = Plans(run_id, settings, owned)
         self._open: dict[str, LiveTask] = {}
         self._waiting: deque[LiveTask] = deque()
         self._live = 0
@@ -85,6 +84,7 @@ class Run:
         self._idle.set()
         self._watch: asyncio.Task[None] | None = None
         self._is_abandoned = False
+        self._owed = OwedCancels(effects, settings.rules(None))
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,8 +108,8 @@ class Run:
             InvalidTask: Two tasks of the run would have one id.
             JournalUnwritable: The journal cannot be written; nothing was started.
         """
-        specs = self._complete(list(tasks), task_ids)
-        unwritable = await self._plan(specs)
+        specs = self._plans.complete(list(tasks), task_ids)
+        unwritable = await self._plans.write(specs)
         lives = [
             self._adopt(spec, Course(attempt=spec.first_attempt, retries_left=spec.task.retries)) for spec in specs
         ]
@@ -122,11 +122,16 @@ class Run:
 
     def take_up(self, spec: TaskSpec, course: Course, dispatch: Dispatch, *, is_cancel_asked: bool) -> LiveTask:
         """Go on with a task that an earlier engine left."""
-        self._ids.add(spec.task_id)
+        self._plans.know(spec.task_id)
         live = self._adopt(spec, course, dispatch)
         live.is_cancel_asked = is_cancel_asked
         self._queue(live)
         return live
+
+    def take_up_owed(self, spec: TaskSpec, endpoint: str, owed: OwedCancel) -> None:
+        """Go on with a cancel that an earlier engine owed."""
+        until = time.monotonic() + self.settings.cancel_wait.total_seconds()
+        self._owe(spec, Dispatch(endpoint), owed, until=until)
 
     async def wait(self) -> None:
         """Wait until no task is open.
@@ -148,6 +153,8 @@ class Run:
     def cancel_all(self) -> None:
         """Cancel every open task, and those submitted later; `wait` returns when that is confirmed."""
         self.is_cancelled = True
+        if self._open:
+            self._effects.note_cancels(self._open)
         for live in list(self._open.values()):
             self.cancel_task(live)
 
@@ -174,11 +181,15 @@ class Run:
                 live.course, Abandoned(in_flight=self._is_creating(live)), time.monotonic(), live.rules
             )
             self._close_task(live)
+        self._owed.abandon()
 
     @property
     def left_running(self) -> list[LeftRunning]:
         """What may still run although this run does nothing more about it."""
-        return [each.left_running for each in self.outcomes.values() if each.left_running is not None]
+        left = [each.left_running for each in self.outcomes.values() if each.left_running is not None]
+        told = {(each.task_id, each.handle) for each in left}
+        owed = [debt.left_running for debt in self._owed.unsettled]
+        return left + [each for each in owed if (each.task_id, each.handle) not in told]
 
     @property
     def open_tasks(self) -> Mapping[str, LiveTask]:
@@ -196,59 +207,14 @@ class Run:
             self._watch = None
         if self._drivers:
             await asyncio.gather(*self._drivers, return_exceptions=True)
+        await self._owed.close()
+        self._tell_owed()
         if self._owned is not None:
             owned, self._owned = self._owned, None
             try:
                 await owned.release()
             except JournalUnwritable as error:
                 TaskLog(run=self.run_id).warning("lease not given back", reason=error.message)
-
-    def _complete(self, tasks: Sequence[RawTask], task_ids: Sequence[str] | None) -> list[TaskSpec]:
-        specs = []
-        for index, task in enumerate(tasks):
-            task_id = task_ids[index] if task_ids is not None else self._new_id(task)
-            if task_id in self._ids:
-                raise InvalidTask(
-                    f"two tasks of run {self.run_id} are called '{task_id}': give each its own id", field="id"
-                )
-            self._ids.add(task_id)
-            specs.append(
-                TaskSpec.complete(
-                    task,
-                    task_id=task_id,
-                    execution=self.run_id,
-                    base=self._base,
-                    project=self.settings.project,
-                    domain=self.settings.domain,
-                )
-            )
-        return specs
-
-    def _new_id(self, task: RawTask) -> str:
-        node = task.identity.node
-        if node and node not in self._ids:
-            return node
-        number = len(self._ids)
-        while f"n{number}" in self._ids:
-            number += 1
-        return f"n{number}"
-
-    async def _plan(self, specs: Sequence[TaskSpec]) -> dict[str, TaskError]:
-        """Write the plans; return what is wrong with tasks that cannot even be written down."""
-        unwritable: dict[str, TaskError] = {}
-        if self._owned is None:
-            return unwritable
-        plans: list[PlannedTask] = []
-        for number, spec in enumerate(specs):
-            try:
-                plans.append(spec.to_plan())
-            except TaskError as error:
-                unwritable[spec.task_id] = error
-                plans.append(PlannedTask(task_id=spec.task_id, spec=b""))  # it ends at once; a list of the run shows it
-            if number % _PLANNED_AT_ONCE == _PLANNED_AT_ONCE - 1:
-                await asyncio.sleep(0)  # tasks already under way must not wait for ten thousand encodings
-        await self._owned.plan(plans)
-        return unwritable
 
     def _adopt(self, spec: TaskSpec, course: Course, dispatch: Dispatch | None = None) -> LiveTask:
         timeout = spec.task.timeout
@@ -329,11 +295,15 @@ class Run:
     async def _perform(self, live: LiveTask, effect: Effect) -> Event:
         try:
             if effect is Effect.SEND:
-                return await self._effects.send(live.spec, live.course, live.dispatch)
+                return await self._effects.send(live.spec, live.course, live.dispatch, lambda: live.is_cancel_asked)
             if effect is Effect.POLL:
                 return await self._effects.poll(live.spec, live.course, live.dispatch)
             if effect is Effect.DELETE:
                 return await self._effects.delete(live.spec, live.course, live.dispatch)
+            if effect is Effect.OWE and live.course.owed is not None:
+                owing = await self._effects.owe(live.spec, live.course, live.dispatch)
+                self._owe(live.spec, live.dispatch, live.course.owed)
+                return owing
             return await self._effects.collect(live.spec, live.course)
         except asyncio.CancelledError:
             if effect is Effect.SEND and not live.is_sync and live.dispatch.recorded == live.course.attempt:
@@ -353,7 +323,38 @@ class Run:
     async def _finish(self, live: LiveTask) -> None:
         if live.course.stage is Stage.ENDED:
             await self._effects.end(live.spec, live.course, live.dispatch, message_of(live.course))
+        elif live.course.stop is not None and live.course.handle is not None:
+            self._go_on_stopping(live, live.course.handle)
         self._close_task(live)
+
+    def _owe(self, spec: TaskSpec, dispatch: Dispatch, owed: OwedCancel, *, until: float = 0.0) -> None:
+        async def on_settled(_: TaskStatus | None) -> None:
+            await self._effects.settle(spec, owed.attempt, dispatch)
+
+        debt = Debt(spec=spec, endpoint=dispatch.endpoint, owed=owed, until=until, on_settled=on_settled)
+        self._owed.take(debt)
+
+    def _go_on_stopping(self, live: LiveTask, handle: bytes) -> None:
+        """Go on with a cancel nobody waits for any longer; its task ends once its job has."""
+
+        async def on_settled(status: TaskStatus | None) -> None:
+            if status is not None and status.phase is Phase.SUCCEEDED:
+                live.course = replace(live.course, status=status)  # a resumed run fetches its outputs
+            else:
+                live.course = replace(live.course, stage=Stage.ENDED, status=status or live.course.status, left="")
+                await self._effects.end(live.spec, live.course, live.dispatch, message_of(live.course))
+            self.outcomes[live.task_id] = outcome_of(live, self.run_id)
+
+        owed = OwedCancel(attempt=live.course.attempt, handle=handle, is_reported_over=False)
+        debt = Debt(spec=live.spec, endpoint=live.dispatch.endpoint, owed=owed, until=0.0, on_settled=on_settled)
+        self._owed.take(debt)
+
+    def _tell_owed(self) -> None:
+        """Put what is still owed into the outcomes."""
+        for debt in self._owed.unsettled:
+            outcome = self.outcomes.get(debt.spec.task_id)
+            if outcome is not None and outcome.left_running is None:
+                self.outcomes[debt.spec.task_id] = replace(outcome, left_running=debt.left_running)
 
     def _close_task(self, live: LiveTask) -> None:
         if live.finished.done():

@@ -3,6 +3,10 @@
 FlytePropeller spends one of the user's retries on every CreateTask error. Here an error that says "not now" is answered by
 sending the same request again: the identity and the output prefix stay, hence the submission key does, and whoever got the
 first request answers with its job.
+
+Once a request may have arrived without its answer, only a word about that very request ends it. Everything else (refused
+credentials, a service that lost its agent) says nothing about the job that may run: a retry would be a second one, and an end
+would forget the first.
 """
 
 from __future__ import annotations
@@ -18,8 +22,12 @@ from outboard.errors import (
     DrainingError,
     EndpointUnreachable,
     Forbidden,
+    InvalidInputs,
+    InvalidTask,
     OutboardError,
+    OutcomeUnknown,
     Overloaded,
+    Rejected,
     Retry,
     Sent,
     StoreUnavailable,
@@ -27,6 +35,7 @@ from outboard.errors import (
 )
 
 _NOT_NOW: Final = (AgentError, EndpointUnreachable, DrainingError, Overloaded, StoreUnavailable)
+_ABOUT_THE_REQUEST: Final = (Rejected, InvalidTask, InvalidInputs, OutcomeUnknown)
 
 
 class Verdict(Enum):
@@ -37,8 +46,15 @@ class Verdict(Enum):
     FINAL = "the same will fail again"
 
 
-def judge_refusal(error: OutboardError) -> Verdict:
-    """Return what an error of CreateTask or ExecuteTaskSync means."""
+def judge_refusal(error: OutboardError, *, may_exist: bool = False) -> Verdict:
+    """Return what an error of CreateTask or ExecuteTaskSync means.
+
+    Args:
+        error: The error.
+        may_exist: This request, or the same sent before, may have started a job.
+    """
+    if may_exist and not isinstance(error, _ABOUT_THE_REQUEST):
+        return Verdict.SEND_AGAIN
     if error.retry is not Retry.YES:
         return Verdict.FINAL
     if isinstance(error, (Unauthorized, Forbidden)) or not isinstance(error, _NOT_NOW):
@@ -55,6 +71,11 @@ def failure_of(error: OutboardError, *, retry: Retry = Retry.NEVER) -> Failure:
     """Return an error as the failure of a task."""
     cause = Cause.USER if error.actor is Actor.USER else Cause.PLATFORM
     return Failure(code=error.code, message=error.message, retry=retry, cause=cause)
+
+
+def is_outcome_unknown(status: TaskStatus) -> bool:
+    """Tell whether a status gives a task up without knowing whether its job runs."""
+    return status.error is not None and status.error.code == OutcomeUnknown.__name__
 
 
 def failure_in(status: TaskStatus) -> Failure:

@@ -22,7 +22,7 @@ from outboard.host.offloads import fetch_offloaded
 from outboard.host.outputs import Outputs, failed_status
 from outboard.host.requests import Request
 from outboard.host.settings import HostSettings
-from outboard.host.stores import Stores
+from outboard.host.stores import Store
 from outboard.host.words import Words
 
 _MARGIN_S: Final = 0.5
@@ -34,7 +34,7 @@ _KEPT_BYTES: Final = 64 * 1024 * 1024
 class Answers:
     """Asks sync agents."""
 
-    def __init__(self, settings: HostSettings, calls: Calls, outputs: Outputs, stores: Stores, words: Words) -> None:
+    def __init__(self, settings: HostSettings, calls: Calls, outputs: Outputs, stores: Store, words: Words) -> None:
         self._calls = calls
         self._outputs = outputs
         self._stores = stores

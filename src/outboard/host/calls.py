@@ -2,7 +2,7 @@
 
 This is where the parts meet: the client of the connection, the budget of the account, the deadline, the secrets, the
 labels. A call whose credentials were refused is repeated once with a client that is opened anew, since secrets are
-rotated while jobs run; one that may have taken effect is not.
+rotated while jobs run; one that may have taken effect is not. What came of each call is told to the accounts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from outboard.agent.agents import Agent
 from outboard.agent.context import AccountContext, Context
 from outboard.agent.jobs import Connection
 from outboard.domain.identity import Scope
-from outboard.errors import Sent, Unauthorized
+from outboard.errors import OutboardError, Sent, Unauthorized
+from outboard.host.accounts import Accounts
 from outboard.host.clients import Clients, OpenClient
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob
@@ -28,9 +29,10 @@ _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 class Calls:
     """Builds contexts and runs agents' methods with them."""
 
-    def __init__(self, clients: Clients, invoker: Invoker) -> None:
+    def __init__(self, clients: Clients, invoker: Invoker, accounts: Accounts | None = None) -> None:
         self._clients = clients
         self._invoker = invoker
+        self._accounts = accounts
 
     async def about_request(self, request: Request, method: str, *args: Any, timeout_s: float) -> Any:
         """Call `method` with `args` and the request's context."""
@@ -109,13 +111,39 @@ class Calls:
         while True:
             client.users += 1
             try:
-                return await self._invoker.invoke(agent, method, *args, context, timeout_s=context.timeout_s, **options)
-            except Unauthorized as error:
-                is_safe = error.sent is Sent.NO or method not in _EFFECTIVE
+                answer = await self._invoker.invoke(
+                    agent, method, *args, context, timeout_s=context.timeout_s, **options
+                )
+            except OutboardError as error:
+                if self._accounts is not None:
+                    self._accounts.failed(client.account, error)
+                is_safe = isinstance(error, Unauthorized) and (error.sent is Sent.NO or method not in _EFFECTIVE)
                 if is_repeated or not is_safe or not self._clients.refuse(client):
                     raise
+            else:
+                if self._accounts is not None:
+                    _note(self._accounts, client, method, answer)
+                return answer
             finally:
                 self._clients.release(client)
             is_repeated = True
             client = await self._clients.open(client.key, agent.platform, connection, scope, context.timeout_s)
             context.client, context.budget = client.value, client.budget
+
+
+def _note(accounts: Accounts, client: OpenClient, method: str, answer: object) -> None:
+    failure = _common_failure(answer) if method == "get_many" else None
+    if failure is None:
+        accounts.answered(client.account)
+    else:
+        accounts.failed(client.account, failure)
+
+
+def _common_failure(answers: object) -> OutboardError | None:
+    """Return an error of a batch in which nothing but errors came back; agents may ask for each job by itself."""
+    failure = None
+    for answer in answers.values() if isinstance(answers, dict) else ():
+        if not isinstance(answer, OutboardError):
+            return None
+        failure = answer
+    return failure

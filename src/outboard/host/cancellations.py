@@ -1,14 +1,22 @@
-"""Cancellations: ask the platform, and see to it that the job really ends.
+"""Cancellations: mark, ask, and see to it that the job really ends.
 
-The state is asked first, so finished work is never touched. Once the platform accepted the cancel, DeleteTask waits a
-moment for the end and then answers; the host goes on confirming in the background and asks again (5 s, doubling to 60
-s) until the job is over or the watch ends with an alarm.
+Each cancelled task has a pursuit, which goes on whatever becomes of the DeleteTask that began it: it writes the cancel
+mark (nothing is submitted for this task any more, on any replica), finds the job where the handle is only an intent,
+asks for its state (finished work is left alone), asks the platform to stop it, and looks until it is over, asking again
+after 5 s, doubling to 60 s, for half an hour; then it raises an alarm.
+
+DeleteTask answers OK when the job is over, gone, or will never be started, and when the mark is written and the
+platform accepted the cancel; then it waits a moment for the end. It answers an error only where no cancel could be
+handed over, and at most three times per handle, counted over all replicas: FlytePropeller counts every failed abort
+against the whole workflow.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections.abc import Awaitable
 from typing import Final
 
 from outboard.agent.agents import JobAgent
@@ -16,41 +24,116 @@ from outboard.domain.phases import Phase
 from outboard.domain.statuses import TaskStatus
 from outboard.errors import (
     AgentError,
+    AgentFault,
     Forbidden,
     ForeignHandle,
     OutboardError,
+    StoreUnavailable,
     Throttled,
     Unauthorized,
     Unavailable,
 )
 from outboard.host.calls import Calls
-from outboard.host.flights import Flights
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.logs import TaskLog
 from outboard.host.metrics import FOREIGN, UNCONFIRMED
 from outboard.host.settings import HostSettings
 from outboard.host.statuses import Statuses
+from outboard.host.submissions import Submissions
 
 _FIRST_LOOK_S: Final = 0.02
 _FIRST_REPEAT_S: Final = 5.0
 _LONGEST_REPEAT_S: Final = 60.0
 _CALL_LIMIT_S: Final = 30.0
+_MARK_LIMIT_S: Final = 3.0
 _CALLERS_SHARE: Final = 0.9
 """Of a caller's time: an answer that comes at its end comes too late."""
+_MOST_REFUSALS: Final = 3
 _UNCERTAIN: Final = (Unauthorized, Forbidden, Throttled, Unavailable)
+
+
+class Pursuit:
+    """A task that was cancelled, and what is known of its end.
+
+    Attributes:
+        job: The job to stop, once it is known.
+        is_marked: No replica submits anything for the task any more.
+        is_accepted: The platform accepted the cancel.
+        is_over: There is no job any more, and never will be.
+        trouble: Why the cancel was not handed over in the last round.
+        marking: Writes the mark.
+    """
+
+    __slots__ = (
+        "_nudge", "_round", "is_accepted", "is_marked", "is_over", "job", "live", "marking", "task", "trouble",
+    )  # fmt: skip
+
+    def __init__(self, live: LiveJob) -> None:
+        self.live = live
+        self.job: LiveJob | None = None
+        self.marking: asyncio.Task[None] | None = None
+        self.is_marked = False
+        self.is_accepted = False
+        self.is_over = False
+        self.trouble: OutboardError | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._nudge = asyncio.Event()
+        self._round = asyncio.Event()
+
+    async def hand_over(self, patience_s: float) -> None:
+        """Wait for the end of a round that tries to hand the cancel over, beginning one if none is under way."""
+        if self.task is None or self.task.done():
+            return
+        if self._round.is_set():
+            self._round.clear()
+            self._nudge.set()
+        await _within(self._round.wait(), patience_s)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do; an intent without a mark might still be submitted by others."""
+        return self.is_over and (self.is_marked or not self.live.handle.is_intent)
+
+    def nudge(self) -> None:
+        """Begin the next round now, unless the platform accepted the cancel."""
+        self._nudge.set()
+
+    async def end(self, patience_s: float) -> None:
+        """Wait for the end of the job."""
+        if self.task is not None:
+            await asyncio.wait({self.task}, timeout=patience_s)
+
+    def begin_round(self) -> None:
+        """Let callers wait for the round that begins now."""
+        self._round.clear()
+        self._nudge.clear()
+
+    def end_round(self) -> None:
+        """Let callers look at what came of the round."""
+        self._round.set()
+
+    async def rest(self, pause_s: float) -> None:
+        """Wait; not at all when somebody asks for the cancel again that nobody has accepted yet."""
+        if self.is_accepted:
+            await asyncio.sleep(pause_s)
+        else:
+            await _within(self._nudge.wait(), pause_s)
 
 
 class Cancellations:
     """Cancels jobs and confirms it."""
 
-    def __init__(self, settings: HostSettings, live_jobs: LiveJobs, statuses: Statuses, calls: Calls) -> None:
+    def __init__(
+        self, settings: HostSettings, live_jobs: LiveJobs, statuses: Statuses, calls: Calls, submissions: Submissions
+    ) -> None:
         self._live_jobs = live_jobs
         self._statuses = statuses
         self._calls = calls
+        self._submissions = submissions
         self._wait_s = settings.cancel_wait.total_seconds()
         self._watch_s = settings.cancel_watch.total_seconds()
-        self._watches: dict[str, asyncio.Task[None]] = {}
-        self._asks: Flights[None] = Flights(0.0, 0)
+        self._pursuits: dict[str, Pursuit] = {}
+        submissions.report_withdrawn(self.pursue)
 
     async def cancel(self, encoded: bytes, timeout_s: float | None = None) -> None:
         """Cancel a task's job; returns when it is over or gone, or when the platform accepted the cancel.
@@ -60,7 +143,8 @@ class Cancellations:
 
         Raises:
             UnreadableHandle: Another replica must do it.
-            OutboardError: The platform could not be asked; the engine should ask again.
+            OutboardError: The cancel could not be handed over; the engine should ask again. Never more than three times
+                per handle.
         """
         try:
             live = self._live_jobs.find(encoded)
@@ -73,40 +157,148 @@ class Cancellations:
             # A sensor has no job to stop; whoever asks again is told that it is over.
             live.last = TaskStatus(phase=Phase.ABORTED, message="cancelled")
             return
-        give_up = None if timeout_s is None else time.monotonic() + timeout_s * _CALLERS_SHARE
-        live.rest_until = 0.0  # finished work is left alone, so what is known must not be old
-        if not agent.cancel_finished and (await self._statuses.observe(live, timeout_s)).phase.is_terminal:
+        if live.handle.ending is not None or (_is_over(live) and not agent.cancel_finished):
             return
-        key = live.handle.key.text
-        if key not in self._watches:
-            await self._hand_over(live, _left(give_up, _CALL_LIMIT_S))
-        wait_s = self._wait_s if timeout_s is None else min(self._wait_s, timeout_s / 2)
-        await self._await_end(live, _left(give_up, wait_s))
+        give_up = None if timeout_s is None else time.monotonic() + timeout_s * _CALLERS_SHARE
+        pursuit = self._begin(live)
+        if not pursuit.is_accepted:
+            await pursuit.hand_over(_left(give_up, _CALL_LIMIT_S))
+        if pursuit.is_accepted:
+            wait_s = self._wait_s if timeout_s is None else min(self._wait_s, timeout_s / 2)
+            await pursuit.end(_left(give_up, wait_s))
+        if not (pursuit.is_over or (pursuit.is_accepted and pursuit.is_marked)):
+            await self._refuse(pursuit, _left(give_up, _MARK_LIMIT_S))
+
+    def pursue(self, encoded: bytes) -> None:
+        """See to it that the job of a handle ends, in the background."""
+        try:
+            live = self._live_jobs.find(encoded)
+        except OutboardError as error:
+            TaskLog().error("job to be cancelled cannot be followed", error_id=error.error_id, reason=error.message)
+            return
+        if live.handle.ending is None and isinstance(live.agent, JobAgent):
+            self._begin(live).nudge()
 
     async def drain(self, patience_s: float) -> None:
-        """Wait for cancels that are being handed over."""
-        await self._asks.drain(patience_s)
+        """Wait until every cancel was tried to be handed over."""
+        rounds = [pursuit.hand_over(patience_s) for pursuit in self._pursuits.values() if not pursuit.is_accepted]
+        await asyncio.gather(*rounds)
 
     async def close(self) -> None:
         """Stop watching; jobs whose cancel was accepted are left to their platform."""
-        await self._asks.close()
-        for watch in list(self._watches.values()):
-            watch.cancel()
-        await asyncio.gather(*self._watches.values(), return_exceptions=True)
+        tasks = [pursuit.task for pursuit in self._pursuits.values() if pursuit.task is not None]
+        for pursuit in self._pursuits.values():
+            pursuit.live.log.warning("cancel not confirmed; this process ends", accepted=pursuit.is_accepted)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hand_over(self, live: LiveJob, patience_s: float) -> None:
-        """Ask the platform and begin to watch; once begun, this goes on although the caller gives up."""
-
-        async def ask() -> None:
-            await self._ask(live)
-            self._watch(live)
-
-        flight = self._asks.join(live.handle.key.text, b"", ask)
+    async def _refuse(self, pursuit: Pursuit, limit_s: float) -> None:
+        """Raise why the cancel was not handed over; not more often than an engine can bear."""
+        live = pursuit.live
+        live.refusals += 1
+        count = live.refusals
         try:
-            await asyncio.wait_for(flight, patience_s)
-        except (asyncio.TimeoutError, TimeoutError):
-            name = live.agent.platform.name
-            raise Unavailable(f"{name} has not accepted the cancel yet; it is still being asked") from None
+            counted = await asyncio.wait_for(self._submissions.count_refusal(live), limit_s)
+        except (StoreUnavailable, asyncio.TimeoutError, TimeoutError):
+            counted = 0
+        # Where they cannot be counted together each replica counts for itself, and there may be three of them.
+        count = max(count, counted) if counted else count + _MOST_REFUSALS - 1
+        if count > _MOST_REFUSALS:
+            live.log.error("cancel not handed over; it is still being tried", reason=_reason(pursuit))
+            return
+        name = live.agent.platform.name
+        raise pursuit.trouble or Unavailable(f"{name} has not accepted the cancel yet; it is still being asked")
+
+    def _begin(self, live: LiveJob) -> Pursuit:
+        key = live.handle.key.text
+        pursuit = self._pursuits.get(key)
+        if pursuit is None:
+            pursuit = self._pursuits[key] = Pursuit(live)
+            pursuit.task = asyncio.ensure_future(self._pursue(pursuit))
+            pursuit.task.add_done_callback(lambda _: self._pursuits.pop(key, None))
+        return pursuit
+
+    async def _pursue(self, pursuit: Pursuit) -> None:
+        give_up = time.monotonic() + self._watch_s
+        pause_s = _FIRST_REPEAT_S
+        try:
+            while time.monotonic() < give_up:
+                await self._try(pursuit)
+                if pursuit.is_accepted and not pursuit.is_over:
+                    await self._ends_soon(pursuit)
+                if pursuit.is_done:
+                    return
+                await pursuit.rest(pause_s * random.uniform(0.75, 1.25))  # noqa: S311 - a thousand cancels do not repeat in step
+                pause_s = min(pause_s * 2, _LONGEST_REPEAT_S)
+            UNCONFIRMED.labels(pursuit.live.agent.name).inc()
+            minutes = round(self._watch_s / 60)
+            pursuit.live.log.error("cancel unconfirmed", minutes=minutes, reason=_reason(pursuit))
+        finally:
+            pursuit.end_round()
+
+    async def _try(self, pursuit: Pursuit) -> None:
+        """Make one round: mark, find, look, ask."""
+        pursuit.begin_round()
+        pursuit.trouble = None
+        try:
+            await self._mark(pursuit)
+            if not pursuit.is_over:
+                pursuit.job = await self._job_of(pursuit)
+            if pursuit.job is not None and not pursuit.is_over:
+                await self._stop(pursuit, pursuit.job)
+        except OutboardError as error:
+            pursuit.trouble = error
+            words = "cancel not accepted"
+            pursuit.live.log.warning(words, error=error.code, error_id=error.error_id, reason=error.message)
+        except Exception as error:  # noqa: BLE001 - a pursuit ends with its job and with nothing else
+            pursuit.trouble = AgentFault(f"{type(error).__name__} while a cancel was handed over")
+            pursuit.live.log.error("cancel not handed over", error=type(error).__name__)  # noqa: TRY400 - no tracebacks
+        finally:
+            pursuit.end_round()
+
+    async def _mark(self, pursuit: Pursuit) -> None:
+        if pursuit.is_marked:
+            return
+        marking = pursuit.marking
+        if marking is None or marking.done():
+            pursuit.marking = marking = asyncio.ensure_future(self._submissions.withdraw(pursuit.live))
+        await asyncio.wait({marking}, timeout=_MARK_LIMIT_S)
+        if not marking.done():
+            pursuit.trouble = StoreUnavailable(
+                f"the cancel mark could not be written within {_MARK_LIMIT_S:g} s; it is still being tried"
+            )
+            return
+        try:
+            marking.result()
+        except StoreUnavailable as error:
+            pursuit.trouble = error
+        else:
+            pursuit.is_marked = True
+
+    async def _job_of(self, pursuit: Pursuit) -> LiveJob | None:
+        """Return the job to stop; None when there is none and never will be."""
+        live = pursuit.live.resolved or pursuit.live
+        if not live.handle.is_intent:
+            return live
+        found = await self._submissions.follow(live)
+        if isinstance(found, LiveJob):
+            return found
+        if found.phase.is_terminal:
+            self._finish(pursuit, found)
+            return None
+        raise Unavailable("the job of this task is still being submitted; it will be stopped as soon as it is known")
+
+    async def _stop(self, pursuit: Pursuit, job: LiveJob) -> None:
+        job.rest_until = 0.0  # finished work is left alone, so what is known must not be old
+        is_product = isinstance(job.agent, JobAgent) and job.agent.cancel_finished
+        if not is_product or pursuit.is_accepted:
+            status = await self._statuses.observe(job)
+            if _is_over(job):
+                self._finish(pursuit, status)
+                return
+        await self._ask(job)
+        pursuit.is_accepted = True
 
     async def _ask(self, live: LiveJob) -> None:
         live.log.info("cancel asked")
@@ -121,39 +313,44 @@ class Cancellations:
             live.log.info("cancel of a missing job refused", error_id=error.error_id, reason=error.message)
         live.rest_until = 0.0
 
-    async def _await_end(self, live: LiveJob, wait_s: float) -> None:
-        give_up = time.monotonic() + wait_s
-        pause_s = _FIRST_LOOK_S
-        while time.monotonic() + pause_s < give_up:
+    async def _ends_soon(self, pursuit: Pursuit) -> None:
+        """Look often for a moment: most platforms stop a job at once."""
+        job = pursuit.job
+        give_up, pause_s = time.monotonic() + self._wait_s, _FIRST_LOOK_S
+        while job is not None and time.monotonic() + pause_s < give_up:
             await asyncio.sleep(pause_s)
-            live.rest_until = 0.0
-            if (await self._statuses.observe(live)).phase.is_terminal:
+            job.rest_until = 0.0
+            status = await self._statuses.observe(job)
+            if status.phase.is_terminal or _is_over(job):
+                self._finish(pursuit, status)
                 return
             pause_s *= 2
 
-    def _watch(self, live: LiveJob) -> None:
-        key = live.handle.key.text
-        task = asyncio.ensure_future(self._confirm(live))
-        self._watches[key] = task
-        task.add_done_callback(lambda _: self._watches.pop(key, None))
+    @staticmethod
+    def _finish(pursuit: Pursuit, status: TaskStatus) -> None:
+        pursuit.is_over = True
+        if not status.phase.is_terminal:
+            return  # it succeeded, and whoever asks for its outputs gets them
+        if pursuit.live.last is None or not pursuit.live.last.phase.is_terminal:
+            pursuit.live.last = status
+        pursuit.live.log.info("cancel confirmed", phase=status.phase.value, state=status.state)
 
-    async def _confirm(self, live: LiveJob) -> None:
-        give_up = time.monotonic() + self._watch_s
-        pause_s = _FIRST_REPEAT_S
-        while time.monotonic() < give_up:
-            await asyncio.sleep(pause_s)
-            live.rest_until = 0.0
-            status = await self._statuses.observe(live)
-            if status.phase.is_terminal:
-                live.log.info("cancel confirmed", phase=status.phase.value, state=status.state)
-                return
-            pause_s = min(pause_s * 2, _LONGEST_REPEAT_S)
-            try:
-                await self._ask(live)
-            except OutboardError as error:
-                live.log.warning("cancel not accepted", error=error.code, error_id=error.error_id)
-        UNCONFIRMED.labels(live.agent.name).inc()
-        live.log.error("cancel unconfirmed", minutes=round(self._watch_s / 60))
+
+async def _within(work: Awaitable[object], patience_s: float) -> None:
+    try:
+        await asyncio.wait_for(work, patience_s)
+    except (asyncio.TimeoutError, TimeoutError):
+        return
+
+
+def _is_over(live: LiveJob) -> bool:
+    """Tell whether the platform said that a job is over, whatever became of its outputs; "record gone" says nothing."""
+    has_ended = live.last is not None and live.last.phase.is_terminal and live.missing_since is None
+    return has_ended or live.success is not None
+
+
+def _reason(pursuit: Pursuit) -> str:
+    return pursuit.trouble.message if pursuit.trouble else "the job has not ended"
 
 
 def _left(give_up: float | None, limit_s: float) -> float:

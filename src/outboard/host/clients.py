@@ -6,7 +6,8 @@ projects never share a client that was opened with one project's credentials.
 Each client has a keeper, a task that enters the platform's context manager, holds it open and leaves it again: some
 libraries insist that one task does both. Whoever needs the client waits for the keeper as long as its own deadline
 allows; a caller that gives up does not stop the opening, or a login slower than a poll would never succeed. An opening
-that fails is not kept. A client whose credentials were refused is handed out no more and closes with its last user.
+that fails is not kept, and the accounts are told of it once, however many wait for it. A client whose credentials were
+refused is handed out no more and closes with its last user.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from outboard.agent.platform import Platform
 from outboard.domain.identity import Scope
 from outboard.domain.secret_refs import SecretRef, SecretScope
 from outboard.errors import AgentError, AgentFault, OutboardError, Sent, Unavailable
+from outboard.host.accounts import AccountKey, Accounts
 from outboard.host.budgets import AccountBudget, Budgets
 from outboard.host.invocation import deadline
 from outboard.host.logs import TaskLog
@@ -36,15 +38,17 @@ _OPENING_S: Final = 60.0
 _CLOSING_S: Final = 10.0
 _SWEEP_S: Final = 60.0
 _REFUSALS_APART_S: Final = 10.0
+_ACCOUNT_CHARACTERS: Final = 1_000
 
 
 class OpenClient:
     """A client and who uses it."""
 
-    __slots__ = ("budget", "http", "is_stale", "keeper", "key", "ready", "stop", "used_at", "users", "value")
+    __slots__ = ("account", "budget", "http", "is_stale", "keeper", "key", "ready", "stop", "used_at", "users", "value")
 
-    def __init__(self, key: ClientKey, http: Http, budget: AccountBudget) -> None:
+    def __init__(self, key: ClientKey, account: AccountKey, http: Http, budget: AccountBudget) -> None:
         self.key = key
+        self.account = account
         self.http = http
         self.budget = budget
         self.value: Any = None
@@ -82,11 +86,14 @@ def _refs(value: object) -> Iterator[SecretRef]:
 class Clients:
     """The open clients of a host."""
 
-    def __init__(self, secrets: SecretSource, budgets: Budgets, words: Words, idle_s: float) -> None:
+    def __init__(
+        self, secrets: SecretSource, budgets: Budgets, words: Words, idle_s: float, accounts: Accounts | None = None
+    ) -> None:
         self._secrets = secrets
         self._budgets = budgets
         self._words = words
         self._idle_s = idle_s
+        self._accounts = accounts
         self._ready: dict[ClientKey, OpenClient] = {}
         self._opening: dict[ClientKey, OpenClient] = {}
         self._keepers: set[asyncio.Task[None]] = set()
@@ -175,7 +182,8 @@ class Clients:
         except Exception as error:
             raise self._classified(platform, error) from error
         budget = self._budgets.of(platform.name, account, platform.quotas)
-        client = OpenClient(key, Http(budget=budget, errors=platform.errors), budget)
+        http = Http(budget=budget, errors=platform.errors)
+        client = OpenClient(key, (platform.name, str(account)[:_ACCOUNT_CHARACTERS]), http, budget)
         keeper = asyncio.ensure_future(self._keep(client, platform, connection, scope))
         client.keeper = keeper
         self._opening[key] = client
@@ -200,7 +208,10 @@ class Clients:
             async with deadline(_OPENING_S):
                 client.value = await manager.__aenter__()
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
-            client.ready.set_exception(self._classified(platform, error))
+            classified = self._classified(platform, error)
+            if self._accounts is not None and not isinstance(error, asyncio.CancelledError):
+                self._accounts.failed(client.account, classified)
+            client.ready.set_exception(classified)
             await self._quietly(client.http.close(), log)
             return
         finally:

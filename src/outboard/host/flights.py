@@ -62,19 +62,33 @@ class Flights(Generic[T]):
         Raises:
             InvalidTask: Another request was made under the same key.
         """
+        return await asyncio.shield(self.begin(key, fingerprint, work))
+
+    def begin(self, key: str, fingerprint: bytes, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+        """Return the key's work in flight, or its kept result, starting it unless there is either; not to be cancelled.
+
+        Raises:
+            InvalidTask: Another request was made under the same key.
+        """
         kept = self._find_kept(key)
         if kept is not None:
             _refuse_other(kept.fingerprint, fingerprint)
-            return kept.result
+            landed: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            landed.set_result(kept.result)
+            return landed
         found = self._running.get(key)
-        if found is None:
-            task = asyncio.ensure_future(self._run(key, fingerprint, work))
-            self._running[key] = (fingerprint, task)
-            task.add_done_callback(partial(self._landed, key))
-        else:
+        if found is not None:
             _refuse_other(found[0], fingerprint)
-            task = found[1]
-        return await asyncio.shield(task)
+            return found[1]
+        task = asyncio.ensure_future(self._run(key, fingerprint, work))
+        self._running[key] = (fingerprint, task)
+        task.add_done_callback(partial(self._landed, key))
+        return task
+
+    def recall(self, key: str) -> T | None:
+        """Return the kept result of a key."""
+        kept = self._find_kept(key)
+        return kept.result if kept is not None else None
 
     async def drain(self, patience_s: float | None = None) -> int:
         """Wait until nothing is in flight, at most `patience_s`; return how much still is."""

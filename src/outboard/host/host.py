@@ -24,26 +24,31 @@ from typing_extensions import Self
 
 from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
-from outboard.domain.handles import HandleCodec, ServiceKey
+from outboard.domain.handles import HandleCodec
+from outboard.domain.records import RecordCodec
+from outboard.domain.seals import ServiceKey
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
 from outboard.errors import DrainingError
+from outboard.host.accounts import Accounts
 from outboard.host.answers import Answers
 from outboard.host.budgets import Budgets
 from outboard.host.calls import Calls
 from outboard.host.cancellations import Cancellations
 from outboard.host.clients import Clients
+from outboard.host.foreign import ForeignHandles
 from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
-from outboard.host.jobs import LiveJobs
+from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
+from outboard.host.records import Records
 from outboard.host.requests import Request, prepare
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
 from outboard.host.statuses import Statuses
-from outboard.host.stores import Stores
+from outboard.host.stores import Store, Stores
 from outboard.host.submissions import Submissions
 from outboard.host.words import Words
 
@@ -56,6 +61,7 @@ class Host:
     Args:
         registry: The agents.
         settings: What the operator decided.
+        stores: The object stores; those that the environment gives access to when left out.
 
     >>> import asyncio
     >>> async def listed() -> int:
@@ -65,25 +71,47 @@ class Host:
     0
     """
 
-    def __init__(self, registry: Registry, settings: HostSettings | None = None) -> None:
+    def __init__(
+        self, registry: Registry, settings: HostSettings | None = None, *, stores: Store | None = None
+    ) -> None:
         self.registry = registry
         self.settings = settings if settings is not None else HostSettings()
         self.redact = Redactor()
         keys = [ServiceKey.parse(key.get_secret_value()) for key in self.settings.service_keys]
         self.codec = HandleCodec(keys, accepts_clear=self.settings.accept_clear_handles)
-        self.stores = Stores()
+        self.stores: Store = stores if stores is not None else Stores()
         self._source = SecretSource(self.settings.secrets, self.redact)
         self._budgets = Budgets()
         self._words = words = Words(self.redact)
         self._invoker = Invoker(words)
-        self._clients = Clients(self._source, self._budgets, words, self.settings.idle_client.total_seconds())
-        self._calls = Calls(self._clients, self._invoker)
-        self._live_jobs = LiveJobs(registry, self.codec, self._source, words, self.settings.remembered)
+        self.accounts = Accounts(self.settings, words)
+        idle_s = self.settings.idle_client.total_seconds()
+        self._clients = Clients(self._source, self._budgets, words, idle_s, self.accounts)
+        self._calls = Calls(self._clients, self._invoker, self.accounts)
+        self._foreign = ForeignHandles(registry, self.codec, is_accepted=self.settings.accept_flytekit_handles)
+        self._live_jobs = LiveJobs(registry, self._foreign.decode, self._source, words, self.settings.remembered)
         memos = SensorMemos(self.codec, self.stores)
         outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
-        self._submissions = Submissions(self.settings, self._calls, self.codec, memos, self.stores, words)
-        self._statuses = Statuses(self.settings, self._live_jobs, self._calls, outputs, memos, words)
-        self._cancellations = Cancellations(self.settings, self._live_jobs, self._statuses, self._calls)
+        clear = self.settings.accept_clear_handles
+        records = Records(self.stores, RecordCodec(keys, accepts_clear=clear), self.settings.records)
+        self._submissions = Submissions(
+            self.settings,
+            calls=self._calls,
+            codec=self.codec,
+            records=records,
+            stores=self.stores,
+            live_jobs=self._live_jobs,
+            memos=memos,
+            words=words,
+            prepare=self._prepare,
+            observe=self._observe,
+        )
+        self._statuses = Statuses(
+            self.settings, self._live_jobs, self._calls, outputs, memos, self._submissions, self.accounts, words
+        )
+        self._cancellations = Cancellations(
+            self.settings, self._live_jobs, self._statuses, self._calls, self._submissions
+        )
         self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
         self._insights = Insights(self._live_jobs, self._calls, self.redact)
         self._is_draining = False
@@ -107,30 +135,31 @@ class Host:
             if (served := self.registry.served(agent))
         ]
 
-    async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:  # noqa: ARG002 - shielded
+    async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:
         """Start the task's job and return its handle.
 
-        The job is started although the caller gives up: asking again under the same identity and output prefix returns
-        its handle.
+        Where that takes longer than a second, or a third of `timeout_s`, the handle is an intent, and the job is started
+        behind it; where the platform refuses, the handle tells so. The job is started although the caller gives up:
+        asking again under the same identity and output prefix, here or elsewhere, returns its handle.
 
         Raises:
             TaskError: The task cannot run as it was sent.
-            AgentError: The platform refused, or could not be asked.
+            AgentFault: The agent's own code broke before anything was sent.
             OperatorError: A secret is missing, or this process is shutting down.
         """
         self._refuse_when_draining()
-        return await self._submissions.submit(self._prepare(task))
+        return await self._submissions.submit(self._prepare(task), timeout_s)
 
     async def get_task(
         self,
         handle: bytes,
         *,
-        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
-        output_prefix: str = "",  # noqa: ARG002 - the handle knows
+        task_type: TaskType | None = None,
+        output_prefix: str = "",
         timeout_s: float | None = None,
     ) -> TaskStatus:
         """Return where the task stands; `ForeignHandle` is the only error."""
-        return await self._statuses.status(handle, timeout_s)
+        return await self._statuses.status(self._foreign.bound(handle, task_type, output_prefix), timeout_s)
 
     def recall_task(self, handle: bytes) -> TaskStatus | None:
         """Return what `get_task` would answer from memory, without its price; None when it would have to ask."""
@@ -140,11 +169,11 @@ class Host:
         self,
         handle: bytes,
         *,
-        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
+        task_type: TaskType | None = None,
         timeout_s: float | None = None,
     ) -> None:
         """Cancel the task's job; finished work is untouched. See `Cancellations.cancel`."""
-        await self._cancellations.cancel(handle, timeout_s)
+        await self._cancellations.cancel(self._foreign.bound(handle, task_type), timeout_s)
 
     async def execute_task(self, task: RawTask, *, timeout_s: float | None = None) -> TaskStatus:
         """Run a task of a sync agent and return its terminal status.
@@ -159,24 +188,24 @@ class Host:
         self,
         handle: bytes,
         *,
-        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
+        task_type: TaskType | None = None,
         cursor: str | None = None,
         limit: int = 0,
     ) -> AsyncIterator[LogPage]:
         """Stream what the job's log holds now after `cursor`, at most `limit` lines (0: all)."""
-        return self._insights.logs(handle, cursor=cursor, limit=limit)
+        return self._insights.logs(self._foreign.bound(handle, task_type), cursor=cursor, limit=limit)
 
     async def task_metrics(
         self,
         handle: bytes,
         *,
-        task_type: TaskType | None = None,  # noqa: ARG002 - the handle knows
+        task_type: TaskType | None = None,
         names: Sequence[str] = (),
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> Sequence[MetricSeries]:
         """Return metrics of the job; no names means all."""
-        return await self._insights.metrics(handle, names=names, start=start, end=end)
+        return await self._insights.metrics(self._foreign.bound(handle, task_type), names=names, start=start, end=end)
 
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
@@ -196,6 +225,9 @@ class Host:
             await room.close()
         await self._clients.close()
         self._invoker.close()
+
+    async def _observe(self, live: LiveJob) -> TaskStatus:
+        return await self._statuses.observe(live)
 
     def _prepare(self, task: RawTask) -> Request:
         return prepare(

@@ -3,19 +3,20 @@
 An async method is awaited, a plain one runs in its agent's pool. Whatever it raises becomes an error of our tree
 through the platform's error map, its message without secrets; `SystemExit` in a coroutine would end the event loop and
 with it every other agent, so it is caught too. Pure methods (`connection`, `links`, `judge`) are called where they are
-needed, under `blamed`.
+needed, under `blamed`. Every synchronous step of an agent's code is timed (see `agent_time`), so that whoever keeps the loop
+is known by name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 from outboard.agent.agents import Agent
 from outboard.errors import AgentFault, OutboardError, Unavailable
+from outboard.host.agent_time import Step
 from outboard.host.pools import WorkerPool
 from outboard.host.words import Words
 
@@ -45,7 +46,7 @@ class Invoker:
             if agent.is_blocking:
                 async with deadline(timeout_s):
                     return await self._pool(agent).run(function, *args, **kwargs)
-            return await _run_within(function(*args, **kwargs), timeout_s)
+            return await _run_within(function(*args, **kwargs), Step(agent.name, method), timeout_s)
         except OutboardError as error:
             self._words.own(error)
             raise
@@ -79,19 +80,33 @@ class _CancelledItself(Exception):
     """An agent raised `CancelledError` although nobody had cancelled its call."""
 
 
-@contextmanager
-def blamed(agent: Agent, method: str) -> Iterator[None]:
+class _Blame:
+    """Times a pure method of an agent and translates what it raises."""
+
+    __slots__ = ("_agent", "_method", "_step")
+
+    def __init__(self, agent: Agent, method: str) -> None:
+        self._agent = agent
+        self._method = method
+        self._step = Step(agent.name, method)
+
+    def __enter__(self) -> None:
+        self._step.__enter__()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._step.__exit__(kind, error, trace)
+        if error is None or isinstance(error, OutboardError):
+            return
+        if isinstance(error, Exception):
+            raise AgentFault(
+                f"{self._method} of agent {self._agent.name} raised {type(error).__name__}; its author must mend it"
+            ) from error
+        raise _fatal(self._agent, error) from error
+
+
+def blamed(agent: Agent, method: str) -> _Blame:
     """Turn whatever a pure method of an agent raises in this block into an `AgentFault`, errors of our tree apart."""
-    try:
-        yield
-    except OutboardError:
-        raise
-    except Exception as error:
-        raise AgentFault(
-            f"{method} of agent {agent.name} raised {type(error).__name__}; its author must mend it"
-        ) from error
-    except BaseException as error:
-        raise _fatal(agent, error) from error
+    return _Blame(agent, method)
 
 
 def _fatal(agent: Agent, error: BaseException) -> AgentFault:
@@ -108,28 +123,30 @@ def _is_cancelled() -> bool:
     return cancelling is None or cancelling() > 0
 
 
-async def _run_within(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+async def _run_within(coroutine: Coroutine[Any, Any, Any], step: Step, timeout_s: float) -> Any:
     """Await a coroutine with a time limit that is armed only when it suspends.
 
     An agent that answers from memory never suspends; arming and disarming a timer would cost more than its answer.
     """
     try:
-        waiting_for = coroutine.send(None)
+        with step:
+            waiting_for = coroutine.send(None)
     except StopIteration as done:
         return done.value
     except asyncio.CancelledError as error:
         raise _CancelledItself from error  # nothing was awaited yet, so nobody else can have done it
     async with deadline(timeout_s):
-        return await _Suspended(coroutine, waiting_for)
+        return await _Suspended(coroutine, step, waiting_for)
 
 
 class _Suspended(Awaitable[Any]):
     """A coroutine that was started already, and what it waits for; awaiting it goes on where it stands."""
 
-    __slots__ = ("_coroutine", "_waiting_for")
+    __slots__ = ("_coroutine", "_step", "_waiting_for")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], waiting_for: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], step: Step, waiting_for: Any) -> None:
         self._coroutine = coroutine
+        self._step = step
         self._waiting_for = waiting_for
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -140,11 +157,13 @@ class _Suspended(Awaitable[Any]):
             try:
                 sent = yield waiting_for
             except GeneratorExit:
-                self._coroutine.close()
+                with self._step:
+                    self._coroutine.close()
                 raise
             except BaseException as raised:  # noqa: BLE001 - cancellation must reach the coroutine
                 error = raised
             try:
-                waiting_for = self._coroutine.send(sent) if error is None else self._coroutine.throw(error)
+                with self._step:
+                    waiting_for = self._coroutine.send(sent) if error is None else self._coroutine.throw(error)
             except StopIteration as done:
                 return done.value

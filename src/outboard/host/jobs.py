@@ -7,22 +7,20 @@ validating) and keeps what was reported, so that phases never go backwards and t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
-
-from pydantic import ValidationError
 
 from outboard.agent.agents import Agent, JobAgent
 from outboard.agent.jobs import Connection, JobRef
 from outboard.agent.registry import Registry
-from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.handles import Handle
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import Link, Status, TaskStatus
 from outboard.domain.tasks import Task
 from outboard.domain.type_codes import decode_type_codes
 from outboard.domain.types import ValueType
-from outboard.errors import AgentFault, OutboardError, UnreadableHandle
+from outboard.errors import AgentFault, ForeignHandle, OutboardError, UnreadableHandle
 from outboard.host.clients import ClientKey, client_key, secret_refs
 from outboard.host.invocation import blamed
 from outboard.host.logs import TaskLog, handle_fields
@@ -37,18 +35,29 @@ class LiveJob:
     """One handle, decoded, and what was reported for it.
 
     Attributes:
-        job: The agent's `JobRef`; None for sensors.
+        encoded: The handle's bytes.
+        job: The agent's `JobRef`; None for sensors and intents.
         output_types: The declared outputs; None where the handle had no room for them.
         last: What was reported last, by this process.
         seen: The agent's answer that `last` was derived from.
         fetched: Outputs that were fetched once.
         silent_since: Monotonic time of the first unanswered question of the present silence.
+        refused_since: Monotonic time of the first refusal of our credentials in an unbroken row of them.
         missing_since: Monotonic time of the first answer "no such job" of the present absence.
+        sightings: How many such answers there were.
         rest_until: Monotonic time before which nothing will change.
-        before_silence: The phase that silence turned into WAITING_FOR_RESOURCES.
+        reached: The furthest phase of a live job that was reported; nothing before it follows.
+        success: What the platform said of a job that succeeded, while its outputs are not there yet.
+        is_billed: What it consumed was counted.
         task: What a sensor pokes with, once it was recalled.
+        resolved: The job of an intent, once it is known.
+        is_cancelling: The platform is stopping the job.
+        refusals: How many cancels were answered with an error, by this process.
+        claim_seen: Who was submitting when this process looked last, and in which turn.
+        claim_seen_at: Monotonic time of the first sight of that.
     """
 
+    encoded: bytes
     handle: Handle
     agent: Agent
     job: JobRef | None
@@ -62,11 +71,28 @@ class LiveJob:
     seen: Status | None = None
     fetched: Mapping[str, Any] | None = None
     silent_since: float | None = None
+    refused_since: float | None = None
     missing_since: float | None = None
+    sightings: int = 0
     rest_until: float = 0.0
-    before_silence: Phase | None = None
+    reached: Phase | None = None
+    success: tuple[Status, TaskStatus] | None = None
+    is_billed: bool = False
     task: Task[Any] | None = None
     flags: set[str] = field(default_factory=set)
+    resolved: LiveJob | None = None
+    is_cancelling: bool = False
+    refusals: int = 0
+    claim_seen: tuple[str, int] | None = None
+    claim_seen_at: float = 0.0
+
+    @property
+    def fallback(self) -> TaskStatus:
+        """What to answer while the platform does not: what was reported last, or where such a task must be."""
+        if self.last is not None:
+            return self.last
+        phase = Phase.INITIALIZING if self.handle.is_intent else Phase.RUNNING
+        return TaskStatus(phase=phase, links=self.links)
 
 
 class LiveJobs:
@@ -79,10 +105,12 @@ class LiveJobs:
         limit: Of one generation.
     """
 
-    def __init__(self, registry: Registry, codec: HandleCodec, source: SecretSource, words: Words, limit: int) -> None:
+    def __init__(
+        self, registry: Registry, decode: Callable[[bytes], Handle], source: SecretSource, words: Words, limit: int
+    ) -> None:
         self._words = words
         self._registry = registry
-        self._codec = codec
+        self._decode = decode
         self._source = source
         self._limit = limit
         self._young: dict[bytes, LiveJob] = {}
@@ -98,7 +126,7 @@ class LiveJobs:
         """
         live = self._young.get(encoded)
         if live is None:
-            live = self._old.pop(encoded, None) or self._open(self._codec.decode(encoded))
+            live = self._old.pop(encoded, None) or self._open(encoded, self._decode(encoded))
             self._young[encoded] = live
             self._age()
         return live
@@ -106,6 +134,14 @@ class LiveJobs:
     def recall(self, encoded: bytes) -> LiveJob | None:
         """Return the live job of a handle that was asked for lately."""
         return self._young.get(encoded)
+
+    def resolve(self, intent: LiveJob, job: LiveJob) -> None:
+        """Let an intent's handle stand for its job from now on."""
+        intent.resolved = job
+        if job.last is None:
+            job.last, job.reached = replace(intent.fallback, links=job.links), Phase.INITIALIZING
+        if intent.encoded in self._young:
+            self._young[intent.encoded] = job
 
     def _age(self) -> None:
         now = time.monotonic()
@@ -115,7 +151,7 @@ class LiveJobs:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def _open(self, handle: Handle) -> LiveJob:
+    def _open(self, encoded: bytes, handle: Handle) -> LiveJob:
         agent = self._registry.named(handle.agent)
         if agent is None:
             raise UnreadableHandle(
@@ -126,21 +162,25 @@ class LiveJobs:
                 connection = agent.platform.connection_model.model_validate(handle.connection)
                 job = _job(agent, handle)
         except AgentFault as error:
-            if not isinstance(error.__cause__, ValidationError):
-                self._log(handle).error("handle not read", error_id=error.error_id, reason=error.message)
             raise UnreadableHandle(
                 f"agent {agent.name} of this release cannot read this handle's job; ask a replica of the release that wrote it"
-            ) from None
+            ) from error
+        try:
+            output_types = None if handle.output_types is None else decode_type_codes(handle.output_types)
+        except ForeignHandle:
+            raise UnreadableHandle("this handle declares outputs of a type that this release does not know") from None
         return LiveJob(
+            encoded=encoded,
             handle=handle,
             agent=agent,
             job=job,
             connection=connection,
             client_key=client_key(agent.platform, connection, handle.scope),
             secrets=self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope),
-            output_types=None if handle.output_types is None else decode_type_codes(handle.output_types),
+            output_types=output_types,
             links=self._links(agent, job, connection, self._log(handle)),
             log=self._log(handle),
+            last=handle.ending.status if handle.ending is not None else None,
         )
 
     def _links(self, agent: Agent, job: JobRef | None, connection: Connection, log: TaskLog) -> tuple[Link, ...]:
@@ -158,7 +198,7 @@ class LiveJobs:
 
 
 def _job(agent: Agent, handle: Handle) -> JobRef | None:
-    if not isinstance(agent, JobAgent):
+    if not isinstance(agent, JobAgent) or handle.is_intent or handle.ending is not None:
         return None
     model = agent.job_model
     if handle.job_version > model.handle_version:

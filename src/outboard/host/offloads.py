@@ -14,13 +14,13 @@ from outboard.agent.context import Log
 from outboard.domain.tasks import Inputs, Task
 from outboard.domain.values import Offloaded
 from outboard.errors import StoreUnavailable
-from outboard.host.stores import Stores
+from outboard.host.stores import Store
 from outboard.wire.lazy_values import LazyValues
 
 _LARGEST_BYTES: Final = 256 * 1024 * 1024
 
 
-async def fetch_offloaded(task: Task[Any], stores: Stores, log: Log, timeout_s: float) -> Task[Any]:
+async def fetch_offloaded(task: Task[Any], stores: Store, log: Log, timeout_s: float) -> Task[Any]:
     """Return the task with its offloaded inputs in place.
 
     Raises:
@@ -41,7 +41,7 @@ async def fetch_offloaded(task: Task[Any], stores: Stores, log: Log, timeout_s: 
     return replace(task, inputs=Inputs(values.with_fetched(files)))
 
 
-async def _read(ref: Offloaded, stores: Stores, log: Log) -> bytes | None:
+async def _read(ref: Offloaded, stores: Store, log: Log) -> bytes | None:
     try:
         data = await stores.read(ref.uri)
     except StoreUnavailable as error:

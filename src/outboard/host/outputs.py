@@ -19,7 +19,7 @@ from outboard.domain.types import ValueType
 from outboard.errors import AgentFault, InvalidOutputs, Retry
 from outboard.host.calls import Calls
 from outboard.host.jobs import LiveJob
-from outboard.host.stores import Stores, join_uri
+from outboard.host.stores import Store, join_uri
 from outboard.host.words import Words
 from outboard.wire.files import decode_error_file, encode_outputs_file
 
@@ -27,7 +27,7 @@ from outboard.wire.files import decode_error_file, encode_outputs_file
 class Outputs:
     """Completes the status of jobs that succeeded."""
 
-    def __init__(self, calls: Calls, stores: Stores, words: Words, inline_limit_bytes: int) -> None:
+    def __init__(self, calls: Calls, stores: Store, words: Words, inline_limit_bytes: int) -> None:
         self._calls = calls
         self._stores = stores
         self._words = words
@@ -95,16 +95,23 @@ class Outputs:
 
     async def _from_files(self, live: LiveJob, succeeded: TaskStatus) -> TaskStatus:
         prefix = live.handle.output_prefix
-        error = await self._stores.read(join_uri(prefix, "error.pb"))
+        source = live.handle.source_prefix or prefix
+        error = await self._stores.read(join_uri(source, "error.pb"))
         if error is not None:
             return failed_status(self._words.failure(decode_error_file(error)), succeeded)
         if live.output_types == {}:
             return replace(succeeded, outputs={}, output_types={})
-        if not await self._stores.exists(join_uri(prefix, "outputs.pb")):
+        place = join_uri(source, "outputs.pb")
+        if source == prefix:
+            is_there = await self._stores.exists(place)
+        else:
+            # The job was started by an earlier attempt and writes there; the engine reads at this attempt's place.
+            is_there = await self._stores.copy(place, join_uri(prefix, "outputs.pb"))
+        if not is_there:
             return failed_status(
                 Failure(
                     code="OutputsNotFound",
-                    message=f"the job succeeded but wrote no outputs.pb at {prefix}",
+                    message=f"the job succeeded but wrote no outputs.pb at {source}",
                     retry=Retry.YES,
                 ),
                 succeeded,

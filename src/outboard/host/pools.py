@@ -3,6 +3,9 @@
 A pool has a fixed number of daemon threads and a bounded queue, so a hanging SDK call stops neither other agents nor
 the exit of the process. A thread whose caller gave up is written off: another one takes its seat, up to a bound, so that
 an agent whose calls hang now and then does not run out of threads; should it ever come back, it finds a seat or ends.
+When that bound is reached and every seat holds a call that was given up, further calls are refused at once: waiting for a
+thread that never comes would only hold up whoever asks. The hanging method is named in a log line, at most one per agent
+and minute, and each pool's threads and queue are metrics.
 Whatever agent code raises, `SystemExit` and `KeyboardInterrupt` included, comes back as an
 exception of the call; it never ends a thread or the process.
 """
@@ -12,31 +15,52 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+import time
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any, Final, TypeVar
 
+from prometheus_client import REGISTRY
+from prometheus_client.core import GaugeMetricFamily, Metric
+
 from outboard.errors import AgentFault, Overloaded
+from outboard.host.logs import TaskLog
 from outboard.host.metrics import HANGING
 
 T = TypeVar("T")
 _QUEUE_PER_THREAD: Final = 64
 _THREADS_PER_SEAT: Final = 4
 """How many threads there may be for each of the pool's size, hanging ones included."""
+_TOLD_APART_S: Final = 60.0
+
+
+class _Stage(Enum):
+    """Where a call stands."""
+
+    QUEUED = "no thread has it yet"
+    DROPPED = "given up before a thread had it; it never begins"
+    RUNNING = "a thread works on it, and somebody waits"
+    WRITTEN_OFF = "given up; it runs on, and another thread has its thread's seat"
+    STUCK = "given up; it runs on in its seat"
+    OVER = "its thread has left it"
 
 
 class _Call:
-    """One call: the loop and the future that wait for it, and whether a thread works on it."""
+    """One call, the loop and the future that wait for it; `since` is when a thread began with it."""
 
-    __slots__ = ("function", "is_written_off", "loop", "result", "thread")
+    __slots__ = ("function", "loop", "method", "result", "since", "stage")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, result: asyncio.Future[Any], function: Callable[[], Any]
+        self, loop: asyncio.AbstractEventLoop, result: asyncio.Future[Any], method: str, function: Callable[[], Any]
     ) -> None:
         self.loop = loop
         self.result = result
+        self.method = method
         self.function = function
-        self.thread: threading.Thread | None = None
-        self.is_written_off = False
+        self.since = 0.0
+        self.stage = _Stage.QUEUED
 
 
 class WorkerPool:
@@ -56,22 +80,46 @@ class WorkerPool:
         self._busy = 0
         self._waiting = 0
         self._hanging = 0
+        self._stuck = 0
+        self._told_at: float | None = None
         self._lock = threading.Lock()
         self._closed = False
+        with _POOLS_LOCK:
+            _POOLS.add(self)
+
+    @property
+    def busy(self) -> int:
+        """How many threads are in calls that somebody waits for."""
+        return self._busy - self._stuck
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return self._waiting
 
     @property
     def hanging(self) -> int:
         """How many threads are in calls that nobody waits for any more."""
-        return self._hanging
+        return self._hanging + self._stuck
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run `function` in the pool and return its result; `Overloaded` when too many calls wait already."""
+        """Run `function` in the pool and return its result.
+
+        Raises:
+            Overloaded: Too many calls wait already, or every thread hangs.
+        """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
-        call = _Call(loop, result, lambda: function(*args, **kwargs))
+        method = getattr(function, "__name__", type(function).__name__)
+        call = _Call(loop, result, method, lambda: function(*args, **kwargs))
         with self._lock:
             if self._closed:
                 raise Overloaded(f"agent {self.name} is being shut down; ask another replica")
+            if self._stuck >= self.size:
+                raise Overloaded(
+                    f"all {self.hanging} threads of agent {self.name} hang in calls that nobody waits for any more; "
+                    "restart this replica, and give the calls of its client time limits"
+                )
             if self._waiting >= self.size * _QUEUE_PER_THREAD:
                 raise Overloaded(
                     f"agent {self.name} has {self._waiting} calls waiting; raise its pool_size or add replicas"
@@ -82,7 +130,7 @@ class WorkerPool:
         try:
             return await result
         except asyncio.CancelledError:
-            self._write_off(call)
+            self._give_up(call)
             raise
 
     def close(self) -> None:
@@ -100,19 +148,40 @@ class WorkerPool:
             self._serving += 1
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def _write_off(self, call: _Call) -> None:
-        """Let another thread take the seat of one whose call nobody waits for; it may hang for ever."""
+    def _give_up(self, call: _Call) -> None:
+        """Drop a call that nobody waits for any more, or give another thread the seat of the one that may hang in it for ever."""
         with self._lock:
-            is_running = call.thread is not None
-            if not is_running or self._hanging >= self.size * (_THREADS_PER_SEAT - 1):
+            if call.stage is _Stage.QUEUED:
+                call.stage = _Stage.DROPPED
+                self._waiting -= 1
+            if call.stage is not _Stage.RUNNING:
                 return
-            call.is_written_off = True
-            self._hanging += 1
-            self._serving -= 1
-            self._busy -= 1
-            if not self._closed:
-                self._staff()
+            if self._hanging >= self.size * (_THREADS_PER_SEAT - 1):
+                call.stage = _Stage.STUCK
+                self._stuck += 1
+            else:
+                call.stage = _Stage.WRITTEN_OFF
+                self._hanging += 1
+                self._serving -= 1
+                self._busy -= 1
+                if not self._closed:
+                    self._staff()
         HANGING.labels(self.name).inc()
+        self._tell(call.method, time.monotonic() - call.since)
+
+    def _tell(self, method: str, seconds: float) -> None:
+        now = time.monotonic()
+        if self._told_at is not None and now - self._told_at < _TOLD_APART_S:
+            return
+        self._told_at = now
+        log = TaskLog(agent=self.name)
+        record = log.error if self._stuck else log.warning
+        record(
+            "call of a blocking agent was given up and still runs",
+            method=method,
+            seconds=round(seconds, 3),
+            hanging=self.hanging,
+        )
 
     def _work(self) -> None:
         while (call := self._jobs.get()) is not None:
@@ -123,13 +192,15 @@ class WorkerPool:
     def _serve(self, call: _Call) -> bool:
         """Run a call; tell whether this thread goes on."""
         with self._lock:
+            if call.stage is _Stage.DROPPED:
+                return True
+            call.stage, call.since = _Stage.RUNNING, time.monotonic()
             self._waiting -= 1
             self._busy += 1
-            call.thread = threading.current_thread()
         value: Any = None
         error: Exception | None = None
         try:
-            value = None if call.result.cancelled() else call.function()
+            value = call.function()
         except StopIteration:
             error = RuntimeError(f"agent {self.name} raised StopIteration")  # a future refuses to hold that one
         except Exception as raised:  # noqa: BLE001 - handed to the caller
@@ -146,9 +217,10 @@ class WorkerPool:
     def _leave(self, call: _Call) -> bool:
         """Give the seat back; a thread that was written off takes a free one, or ends."""
         with self._lock:
-            call.thread = None
-            if not call.is_written_off:
+            stage, call.stage = call.stage, _Stage.OVER
+            if stage is not _Stage.WRITTEN_OFF:
                 self._busy -= 1
+                self._stuck -= stage is _Stage.STUCK
                 return True
             self._hanging -= 1
             if self._serving >= self.size or self._closed:
@@ -164,3 +236,33 @@ def _settle(result: asyncio.Future[Any], value: Any, error: BaseException | None
         result.set_exception(error)
     else:
         result.set_result(value)
+
+
+_POOLS: Final[weakref.WeakSet[WorkerPool]] = weakref.WeakSet()
+_POOLS_LOCK: Final = threading.Lock()
+
+
+class _Collector:
+    """Makes Prometheus' samples of the pools, in the scraper's thread."""
+
+    def collect(self) -> Iterator[Metric]:
+        threads = GaugeMetricFamily(
+            "outboard_pool_threads",
+            "Threads of blocking agents: busy, or hanging in calls that nobody waits for.",
+            labels=["agent", "state"],
+        )
+        waiting = GaugeMetricFamily(
+            "outboard_pool_waiting", "Calls of blocking agents without a thread.", labels=["agent"]
+        )
+        pools: dict[str, list[WorkerPool]] = defaultdict(list)
+        with _POOLS_LOCK:
+            for pool in _POOLS:
+                pools[pool.name].append(pool)
+        for agent, each in pools.items():
+            threads.add_metric([agent, "busy"], sum(pool.busy for pool in each))
+            threads.add_metric([agent, "hanging"], sum(pool.hanging for pool in each))
+            waiting.add_metric([agent], sum(pool.waiting for pool in each))
+        yield from (threads, waiting)
+
+
+REGISTRY.register(_Collector())

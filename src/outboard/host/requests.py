@@ -46,11 +46,13 @@ class Request:
     """A task that is ready for its agent.
 
     Attributes:
+        raw: The task as it was sent.
         task: With the validated configuration.
         fingerprint: Of what is asked, apart from who asks; two requests of one key must agree on it.
     """
 
     agent: Agent
+    raw: RawTask
     task: Task[Any]
     key: Key
     fingerprint: bytes
@@ -101,6 +103,7 @@ def prepare(
     secrets.check()
     request = Request(
         agent=agent,
+        raw=task,
         task=configured,
         key=key,
         fingerprint=_fingerprint(task),

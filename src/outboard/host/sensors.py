@@ -19,7 +19,7 @@ from outboard.domain.type_codes import decode_type_codes, encode_type_codes
 from outboard.errors import ForeignHandle, HandleTooLarge, InvalidTask, StoreUnavailable
 from outboard.host.jobs import LiveJob
 from outboard.host.requests import Request
-from outboard.host.stores import Stores, join_uri
+from outboard.host.stores import Store, join_uri
 from outboard.wire.files import decode_inputs_file, encode_inputs_file
 
 _FOLDER: Final = ".outboard"
@@ -29,13 +29,13 @@ T = TypeVar("T")
 class SensorMemos:
     """Writes and reads what sensors poke with."""
 
-    def __init__(self, codec: HandleCodec, stores: Stores) -> None:
+    def __init__(self, codec: HandleCodec, stores: Store) -> None:
         self._codec = codec
         self._stores = stores
 
     async def remember(self, request: Request, *, created_at: int, timeout_s: float) -> Handle:
         """Return the handle of a sensor's task; `StoreUnavailable` when it cannot be kept within `timeout_s`."""
-        memo = _pack(request.task)
+        memo = pack_task(request.task)
         handle = request.handle(created_at=created_at, job={"id": request.key.text}, memo=memo)
         try:
             self._codec.encode(handle)
@@ -74,7 +74,8 @@ def _place(prefix: str, key: str) -> str:
     return join_uri(prefix, _FOLDER, f"{key}.task")
 
 
-def _pack(task: Task[Any]) -> bytes:
+def pack_task(task: Task[Any]) -> bytes:
+    """Return the memo of a sensor's task: configuration, inputs and their types."""
     types = task.interface.inputs
     # By name where names are accepted: an alias for writing need not be one for reading.
     takes_names = bool(task.config.model_config.get("populate_by_name"))

@@ -38,8 +38,12 @@ class HostSettings(BaseModel):
         service_keys: Base64 keys of 32 bytes; the first seals handles, the others are still read.
         accept_clear_handles: Also read handles that are not sealed although there are service keys; for the time in which
             jobs are under way that were started without.
+        accept_flytekit_handles: Also follow jobs that flytekit's own connector service started, by its JSON handles; for
+            the time in which such jobs are under way. Anybody can write such handles.
         secrets: Where secrets are looked up.
-        submission_limit: The longest a submission may take.
+        records: Where submission records are written, as a path or URI that all replicas share; empty puts each beside its
+            task's outputs.
+        submission_limit: For how long a process may submit on one claim; another one takes over 30 s later.
         status_limit: The longest a status answer may take; then the last known status is answered.
         cancel_wait: How long DeleteTask waits for the end after the platform accepted the cancel.
         cancel_watch: How long an accepted cancel is confirmed and repeated in the background.
@@ -57,7 +61,9 @@ class HostSettings(BaseModel):
     installation: str = "development"
     service_keys: tuple[SecretStr, ...] = ()
     accept_clear_handles: bool = False
+    accept_flytekit_handles: bool = False
     secrets: SecretSettings = Field(default_factory=SecretSettings)
+    records: str = ""
     submission_limit: timedelta = timedelta(seconds=60)
     status_limit: timedelta = timedelta(seconds=2)
     cancel_wait: timedelta = timedelta(seconds=2)

@@ -7,8 +7,8 @@ status instead. Only the platform's own word ends a job. The rules:
 * unknown state: still running, flagged (see `domain.states`);
 * no answer: what was reported last, RUNNING if nothing was; after a while the phase steps to WAITING_FOR_RESOURCES,
   the only thing that Flyte shows, and back once when the platform answers again;
-* "no such job": nothing, while the job is younger than its agent's `visibility`; later two sightings a minute apart
-  end it as RETRYABLE_FAILED "record gone";
+* "no such job": nothing, for ten minutes and its agent's `visibility`, since read replicas lag and platforms fail over;
+  then the third sighting with no other answer in between ends it as RETRYABLE_FAILED "record gone";
 * success is reported once its outputs are there; they are fetched and checked beside the polls, which may be shorter;
 * terminal answers are final;
 * whatever else goes wrong in an agent or in here is an unanswered question too;
@@ -24,24 +24,39 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from outboard.agent.agents import After, JobAgent, WatchingAgent
+from outboard.agent.agents import After, Agent, JobAgent, WatchingAgent
 from outboard.domain.phases import Phase, advance
 from outboard.domain.states import Reading
 from outboard.domain.statuses import Cause, Failure, Missing, Status, TaskStatus
-from outboard.errors import AgentFault, Forbidden, OutboardError, Retry, Unauthorized, UnreadableHandle
+from outboard.errors import (
+    AgentFault,
+    Forbidden,
+    OperatorError,
+    OutboardError,
+    Retry,
+    StoreUnavailable,
+    Unauthorized,
+    Unavailable,
+    UnreadableHandle,
+)
+from outboard.host.accounts import Accounts
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
 from outboard.host.invocation import blamed
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.metrics import ABSORBED, FLAGGED, USAGE
 from outboard.host.outputs import Outputs, failed_status
+from outboard.host.parking import ParkedHandles
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
+from outboard.host.submissions import Submissions
 from outboard.host.words import Words
 
-_SIGHTINGS_APART_S: Final = 60.0
-_LONGEST_REST_S: Final = 300.0
+_GONE_AFTER_S: Final = 600.0
+_SIGHTINGS: Final = 3
+_LONGEST_REST: Final = timedelta(minutes=5)
 _LATE_LINKS_S: Final = 60.0
+_INTENT_REST_S: Final = 0.25
 _PARKED: Final = TaskStatus(phase=Phase.RUNNING, message="this replica cannot read the handle; another one will")
 
 
@@ -55,9 +70,15 @@ class Statuses:
         calls: Calls,
         outputs: Outputs,
         memos: SensorMemos,
+        submissions: Submissions,
+        accounts: Accounts,
         words: Words,
     ) -> None:
+        self._submissions = submissions
+        self._accounts = accounts
+        self._tellings: set[asyncio.Task[None]] = set()
         self._live_jobs = live_jobs
+        self._parked = ParkedHandles()
         self._calls = calls
         self._outputs = outputs
         self._memos = memos
@@ -74,6 +95,7 @@ class Statuses:
             live = self._live_jobs.find(encoded)
         except UnreadableHandle as error:
             ABSORBED.labels("unknown", error.code).inc()
+            self._parked.tell(encoded, error)
             return _PARKED
         return await self.observe(live, timeout_s)
 
@@ -86,6 +108,8 @@ class Statuses:
 
     async def observe(self, live: LiveJob, timeout_s: float | None = None) -> TaskStatus:
         """Ask the platform about a job and return where it stands now; never raises."""
+        if live.resolved is not None:
+            live = live.resolved
         last = live.last
         if last is not None and (last.phase.is_terminal or live.rest_until > time.monotonic()):
             return last
@@ -97,29 +121,36 @@ class Statuses:
         except Exception as error:  # noqa: BLE001 - an engine counts failed polls over a job's life: there are none
             observed = self._absorb(live, _unexpected(error))
         else:
-            live.silent_since = None
+            live.silent_since = live.refused_since = None
         last = live.last  # another poll of the same job may have ended meanwhile, and terminal answers are final
         if last is not None and (last.phase.is_terminal or observed is last or observed == last):
             return last
         live.last = observed
+        if not observed.phase.is_terminal and observed.phase is not Phase.WAITING_FOR_RESOURCES:
+            live.reached = observed.phase
         return observed
 
     async def close(self) -> None:
         """Give up fetching outputs; whoever asks the next replica gets them."""
         await self._endings.close()
+        await asyncio.gather(*self._tellings, return_exceptions=True)
 
     async def _ask(self, live: LiveJob, limit_s: float) -> TaskStatus:
         agent = live.agent
         if isinstance(agent, WatchingAgent):
             return await self._poke(live, limit_s)
+        if live.handle.is_intent:
+            return await self._follow(live, limit_s)
         if not isinstance(agent, JobAgent):
             raise AgentFault(f"agent {agent.name} answers at once and has no jobs to report on")
+        if live.success is not None:
+            return await self._complete(live, *live.success, limit_s)
         answer = await self._platform_answer(live, agent, limit_s)
         if isinstance(answer, Missing):
             return self._judge_absence(live, agent)
         if answer is None:
-            return live.last or TaskStatus(phase=Phase.RUNNING, links=live.links)
-        live.missing_since = None
+            raise Unavailable(f"{agent.platform.name} tells nothing of this job")
+        live.missing_since, live.sightings = None, 0
         if live.rest_until < (rested := time.monotonic() + agent.poll_interval.total_seconds()):
             live.rest_until = rested
         try:
@@ -129,6 +160,18 @@ class Statuses:
             pass
         live.seen = None
         return await self._derive(live, agent, answer, limit_s)
+
+    async def _follow(self, live: LiveJob, limit_s: float) -> TaskStatus:
+        """Return where an intent's job stands, or its submission while there is none."""
+        try:
+            found = await asyncio.wait_for(self._submissions.follow(live), limit_s)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise StoreUnavailable(f"the submission record was not read within {limit_s:g} s") from None
+        if isinstance(found, LiveJob):
+            self._live_jobs.resolve(live, found)
+            return await self.observe(found, limit_s)
+        live.rest_until = time.monotonic() + _INTENT_REST_S
+        return found
 
     async def _platform_answer(
         self, live: LiveJob, agent: JobAgent[Any, Any, Any], limit_s: float
@@ -153,6 +196,7 @@ class Statuses:
         self, live: LiveJob, agent: JobAgent[Any, Any, Any], status: Status, limit_s: float
     ) -> TaskStatus:
         reading = agent.states.read(status.state)
+        live.is_cancelling = reading.is_cancelling
         state = self._words.state(status.state)
         if reading.is_flagged:
             self._flag(live, state)
@@ -179,6 +223,7 @@ class Statuses:
 
     async def _complete(self, live: LiveJob, status: Status, derived: TaskStatus, limit_s: float) -> TaskStatus:
         """Return the end with its outputs, or what was reported last while they are still being fetched."""
+        live.success = status, derived  # the platform's word stands, however long the outputs take
 
         async def finish() -> TaskStatus:
             work = self._outputs.complete(live, status, derived, self._ending_limit_s)
@@ -190,7 +235,7 @@ class Statuses:
         try:
             return await asyncio.wait_for(self._endings.join(live.handle.key.text, b"", finish), limit_s)
         except (asyncio.TimeoutError, TimeoutError):
-            return live.last or TaskStatus(phase=Phase.RUNNING, links=live.links)
+            return live.fallback
 
     def _failed(
         self,
@@ -212,6 +257,9 @@ class Statuses:
 
     @staticmethod
     def _count(live: LiveJob, ended: TaskStatus) -> TaskStatus:
+        if live.is_billed:
+            return ended
+        live.is_billed = True
         for unit, amount in ((ended.custom_info or {}).get("usage") or {}).items():
             if amount > 0:
                 USAGE.labels(live.agent.name, live.handle.account, unit).inc(amount)
@@ -233,12 +281,11 @@ class Statuses:
 
     @staticmethod
     def _forward(live: LiveJob, derived: TaskStatus) -> TaskStatus:
-        last = live.last
-        if last is None or last.phase is derived.phase:
+        """Return the status with a phase that is not before one that was reported; waiting is none of these steps."""
+        if derived.phase is Phase.WAITING_FOR_RESOURCES:
             return derived
-        # Silence moved the phase to WAITING_FOR_RESOURCES: it comes back to where it was, never to before that.
-        reached = live.before_silence if last.phase is Phase.WAITING_FOR_RESOURCES else None
-        return replace(derived, phase=advance(last.phase, advance(reached, derived.phase)))
+        phase = advance(live.reached, derived.phase)
+        return derived if derived.phase is phase else replace(derived, phase=phase)
 
     async def _poke(self, live: LiveJob, limit_s: float) -> TaskStatus:
         if live.task is None:
@@ -255,19 +302,39 @@ class Statuses:
         return TaskStatus(phase=Phase.RUNNING, message="not there yet", poll_after=pause)
 
     def _judge_absence(self, live: LiveJob, agent: JobAgent[Any, Any, Any]) -> TaskStatus:
-        fallback = live.last or TaskStatus(phase=Phase.RUNNING, links=live.links)
-        # The creation time is another replica's clock: one that is far ahead must not hide an absence for ever.
-        if abs(time.time() - live.handle.created_at) < agent.visibility.total_seconds():
-            return fallback
+        # Measured from this process's first sighting: the creation time in the handle is another machine's clock.
         now = time.monotonic()
+        live.sightings += 1
         if live.missing_since is None:
             live.missing_since = now
-        if now - live.missing_since < _SIGHTINGS_APART_S:
+            live.log.warning("the platform does not know the job", seconds=round(agent.visibility.total_seconds()))
+        fallback = live.fallback
+        if fallback.phase is Phase.WAITING_FOR_RESOURCES:  # it answers again, if only that
+            words = f"{agent.platform.name} does not know the job; looking again"
+            fallback = replace(fallback, phase=live.reached or Phase.RUNNING, message=words)
+        gone_after_s = max(_GONE_AFTER_S, agent.visibility.total_seconds())
+        if live.sightings < _SIGHTINGS or now - live.missing_since < gone_after_s:
             return fallback
-        live.log.warning("the platform no longer knows the job")
         words = f"record gone: {agent.platform.name} no longer knows job {live.handle.job.get('id')}"
+        live.log.warning("the platform no longer knows the job", sightings=live.sightings)
         failure = Failure(code="RecordGone", message=words, retry=Retry.YES, cause=Cause.PLATFORM)
-        return failed_status(self._words.failure(failure), fallback)
+        ended = failed_status(self._words.failure(failure), fallback)
+        self._tell_others(live, ended)
+        return ended
+
+    def _tell_others(self, live: LiveJob, ended: TaskStatus) -> None:
+        """Write down an end that is our verdict: should the job turn up again, no later attempt may adopt it."""
+
+        async def tell() -> None:
+            try:
+                await self._submissions.end(live, ended)
+            except OutboardError as error:
+                words = "end not written down"
+                live.log.warning(words, error_id=error.error_id, reason=error.message)
+
+        task = asyncio.ensure_future(tell())
+        self._tellings.add(task)
+        task.add_done_callback(self._tellings.discard)
 
     def _absorb(self, live: LiveJob, error: OutboardError) -> TaskStatus:
         ABSORBED.labels(live.agent.name, type(error).__name__).inc()
@@ -276,18 +343,33 @@ class Statuses:
         if live.silent_since is None:
             live.silent_since = now
             live.log.warning("status not answered", error=type(error).__name__, error_id=error.error_id, reason=words)
-        if error.retry_after is not None:
-            live.rest_until = now + min(error.retry_after.total_seconds(), _LONGEST_REST_S)
-        fallback = live.last or TaskStatus(phase=Phase.RUNNING, links=live.links)
-        patience_s = self._unauthorized_s if isinstance(error, (Unauthorized, Forbidden)) else self._unreachable_s
-        silence = now - live.silent_since
+        if not isinstance(error, (Unauthorized, Forbidden)):
+            live.refused_since = None
+        elif live.refused_since is None:
+            live.refused_since = now
+        pause = _pause(error.retry_after)
+        if pause is not None and not live.handle.is_intent:
+            live.rest_until = now + pause.total_seconds()
         live.seen = None
-        if silence < patience_s or fallback.phase is Phase.WAITING_FOR_RESOURCES or fallback.phase.is_terminal:
+        fallback = live.fallback
+        if fallback.phase is Phase.WAITING_FOR_RESOURCES or fallback.phase.is_terminal:
             return fallback
-        live.before_silence = fallback.phase
-        since = timedelta(seconds=int(silence))
-        told = f"cannot reach {live.agent.platform.name} for {since}: {words[:256]}"
+        if not self._must_show(live, now):
+            return fallback
+        if live.reached is None:
+            live.reached = fallback.phase
+        since = timedelta(seconds=int(now - live.silent_since))
+        told = f"{_trouble(live.agent, error)} for {since}: {words[:256]}"
         return replace(fallback, phase=Phase.WAITING_FOR_RESOURCES, message=told)
+
+    def _must_show(self, live: LiveJob, now: float) -> bool:
+        """Tell whether the silence is so long that the engine's users must see it."""
+        if live.silent_since is not None and now - live.silent_since >= self._unreachable_s:
+            return True
+        if live.refused_since is not None and now - live.refused_since >= self._unauthorized_s:
+            return True
+        # The account's other jobs, or another replica's calls, have waited long enough already.
+        return self._accounts.is_lost(live.agent.platform.name, live.handle.account)
 
     @staticmethod
     def _flag(live: LiveJob, state: str) -> None:
@@ -298,7 +380,14 @@ class Statuses:
 
 
 def _pause(hint: object) -> timedelta | None:
-    return max(hint, timedelta(0)) if isinstance(hint, timedelta) else None
+    """Return a platform's or agent's hint when to ask again, within reason."""
+    return min(max(hint, timedelta(0)), _LONGEST_REST) if isinstance(hint, timedelta) else None
+
+
+def _trouble(agent: Agent, error: OutboardError) -> str:
+    if isinstance(error, AgentFault):
+        return f"agent {agent.name} cannot tell"
+    return "no answer" if isinstance(error, OperatorError) else f"cannot reach {agent.platform.name}"
 
 
 def _unexpected(error: Exception) -> OutboardError:

@@ -1,74 +1,238 @@
-"""Submissions: a request becomes a job, and the job a handle.
+"""Submissions: a request becomes a job, and the job a handle; once, whatever is lost and whoever dies.
 
-One flight per key and process, shielded from the caller's cancellation and bounded by the submission limit. Across
-processes it is the platform that tells a repeated request from a new one, by the key that the agent passes on;
-`agent.submission` says for which agents it cannot. CreateTask is answered when the platform has answered: with the
-handle, or with what it raised.
+One submission per key and process, in a task of its own that is shielded from its callers. Among processes the key's
+record decides (see `domain.records`): where the platform cannot tell a repeated request from a new one, nothing is
+sent without the claim. CreateTask waits a moment for the job. When that takes longer its answer is an *intent*, a
+handle that says "ask the record" (see `intents`), and the submission goes on behind it.
+
+A refusal is an answer too: the task's end goes into the record, so that the same request gets the same verdict
+wherever it is sent, and into the handle, since FlytePropeller burns a retry for every error of CreateTask.
+
+=================  ===================================================
+`submissions`      one key: claim, adopt, start, publish
+`starts`           from a claim to a job, whatever is lost on the way
+`adoptions`        the jobs of earlier attempts
+`publications`     what came of it, for other replicas
+`intents`          handles of submissions that are not finished
+=================  ===================================================
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+from outboard import __version__
 from outboard.agent.agents import JobAgent, WatchingAgent
-from outboard.agent.jobs import JobRef
-from outboard.domain.handles import HandleCodec
-from outboard.errors import AgentFault, ContractViolation, HandleError, InvalidTask, OutboardError
+from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.keys import Key
+from outboard.domain.phases import Phase
+from outboard.domain.records import Record, Stage
+from outboard.domain.statuses import Cause, Ending, TaskStatus
+from outboard.domain.tasks import RawTask
+from outboard.errors import InvalidTask, OutboardError, StoreUnavailable
+from outboard.host.adoptions import Adoptions, Observe
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
-from outboard.host.offloads import fetch_offloaded
+from outboard.host.intents import SUBMITTING, Intents
+from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.publications import Publications
+from outboard.host.records import Held, Records
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.stores import Stores
+from outboard.host.starts import CANCELLED, Handed, Starts, Submission, can_find, is_repeatable
+from outboard.host.stores import Store
 from outboard.host.words import Words
+from outboard.wire.tasks import encode_create_bytes
+
+_PATIENCE_S: Final = 1.0
+_CALLERS_SHARE: Final = 0.9
+_OPTIONAL_LIMIT_S: Final = 2.0
+"""How long a create that is safe without its record waits for it."""
+_REQUIRED_LIMIT_S: Final = 10.0
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 30.0
 
 
 class Submissions:
-    """Starts jobs."""
+    """Starts jobs.
 
-    def __init__(
-        self, settings: HostSettings, calls: Calls, codec: HandleCodec, memos: SensorMemos, stores: Stores, words: Words
+    Args:
+        prepare: Makes a request of a raw task, for submissions that are taken over.
+        observe: Asks where a job stands.
+    """
+
+    def __init__(  # noqa: PLR0913 - the front door of a room of five joins its parts
+        self,
+        settings: HostSettings,
+        *,
+        calls: Calls,
+        codec: HandleCodec,
+        records: Records,
+        stores: Store,
+        live_jobs: LiveJobs,
+        memos: SensorMemos,
+        words: Words,
+        prepare: Callable[[RawTask], Request],
+        observe: Observe,
     ) -> None:
         self._limit_s = settings.submission_limit.total_seconds()
-        self._calls = calls
         self._codec = codec
+        self._records = records
+        self._live_jobs = live_jobs
         self._memos = memos
-        self._stores = stores
-        self._words = words
+        self._claim = secrets.token_hex(8)
         self._flights: Flights[bytes] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
+        self._running: dict[str, Submission] = {}
+        self._pursue: Callable[[bytes], None] = lambda _: None
+        self._starts = Starts(settings, calls, records, stores, words)
+        self._adoptions = Adoptions(settings.installation, records, live_jobs, codec, self._starts, observe)
+        self._publications = Publications(codec, records, self._starts, words, self.withdrawn)
+        self._intents = Intents(
+            claim=self._claim,
+            limit_s=self._limit_s,
+            records=records,
+            live_jobs=live_jobs,
+            words=words,
+            prepare=prepare,
+            take_over=self._take_over,
+        )
 
-    @property
-    def running(self) -> int:
-        """How many submissions are in flight."""
-        return self._flights.running
+    def report_withdrawn(self, pursue: Callable[[bytes], None]) -> None:
+        """Say who sees to the end of jobs whose task was cancelled while they were submitted."""
+        self._pursue = pursue
 
-    async def submit(self, request: Request) -> bytes:
-        """Return the handle of the request's job, starting it at most once per key."""
-        return await self._flights.join(request.key.text, request.fingerprint, lambda: self._fly(request))
+    async def submit(self, request: Request, timeout_s: float | None) -> bytes:
+        """Return the handle of the request's job, or of the intent to start it, or of the end it came to.
+
+        Args:
+            request: What is asked.
+            timeout_s: What the caller has left.
+        """
+        key = request.key.text
+        flight = self._flights.begin(key, request.fingerprint, lambda: self._fly(request))
+        patience_s = _PATIENCE_S if timeout_s is None else min(_PATIENCE_S, timeout_s / 3)
+        await asyncio.wait({flight}, timeout=patience_s)
+        submission = self._running.get(key)
+        if submission is not None and not flight.done():
+            promise = self._promise(submission, flight)
+            left_s = self._limit_s if timeout_s is None else timeout_s * _CALLERS_SHARE - patience_s
+            waited: set[asyncio.Future[Any]] = {flight, promise}
+            await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if not flight.done():
+                return self._codec.encode(_intent(request, submission.created_at))
+        try:
+            return await asyncio.shield(flight)
+        except Handed:
+            return self._codec.encode(_intent(request, int(time.time())))
+
+    def knows(self, key: Key) -> bool:
+        """Tell whether this process submits, or lately submitted, a key."""
+        return key.text in self._running or self._flights.recall(key.text) is not None
+
+    async def follow(self, live: LiveJob) -> LiveJob | TaskStatus:
+        """Return the job of an intent, or where the task stands while there is none.
+
+        Raises:
+            OutboardError: Why there is neither a job nor an end yet, where something is in the way.
+        """
+        key = live.handle.key.text
+        running = self._running.get(key)
+        if running is not None:
+            if running.trouble is not None:
+                raise running.trouble
+            return SUBMITTING
+        kept = self._flights.recall(key)
+        return self._live_jobs.find(kept) if kept is not None else await self._intents.follow(live)
+
+    async def withdraw(self, live: LiveJob) -> None:
+        """Mark a task as cancelled, durably and for all replicas; nothing is submitted for it any more.
+
+        Raises:
+            StoreUnavailable: The mark could not be written; only this process knows.
+        """
+        key = live.handle.key
+        running = self._running.get(key.text)
+        if running is not None:
+            running.withdraw()
+        place = self._records.place(live.handle.output_prefix, key)
+        if place is None:
+            return
+
+        def mark(record: Record | None) -> Record | None:
+            if record is not None:
+                return None if record.is_cancelled or record.stage is Stage.ENDED else record.cancelled()
+            new = Record(
+                key=key, stage=Stage.SUBMITTED, handle=live.encoded, is_cancelled=True, created_at=int(time.time())
+            )
+            return replace(new, handle=b"").ended(CANCELLED) if live.handle.is_intent else new
+
+        await self._records.change(place, key, mark)
+
+    async def count_refusal(self, live: LiveJob) -> int:
+        """Count a cancel that is answered with an error; return how many there were, by all replicas.
+
+        Raises:
+            StoreUnavailable: They cannot be counted.
+        """
+        key = live.handle.key
+        place = self._records.place(live.handle.output_prefix, key)
+        if place is None:
+            return 0
+        held = await self._records.change(
+            place, key, lambda record: None if record is None else replace(record, refusals=record.refusals + 1)
+        )
+        return held.record.refusals if held is not None else 0
+
+    async def end(self, live: LiveJob, status: TaskStatus) -> None:
+        """Write down an end that is our verdict rather than the platform's word: no later attempt adopts that job.
+
+        Raises:
+            StoreUnavailable: It could not be written.
+        """
+        key = live.handle.key
+        place = self._records.place(live.handle.output_prefix, key)
+        if place is None:
+            return
+
+        def mark(record: Record | None) -> Record | None:
+            record = record or Record(key=key, stage=Stage.SUBMITTED, handle=live.encoded)
+            return None if record.stage is Stage.ENDED else record.ended(Ending.of(status))
+
+        await self._records.change(place, key, mark)
+
+    def withdrawn(self, encoded: bytes) -> None:
+        """See to it that the job of a handle ends."""
+        self._pursue(encoded)
 
     async def drain(self, patience_s: float) -> int:
-        """Wait for submissions in flight, at most `patience_s`; return how many still are."""
-        return await self._flights.drain(patience_s)
+        """Wait for submissions in flight, at most `patience_s`; return how many still are.
+
+        Those that only wait for something are given back to the other replicas.
+        """
+        self._starts.is_draining = self._intents.is_draining = True
+        for submission in self._running.values():
+            submission.wake.set()
+        left = await self._flights.drain(patience_s)
+        await self._publications.drain()
+        return left
 
     async def close(self) -> None:
-        """Cancel what is still in flight; its outcome is unknown."""
+        """Cancel what is still in flight; the records let other replicas go on."""
         await self._flights.close()
+        await self._publications.close()
+
+    def _take_over(self, submission: Submission) -> None:
+        request = submission.request
+        self._flights.begin(request.key.text, request.fingerprint, lambda: self._run(submission))
 
     async def _fly(self, request: Request) -> bytes:
-        try:
-            return await self._create(request)
-        except OutboardError as error:
-            # The caller may be gone; this line is then the only trace.
-            kind = type(error).__name__
-            request.log.warning("job not started", error=kind, error_id=error.error_id, reason=error.message)
-            raise
-
-    async def _create(self, request: Request) -> bytes:
-        created_at, started = int(time.time()), time.monotonic()
+        created_at = int(time.time())
         if isinstance(request.agent, WatchingAgent):
             handle = await self._memos.remember(request, created_at=created_at, timeout_s=self._limit_s)
             return self._codec.encode(handle)
@@ -77,40 +241,152 @@ class Submissions:
                 f"task type {request.task.type!r} answers at once; send it by ExecuteTaskSync, not CreateTask",
                 field="template.type",
             )
-        task = await fetch_offloaded(request.task, self._stores, request.log, self._limit_s)
-        request = replace(request, task=task)
-        left_s = max(0.001, self._limit_s - (time.monotonic() - started))
-        job = _checked_job(request, await self._calls.about_request(request, "create", task, timeout_s=left_s))
-        try:
-            encoded = self._encode(request, job, created_at)
-        except (HandleError, ContractViolation):
-            # The job runs, but nobody could ever follow it: stop it rather than forget it.
-            await self._stop(request, job)
-            raise
-        request.log.info("job started", job=job.id, seconds=round(time.monotonic() - started, 3))
-        return encoded
-
-    def _encode(self, request: Request, job: JobRef, created_at: int) -> bytes:
-        fields = job.to_json()
-        if self._words.holds_secret(json.dumps(fields, default=str)):
-            raise ContractViolation(
-                f"the job of agent {request.agent.name} holds a secret, which would lie in the engine's database"
-            )
-        handle = request.handle(created_at=created_at, job=fields, job_version=type(job).handle_version)
-        return self._codec.encode(handle)
-
-    async def _stop(self, request: Request, job: JobRef) -> None:
-        try:
-            await self._calls.about_request(request, "cancel", job, timeout_s=self._limit_s)
-        except OutboardError as error:
-            words = "job left running that nobody follows"
-            request.log.error(words, error_id=error.error_id, reason=error.message)  # noqa: TRY400 - no tracebacks
-
-
-def _checked_job(request: Request, job: Any) -> JobRef:
-    expected = request.agent.job_model if isinstance(request.agent, JobAgent) else JobRef
-    if not isinstance(job, expected):
-        raise AgentFault(
-            f"{request.agent.name}.create returned {type(job).__name__}, which cannot be followed; return a {expected.__name__}"
+        now = time.monotonic()
+        submission = Submission(
+            request=request,
+            agent=request.agent,
+            place=self._records.place(request.task.output_prefix, request.key),
+            created_at=created_at,
+            opened=now,
+            lease_end=now + self._limit_s,
         )
-    return job
+        return await self._run(submission)
+
+    async def _run(self, submission: Submission) -> bytes:
+        key = submission.request.key.text
+        self._running[key] = submission
+        try:
+            if submission.held is None and (settled := await self._enter(submission)) is not None:
+                return settled
+            if (adopted := await self._adoptions.adopt(submission, self)) is not None:
+                return await self._publications.handle(submission, self._codec.encode(adopted))
+            outcome = await self._starts.start(submission)
+            if isinstance(outcome, Ending):
+                return await self._publications.end(submission, outcome)
+            return await self._publications.job(submission, outcome)
+        finally:
+            del self._running[key]
+
+    async def _enter(self, submission: Submission) -> bytes | None:
+        """Claim the key, or read what others did with it; return the handle when there is nothing left to do."""
+        place, is_needed = submission.place, submission.needs_record
+        if place is None or (not is_needed and self._records.is_down(place)):
+            return None
+        is_claimed = is_needed or not can_find(submission.agent)
+        limit_s = _REQUIRED_LIMIT_S if is_needed else _OPTIONAL_LIMIT_S
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                if is_claimed and await self._claim_key(submission, place, limit_s):
+                    return None
+                held = await self._records.read(place, submission.request.key, limit_s)
+            except StoreUnavailable as error:
+                submission.trouble = error
+                if not is_needed:
+                    return None  # the platform's own means are left, and they are good
+                if self._starts.is_draining or not submission.is_in_window or submission.is_withdrawn:
+                    return self._unclaimed(submission, error)
+                await submission.rest(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                continue
+            submission.trouble = None
+            if held is not None:
+                return await self._join(submission, held)
+            if not is_claimed:
+                return None
+
+    async def _claim_key(self, submission: Submission, place: str, limit_s: float) -> bool:
+        lease_end = time.monotonic() + self._limit_s
+        record = Record(
+            key=submission.request.key,
+            stage=Stage.CLAIMED,
+            claim=self._claim,
+            created_at=submission.created_at,
+            release=__version__,
+            may_have_arrived=True,
+            request=_packed(submission.request),
+        )
+        held = await self._records.create(place, record, limit_s)
+        if held is None:
+            return False
+        submission.held, submission.lease_end = held, lease_end
+        return True
+
+    def _unclaimed(self, submission: Submission, error: StoreUnavailable) -> bytes:
+        if submission.is_withdrawn:
+            return self._publications.ended(submission, CANCELLED)
+        words = f"nothing was started, since the submission record cannot be written: {error.message}"
+        ending = Ending(phase=Phase.RETRYABLE_FAILED, code=error.code, message=words, cause=Cause.PLATFORM)
+        return self._publications.ended(submission, ending)
+
+    async def _join(self, submission: Submission, held: Held) -> bytes | None:
+        """Act on a record that was there before."""
+        record = held.record
+        if record.stage is not Stage.CLAIMED:
+            return self._publications.settled(submission, record)
+        if record.claim == self._claim:
+            # An earlier try of this very process, which is over.
+            submission.held, submission.may_have_arrived = held, record.may_have_arrived
+            if record.is_cancelled:
+                submission.withdraw()
+            return None
+        if is_repeatable(submission.agent) and not record.is_cancelled:
+            # Whoever else is at it, or died at it: the platform answers both of us with one job.
+            submission.opened = time.monotonic() - abs(time.time() - record.created_at)
+            submission.may_have_arrived, submission.is_promised = record.may_have_arrived, True
+            return None
+        give_up, pause_s = time.monotonic() + _PATIENCE_S, _FIRST_PAUSE_S
+        while time.monotonic() + pause_s < give_up:
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+            try:
+                found = await self._records.read(held.place, record.key)
+            except StoreUnavailable:
+                break
+            if found is not None and found.record.stage is not Stage.CLAIMED:
+                return self._publications.settled(submission, found.record)
+        raise Handed
+
+    def _promise(self, submission: Submission, flight: asyncio.Future[bytes]) -> asyncio.Task[None]:
+        """Return a task that ends once other processes could go on with a submission."""
+        if submission.promise is None or submission.promise.done():
+            submission.promise = promise = asyncio.ensure_future(self._make_durable(submission))
+            flight.add_done_callback(lambda _: promise.cancel())
+        return submission.promise
+
+    async def _make_durable(self, submission: Submission) -> None:
+        submission.is_promised = True
+        place, pause_s = submission.place, _FIRST_PAUSE_S
+        if place is None:
+            await asyncio.Event().wait()  # nobody else can go on: callers wait as long as they may
+            return
+        while submission.held is None:
+            try:
+                # Where a claim is needed the submission makes it itself, before it sends anything.
+                if not submission.needs_record and not await self._claim_key(submission, place, _REQUIRED_LIMIT_S):
+                    found = await self._records.read(place, submission.request.key)
+                    if found is not None and self._accept(submission, found):
+                        return
+            except OutboardError as error:
+                submission.request.log.warning("intent not yet written down", reason=error.message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _accept(self, submission: Submission, found: Held) -> bool:
+        """Go on with a record that was there when an intent was to be written; others can do so as well."""
+        if found.record.claim == self._claim:
+            submission.held = found
+        if found.record.is_cancelled:
+            submission.withdraw()
+        return True
+
+
+def _intent(request: Request, created_at: int) -> Handle:
+    return replace(request.handle(created_at=created_at, job={}), is_intent=True)
+
+
+def _packed(request: Request) -> bytes:
+    try:
+        return encode_create_bytes(request.raw)
+    except InvalidTask:
+        return b""  # a local task that cannot travel: only this process submits it

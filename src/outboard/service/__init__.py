@@ -9,6 +9,8 @@
 `reflection`     the schema, for grpcurl and its like
 `metrics`        Prometheus
 `watchdog`       names the code that blocks the event loop
+`event_loops`    the loop that somebody's `sys.exit` does not end
+`isolation`      platforms in processes of their own, behind the same port
 `settings`       what an operator decides
 ===============  =======================================================================
 """

@@ -27,7 +27,9 @@ from outboard.domain.handles import HandleCodec
 from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import AgentFault, InvalidTask, OutboardError, Overloaded, Unavailable
+from outboard.host.accounts import Accounts
 from outboard.host.logs import TaskLog, handle_fields, task_fields
+from outboard.service.forwarded import ForwardedError
 from outboard.service.metrics import CallMetrics
 from outboard.wire.codes import WireError, encode_error
 
@@ -52,6 +54,11 @@ class ServedHost(Endpoint, Protocol):
     @property
     def failures(self) -> Sequence[LoadFailure]:
         """What could not be loaded."""
+        ...
+
+    @property
+    def accounts(self) -> Accounts:
+        """Which platform accounts answer."""
         ...
 
     @property
@@ -180,6 +187,9 @@ class Edge:
         if isinstance(raised, GeneratorExit) or (isinstance(raised, asyncio.CancelledError) and _is_given_up()):
             self.metrics.failed(call.operation, call.task_type, seconds, grpc.StatusCode.CANCELLED.name)
             raise raised
+        if isinstance(raised, ForwardedError):  # logged by the process that raised it
+            self.metrics.failed(call.operation, call.task_type, seconds, raised.wire.code.name)
+            return raised.wire
         error = _classify(raised)
         reason = self._shown(error.message, _MESSAGE_CHARACTERS)
         wire = encode_error(error, reason)

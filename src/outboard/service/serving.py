@@ -5,6 +5,8 @@ so that a load balancer has time to notice. Then no call is taken any more (clie
 those in flight have `drain_s` to finish. Then the host ends its background work and releases its clients. A second signal
 ends the process where it stands, with the code that shells expect (128 + signal).
 
+Isolated platforms have a child each (see `isolation`): up before the first call is taken, and drained beside the host.
+
 gRPC's own server is used bare: no interceptors, one table of handlers by method.
 """
 
@@ -16,21 +18,27 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from typing_extensions import Self
 
+from outboard.domain.endpoints import AgentInfo
 from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
+from outboard.service import event_loops
+from outboard.service.agent_health import AgentHealth
 from outboard.service.edge import Edge, ServedHost
 from outboard.service.handlers import SERVICES, Handlers
-from outboard.service.health import HEALTH_SERVICE, Health
+from outboard.service.health import HEALTH_SERVICE
 from outboard.service.metrics import CallMetrics, MetricsServer
 from outboard.service.reflection import Reflection
 from outboard.service.settings import ServiceSettings, address
 from outboard.service.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from outboard.service.isolation import ChildSpec, Isolation
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,18 +49,23 @@ class Service:
     Args:
         host: What is served. It stays open at the end; whoever made it closes it.
         settings: What the operator decided.
+        isolated: Platforms that run in a process of their own each.
 
     Raises:
         InvalidSettings: The port is taken, or the host name is none of this machine's.
     """
 
-    def __init__(self, host: ServedHost, settings: ServiceSettings | None = None) -> None:
+    def __init__(
+        self, host: ServedHost, settings: ServiceSettings | None = None, *, isolated: Sequence[ChildSpec] = ()
+    ) -> None:
         self.host = host
+        self._isolated = isolated
+        self._isolation: Isolation | None = None
         self.settings = settings if settings is not None else ServiceSettings()
         self.port = 0
-        self.agents: tuple[str, ...] = ()
+        self.listed: Sequence[AgentInfo] = ()
         self._log = TaskLog()
-        self._health: Health | None = None
+        self._health: AgentHealth | None = None
         self._reflection: Reflection | None = None
         self._server: grpc.aio.Server | None = None
         self._watchdog: Watchdog | None = None
@@ -64,35 +77,68 @@ class Service:
         return address(self.settings.host, self.port)
 
     @property
+    def agents(self) -> tuple[str, ...]:
+        """The names of the agents that are served."""
+        return tuple(sorted(agent.name for agent in self.listed))
+
+    @property
     def metrics_port(self) -> int | None:
         """Where Prometheus may scrape; None when nobody asked for it."""
         return self._metrics_server.port if self._metrics_server else None
 
     async def __aenter__(self) -> Self:
-        agents = await self.host.list_agents()
-        self.agents = tuple(sorted(agent.name for agent in agents))
-        task_types = {task_type.name for agent in agents for task_type in agent.task_types}
-        self._health = Health(self.agents, self.host.failures)
-        edge = Edge(self.host, CallMetrics(task_types), self.settings.max_calls)
-        handlers = Handlers(edge, self.settings).by_method()
-        self._reflection = Reflection((*SERVICES, HEALTH_SERVICE))
         server = grpc.aio.server(options=self.settings.channel_options())
+        self.port = _listen(server, self.settings)
+        try:
+            await self._open(server)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        for failure in self.host.failures:
+            self._log.warning("platform not loaded", source=failure.source, reason=failure.reason)
+        return self
+
+    async def _open(self, server: grpc.aio.Server) -> None:
+        own = await self.host.list_agents()
+        isolation = await self._isolate(own)
+        self._health = AgentHealth((agent.name for agent in own), self.host.failures, self.host.accounts)
+        self._reflection = Reflection((*SERVICES, HEALTH_SERVICE))
+        edge = Edge(self.host, CallMetrics(()), self.settings.max_calls)
+        handlers = Handlers(edge, self.settings, None if isolation is None else isolation.forwarder).by_method()
+        self._learn(own, edge)
+        if isolation is not None:
+            isolation.on_change = lambda: self._learn(own, edge)
         server.add_generic_rpc_handlers(
             (_Table({**handlers, **self._health.by_method(), **self._reflection.by_method()}),)
         )
-        self.port = _listen(server, self.settings)
         if self.settings.metrics_port is not None:
             self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port)
         await server.start()
         self._server = server
         self._watchdog = Watchdog()
         self._watchdog.start()
-        for failure in self.host.failures:
-            self._log.warning("platform not loaded", source=failure.source, reason=failure.reason)
-        return self
+
+    async def _isolate(self, own: Sequence[AgentInfo]) -> Isolation | None:
+        if not self._isolated:
+            return None
+        from outboard.service.isolation import Isolation  # noqa: PLC0415 - only who isolates pays for it
+
+        self._isolation = Isolation(self._isolated, self.host.codec)
+        await self._isolation.start(own)
+        return self._isolation
+
+    def _learn(self, own: Sequence[AgentInfo], edge: Edge) -> None:
+        """Take up what is served: the host's agents, and those of children, which may be late and may be down."""
+        agents = list(own)
+        if self._isolation is not None and self._health is not None:
+            agents += self._isolation.agents
+            self._health.tell(self._isolation.health)
+        self.listed = agents
+        edge.metrics = CallMetrics({task_type.name for agent in agents for task_type in agent.task_types})
 
     async def __aexit__(self, *_: object) -> None:
         await self._stop(0)
+        await self.end_isolated(0)
 
     async def drain(self) -> None:
         """Turn NOT_SERVING, linger, and let the calls in flight finish."""
@@ -103,6 +149,12 @@ class Service:
         await asyncio.sleep(self.settings.linger_s)
         await self._stop(self.settings.drain_s)
 
+    async def end_isolated(self, grace_s: float) -> None:
+        """End the processes of isolated platforms; what is left after `grace_s` is killed."""
+        isolation, self._isolation = self._isolation, None
+        if isolation is not None:
+            await isolation.stop(grace_s)
+
     def describe(self) -> str:
         """Return one line for people: where, what, and what could not be loaded."""
         count = len(self.agents)
@@ -110,6 +162,8 @@ class Service:
         if self.agents:
             line += f": {', '.join(self.agents)}"
         failures = [f"{failure.source} ({failure.reason})" for failure in self.host.failures]
+        if self._isolation is not None:
+            failures += [f"{source} (its process does not come up; see the log)" for source in self._isolation.unseen]
         return f"{line}; not loaded: {'; '.join(failures)}" if failures else line
 
     async def _stop(self, grace_s: float) -> None:
@@ -125,20 +179,25 @@ class Service:
 
 
 async def run_service(
-    host: ServedHost, settings: ServiceSettings | None = None, *, on_ready: Callable[[Service], None] | None = None
+    host: ServedHost,
+    settings: ServiceSettings | None = None,
+    *,
+    isolated: Sequence[ChildSpec] = (),
+    on_ready: Callable[[Service], None] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, close the host, and return the process's exit code, 0.
 
     Args:
         host: What is served; it is closed at the end.
         settings: What the operator decided.
+        isolated: Platforms that run in a process of their own each.
         on_ready: Called once with the service when it answers; without one, a line is written to stderr.
 
     Raises:
         InvalidSettings: It cannot listen there.
     """
     try:
-        async with Service(host, settings) as service:
+        async with Service(host, settings, isolated=isolated) as service:
             with _signals() as told_to_end:
                 (on_ready or _announce)(service)
                 name = await told_to_end
@@ -151,22 +210,26 @@ async def run_service(
     return 0
 
 
-def serve(open_host: Callable[[], Awaitable[ServedHost]], settings: ServiceSettings | None = None) -> int:
-    """Serve on an event loop of its own (uvloop where there is one) until told to end; return the exit code.
+def serve(
+    open_host: Callable[[], Awaitable[ServedHost]],
+    settings: ServiceSettings | None = None,
+    *,
+    isolated: Sequence[ChildSpec] = (),
+    on_ready: Callable[[Service], None] | None = None,
+) -> int:
+    """Serve on an event loop of its own until told to end; return the exit code.
 
     Args:
         open_host: Makes the host, inside the loop.
         settings: What the operator decided.
+        isolated: Platforms that run in a process of their own each.
+        on_ready: As for `run_service`.
     """
 
     async def run() -> int:
-        return await run_service(await open_host(), settings)
+        return await run_service(await open_host(), settings, isolated=isolated, on_ready=on_ready)
 
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return asyncio.run(run())
-    return uvloop.run(run())
+    return event_loops.run(run())
 
 
 class _Table:
@@ -231,8 +294,12 @@ def _signals() -> Iterator[asyncio.Future[str]]:
 
 
 async def _close(host: ServedHost, service: Service) -> None:
-    """Close the host within `drain_s`; what takes longer is given up, and said."""
+    """Close the host and the isolated platforms within `drain_s`; what takes longer is given up, and said."""
+    limit_s = max(service.settings.drain_s, 1.0)
+    isolated = asyncio.ensure_future(service.end_isolated(limit_s))
     try:
-        await asyncio.wait_for(host.close(), max(service.settings.drain_s, 1.0))
+        await asyncio.wait_for(host.close(), limit_s)
     except asyncio.TimeoutError:
         TaskLog().error("background work did not end in time", drain_s=service.settings.drain_s)
+    finally:
+        await isolated

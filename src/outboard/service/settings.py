@@ -21,7 +21,8 @@ class ServiceSettings(BaseModel):
     """Settings of a service; times in seconds.
 
     Attributes:
-        host: Name or address to listen on; `0.0.0.0` and `::` are all of them. Loopback unless told.
+        host: Name or address to listen on; `0.0.0.0` and `::` are all of them, `unix:/path` is a socket without a port.
+            Loopback unless told.
         port: 0 lets the system choose; `Service.port` tells which.
         metrics_port: Where Prometheus may scrape; None opens no port.
         max_receive_bytes: The largest request that is taken; larger ones are RESOURCE_EXHAUSTED.
@@ -33,6 +34,8 @@ class ServiceSettings(BaseModel):
         min_ping_interval_s: How often a client may ping.
         max_connection_age_s: When a connection is closed for the client to resolve anew; 0 is never.
         max_connection_age_grace_s: How long calls on such a connection may go on.
+        isolate: Platforms (entry points, or `module:Platform`) whose agents run in a process of their own each.
+        isolate_memory_bytes: Resident memory beyond which such a process is drained and started anew; None is no limit.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +52,8 @@ class ServiceSettings(BaseModel):
     min_ping_interval_s: float = Field(default=10.0, gt=0)
     max_connection_age_s: float = Field(default=300.0, ge=0)
     max_connection_age_grace_s: float = Field(default=60.0, ge=0)
+    isolate: tuple[str, ...] = ()
+    isolate_memory_bytes: int | None = Field(default=None, ge=64 * _MIB)
 
     @classmethod
     def parse(cls, **values: Any) -> Self:
@@ -87,7 +92,9 @@ class ServiceSettings(BaseModel):
 def address(host: str, port: int) -> str:
     """Return host and port as one text.
 
-    >>> address("::1", 8000), address("localhost", 8000)
-    ('[::1]:8000', 'localhost:8000')
+    >>> address("::1", 8000), address("localhost", 8000), address("unix:/run/outboard.sock", 0)
+    ('[::1]:8000', 'localhost:8000', 'unix:/run/outboard.sock')
     """
+    if host.startswith("unix:"):
+        return host
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

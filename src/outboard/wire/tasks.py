@@ -16,6 +16,7 @@ from typing import Final
 
 from flyteidl.admin import agent_pb2
 from flyteidl.core import identifier_pb2, literals_pb2, security_pb2, tasks_pb2
+from google.protobuf.message import DecodeError
 
 from outboard.domain.identity import ExecutionIdentity, TaskId
 from outboard.domain.places import Place
@@ -116,6 +117,20 @@ def encode_create_request(task: RawTask) -> agent_pb2.CreateTaskRequest:
         )
     except (ValueError, TypeError) as error:
         raise _unsendable(error) from None
+
+
+def encode_create_bytes(task: RawTask) -> bytes:
+    """Return the bytes of `encode_create_request`, for another process that may have to make the same request."""
+    encoded: bytes = encode_create_request(task).SerializeToString(deterministic=True)
+    return encoded
+
+
+def decode_create_bytes(data: bytes) -> RawTask:
+    """Return the task in the bytes of a CreateTask request; `InvalidTask` when they are none."""
+    try:
+        return decode_create_request(agent_pb2.CreateTaskRequest.FromString(data))
+    except DecodeError:
+        raise InvalidTask("these bytes are not a CreateTask request; send the task again") from None
 
 
 def encode_header(task: RawTask) -> agent_pb2.CreateRequestHeader:

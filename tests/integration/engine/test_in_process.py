@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from integration.engine.ledger_platform import Ledger, seconds, task, until
+from integration.engine.ledger_service import LedgerService
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import Failure
@@ -18,6 +21,7 @@ from outboard.engine import Engine, EngineSettings, Journal, TaskEvent, TaskOutc
 from outboard.engine.journal_records import Step
 from outboard.errors import InvalidTask, JournalUnwritable, Retry, TaskFailed
 from outboard.host.host import Host
+from outboard.testing.virtual_time import virtually
 from outboard.wire.files import encode_error_file, encode_outputs_file
 
 ANSWER = Interface(outputs={"answer": SimpleType.INTEGER})
@@ -88,17 +92,18 @@ async def test_a_create_that_fails_for_now_is_sent_again_under_the_same_key(
     assert len(set(ledger.keys("asked"))) == 1
 
 
-async def test_a_create_that_goes_on_failing_is_given_up_in_bounded_time(
-    host: Host, ledger: Ledger, settings: EngineSettings
-) -> None:
-    short = settings.model_copy(update={"resend_limit": seconds(0.1)})
-    async with Engine.in_process(host, settings=short) as engine:
-        outcome = await engine.run(task(create_errors=10**6, retries=3))
+@virtually
+async def test_a_create_that_goes_on_failing_is_given_up_in_bounded_time() -> None:
+    service = LedgerService(down_until=math.inf)
+    began = time.monotonic()
+    async with Engine({"svc": service}, settings=EngineSettings(output_base="memory://runs")) as engine:
+        outcome = await engine.run(task(retries=3))
     assert outcome.phase is Phase.FAILED
     assert outcome.attempts == 1
-    assert "restarting" in outcome.message
+    assert "down" in outcome.message
     assert not outcome.is_final
     assert outcome.left_running is not None
+    assert time.monotonic() - began < 150
 
 
 async def test_a_task_that_cannot_run_fails_at_once(host: Host, ledger: Ledger, settings: EngineSettings) -> None:

@@ -176,7 +176,7 @@ def make_task(task_type: str = "probe", mode: str = "run", *, node: str = "n0", 
         type=task_type,
         config={"mode": mode},
         identity=ExecutionIdentity(project="p", domain="d", execution="e1", node=node),
-        output_prefix=f"s3://bucket/e1/{node}/0",
+        output_prefix=f"memory://bucket/e1/{node}/0",
         inputs=Inputs({"x": 21}),
         interface=Interface({"x": SimpleType.INTEGER}, {"o0": SimpleType.INTEGER}),
     )

@@ -21,7 +21,7 @@ from integration.service.probe import SETTINGS, ProbePlatform, make_task
 from outboard import errors
 from outboard.agent import Registry
 from outboard.domain.phases import Phase
-from outboard.domain.tasks import Inputs
+from outboard.domain.tasks import Inputs, TaskType
 from outboard.domain.types import Interface, SimpleType
 from outboard.engine.remote import RemoteEndpoint
 from outboard.host import Host
@@ -186,29 +186,27 @@ async def test_a_sync_stream_that_stops_half_way_holds_nothing_for_ever(channel:
 
 
 @pytest.mark.parametrize(
-    ("mode", "code", "kind"),
+    ("mode", "phase", "words"),
     [
-        ("rejected", grpc.StatusCode.INVALID_ARGUMENT, errors.Rejected),
-        ("throttled", grpc.StatusCode.RESOURCE_EXHAUSTED, errors.Throttled),
-        ("exits", grpc.StatusCode.INTERNAL, errors.AgentFault),
-        ("crashes", grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
-        ("unspeakable", grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
+        ("rejected", Phase.FAILED, "wants another shape"),
+        ("exits", Phase.FAILED, "would end the process"),
+        ("throttled", Phase.INITIALIZING, ""),
+        ("crashes", Phase.INITIALIZING, ""),
+        ("unspeakable", Phase.INITIALIZING, ""),
+        ("cancels itself", Phase.FAILED, "cancelled its own call"),
     ],
 )
-async def test_what_an_agent_raises_gets_its_code_and_comes_back_as_its_error(
-    channel: grpc.aio.Channel,
-    remote: RemoteEndpoint,
-    mode: str,
-    code: grpc.StatusCode,
-    kind: type[errors.OutboardError],
+async def test_what_an_agent_raises_in_create_is_told_by_the_handle_and_holds_no_secret(
+    remote: RemoteEndpoint, mode: str, phase: Phase, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    error = await refused_create(channel, mode=mode)
-    assert error.code() is code
-    assert "hunter2" not in error.details()
-    assert "dapi0123" not in error.details()
-    with pytest.raises(kind) as caught:
-        await remote.create_task(make_task(mode=mode, node="n1"))
-    assert caught.value.retry.value == dict(error.trailing_metadata())["outboard-retry"]
+    task = make_task(mode=mode)
+    handle = await remote.create_task(task, timeout_s=1)
+    status = await remote.get_task(handle, task_type=TaskType("probe"), output_prefix=task.output_prefix)
+    assert status.phase is phase
+    assert words in status.message
+    told = f"{status} {handle!r} {caplog.text}"
+    assert "hunter2" not in told
+    assert "dapi0123" not in told
 
 
 async def test_a_name_of_megabytes_is_refused_with_one_short_line_on_the_wire_and_in_the_log(
@@ -233,19 +231,6 @@ async def test_metrics_that_no_go_client_takes_are_refused_with_the_remedy(chann
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell who cancelled a task")
-async def test_an_agent_that_cancels_itself_is_answered_all_the_same(channel: grpc.aio.Channel) -> None:
-    error = await refused_create(channel, mode="cancels itself")
-    assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
-
-
-async def test_a_throttled_create_says_when_to_come_back(remote: RemoteEndpoint) -> None:
-    with pytest.raises(errors.Throttled) as caught:
-        await remote.create_task(make_task(mode="throttled"))
-    assert caught.value.retry_after is not None
-    assert caught.value.retry_after.total_seconds() == 7
-    assert caught.value.sent is errors.Sent.NO
-
-
 @pytest.mark.parametrize("mode", ["exits", "crashes"])
 async def test_a_sync_agent_that_breaks_answers_a_terminal_phase(remote: RemoteEndpoint, mode: str) -> None:
     status = await remote.execute_task(make_task("ask", mode=mode))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from flyteidl.admin import agent_pb2
+from flyteidl.core import execution_pb2
 from flyteidl.service import agent_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -33,12 +35,12 @@ async def test_a_prefix_that_cannot_be_written_is_refused_before_a_job_starts(tm
         Service(host, SETTINGS) as service,
         grpc.aio.insecure_channel(service.address) as channel,
     ):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await agent_pb2_grpc.AsyncAgentServiceStub(channel).CreateTask(encode_create_request(task))
-        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        details = caught.value.details() or ""
-        assert details.startswith(f"cannot write to the output prefix {prefix!r}")
-        assert "give an absolute path" in details
+        stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
+        created = await stub.CreateTask(encode_create_request(task))
+        told = await stub.GetTask(agent_pb2.GetTaskRequest(resource_meta=created.resource_meta))
+        assert told.resource.phase == execution_pb2.TaskExecution.FAILED
+        assert told.resource.message.startswith(f"cannot write to the output prefix {prefix!r}")
+        assert "give an absolute path" in told.resource.message
         health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert not jobs.exists()

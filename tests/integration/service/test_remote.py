@@ -84,7 +84,9 @@ async def test_a_dns_address_works_too(service: Service) -> None:
         assert len(await remote.list_agents()) == 2
 
 
-async def test_an_operations_own_timeout_is_its_deadline(service: Service, gate: Gate) -> None:
+async def test_a_create_is_answered_before_its_deadline_although_the_platform_hangs(
+    service: Service, gate: Gate
+) -> None:
     address = ServiceAddress(
         name="a",
         target=service.address,
@@ -94,9 +96,8 @@ async def test_an_operations_own_timeout_is_its_deadline(service: Service, gate:
     )
     async with RemoteEndpoint(address) as remote:
         await remote.list_agents()
-        with pytest.raises(errors.Unavailable, match=r"did not answer CreateTask within 0\.2 s") as caught:
-            await remote.create_task(make_task(mode="gated"))
-        assert caught.value.sent is errors.Sent.MAYBE
+        intent = await remote.create_task(make_task(mode="gated"))
+        assert (await remote.get_task(intent, task_type=PROBE)).phase is Phase.INITIALIZING
         gate.opened.set()
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outboard.domain.handles import HANDLE_LIMIT_BYTES, Handle, HandleCodec, ServiceKey
+from outboard.domain.handles import HANDLE_LIMIT_BYTES, Handle, HandleCodec
 from outboard.domain.identity import ExecutionIdentity, Scope
 from outboard.domain.keys import submission_key
+from outboard.domain.seals import ServiceKey
 from outboard.errors import (
     ContractViolation,
     ForeignHandle,
@@ -98,7 +99,7 @@ def test_an_older_key_is_still_read_and_an_unknown_one_is_parked() -> None:
 
 
 def test_a_sealing_service_refuses_clear_handles() -> None:
-    with pytest.raises(ForeignHandle, match="sealed handles only"):
+    with pytest.raises(ForeignHandle, match="what is sealed only"):
         CODECS[1].decode(CODECS[0].encode(HANDLE))
 
 

@@ -22,6 +22,8 @@ from outboard.engine.courses import (
     Effect,
     Event,
     NotDeleted,
+    OwedCancel,
+    Owing,
     Reason,
     Refused,
     Rules,
@@ -37,6 +39,7 @@ from outboard.errors import (
     EndpointUnreachable,
     Forbidden,
     ForeignHandle,
+    InvalidSettings,
     InvalidTask,
     MissingSecret,
     OutboardError,
@@ -49,6 +52,7 @@ from outboard.errors import (
     Throttled,
     Unauthorized,
     Unavailable,
+    UnknownTaskType,
 )
 
 RULES = Rules(jitter=lambda: 0.5)
@@ -161,9 +165,52 @@ def test_a_retryable_failure_is_deleted_before_the_next_attempt() -> None:
     assert course.failure == LOST
 
 
-def test_the_last_retryable_failure_is_the_end_without_a_delete() -> None:
+def test_the_last_retryable_failure_is_deleted_too() -> None:
+    """Who says "try again" (record gone, say) cannot vouch that the job is dead."""
     course = advance(POLLING, status(Phase.RETRYABLE_FAILED, error=LOST), 1.0, RULES)
-    assert (course.stage, course.phase, course.failure) == (Stage.ENDED, Phase.FAILED, LOST)
+    assert due(course, 1.0) is Effect.DELETE
+    course = advance(course, Deleted(), 1.1, RULES)
+    assert (course.stage, course.phase, course.failure, course.owed) == (Stage.ENDED, Phase.FAILED, LOST, None)
+
+
+def test_an_unknown_outcome_is_deleted_and_never_tried_again() -> None:
+    unknown = Failure(code="OutcomeUnknown", message="it may run")
+    course = advance(replace(POLLING, retries_left=2), status(Phase.FAILED, error=unknown), 1.0, RULES)
+    assert due(course, 1.0) is Effect.DELETE
+    course = advance(course, Deleted(), 1.1, RULES)
+    assert (course.stage, course.phase, course.attempt) == (Stage.ENDED, Phase.FAILED, 0)
+
+
+@pytest.mark.parametrize("retries", [0, 1], ids=["last attempt", "retry"])
+def test_a_failed_job_whose_delete_nobody_takes_is_let_go_and_owed(retries: int) -> None:
+    course = advance(replace(POLLING, retries_left=retries), status(Phase.RETRYABLE_FAILED, error=LOST), 1.0, RULES)
+    course = advance(course, NotDeleted(Unavailable("down")), 32.0, RULES)
+    assert (course.stage, course.attempt) == ((Stage.SENDING, 1) if retries else (Stage.ENDED, 0))
+    assert course.owed == OwedCancel(attempt=0, handle=b"h", is_reported_over=True)
+    assert due(course, 32.0) is Effect.OWE
+    assert advance(course, Owing(), 32.0, RULES).owed is None
+
+
+@pytest.mark.parametrize(
+    "error", [Unauthorized("expired"), UnknownTaskType("not here"), MissingSecret("key"), InvalidSettings("endpoint")]
+)
+@pytest.mark.parametrize("ask", [Tick(), CancelAsked()], ids=["going on", "cancelled"])
+def test_while_a_job_may_exist_only_a_word_about_the_request_is_an_end(error: OutboardError, ask: Event) -> None:
+    lost = Refused(Unavailable("?"), 0.0, arrived=True)
+    course = play(Course(retries_left=2), (0.0, lost), (0.1, ask), (0.2, Refused(error, 0.1, arrived=False)))
+    assert (course.stage, course.attempt, course.may_exist) == (Stage.SENDING, 0, True)
+    course = play(course, (200.0, Refused(error, 199.0, arrived=False)), (400.0, Refused(error, 399.0, arrived=False)))
+    assert course.stage is Stage.LEFT
+    assert "may have started" in course.left
+
+
+def test_a_timed_out_create_that_is_rejected_after_all_is_not_tried_again() -> None:
+    lost = Refused(Unavailable("?"), 0.0, arrived=True)
+    course = play(Course(retries_left=1), (0.0, lost), (61.0, Tick()), rules=TIMED)
+    assert course.stop is not None
+    course = advance(course, Refused(OutcomeUnknown("it may run"), 61.0, arrived=True), 62.0, TIMED)
+    assert (course.stage, course.phase, course.attempt) == (Stage.ENDED, Phase.FAILED, 0)
+    assert course.left
 
 
 def test_the_time_limit_counts_from_the_first_create_and_wakes_a_waiting_task() -> None:
@@ -190,11 +237,37 @@ def test_a_timed_out_job_makes_room_for_the_next_attempt_once_it_is_over() -> No
     assert (course.stage, course.attempt) == (Stage.SENDING, 1)
 
 
-def test_a_timed_out_job_whose_delete_nobody_takes_is_left_and_not_doubled() -> None:
-    course = play(
-        replace(POLLING, retries_left=1), (60.0, Tick()), (95.0, NotDeleted(Unavailable("down"))), rules=TIMED
-    )
-    assert (course.stage, course.phase) == (Stage.LEFT, Phase.FAILED)
+def test_a_timed_out_job_is_deleted_for_as_long_as_it_takes() -> None:
+    course, now = advance(replace(POLLING, retries_left=1), Tick(), 60.0, TIMED), 60.0
+    for _ in range(100):
+        assert due(course, now) is Effect.DELETE
+        course = advance(course, NotDeleted(Unavailable("down")), now, TIMED)
+        assert due(course, now) is Effect.POLL  # it may have ended meanwhile
+        course = advance(course, Unanswered(Unavailable("down")), now, TIMED)
+        now = course.due_at
+    assert now > 660.0
+    assert (course.stage, course.attempt) == (Stage.STOPPING, 0)
+    course = play(course, (now, Deleted()), (now, status(Phase.ABORTED)), rules=TIMED)
+    assert (course.stage, course.attempt) == (Stage.SENDING, 1)
+
+
+@pytest.mark.parametrize("retries", [0, 1], ids=["last attempt", "retry"])
+def test_a_timed_out_job_whose_end_is_not_confirmed_is_told_or_owed(retries: int) -> None:
+    course = replace(POLLING, retries_left=retries)
+    course = play(course, (60.0, Tick()), (61.0, Deleted()), (95.0, status(Phase.RUNNING)), rules=TIMED)
+    if retries:
+        assert (course.stage, course.attempt) == (Stage.SENDING, 1)
+        assert course.owed == OwedCancel(attempt=0, handle=b"h", is_reported_over=False)
+    else:
+        assert (course.stage, course.phase) == (Stage.LEFT, Phase.FAILED)
+        assert "not confirmed" in course.left
+
+
+def test_a_handle_that_comes_late_to_a_cancelled_task_gets_the_whole_time() -> None:
+    lost = Refused(Unavailable("?"), 0.0, arrived=True)
+    course = play(Course(), (0.0, lost), (0.1, CancelAsked()), (29.0, Created(b"h", 29.0)), (31.0, Deleted()))
+    course = advance(course, status(Phase.RUNNING), 50.0, RULES)
+    assert course.stage is Stage.STOPPING
 
 
 @pytest.mark.parametrize("ask", [CancelAsked(), Tick()], ids=["cancel", "timeout"])
@@ -284,6 +357,8 @@ def answers(course: Course, effect: Effect) -> st.SearchStrategy[Event]:
     if effect is Effect.DELETE:
         return st.one_of(st.just(Deleted()), ERRORS.map(NotDeleted))
     failures = st.sampled_from([LOST, Failure(code="InvalidOutputs")]).map(Uncollected)
+    if effect is Effect.OWE:
+        return st.just(Owing())
     return st.one_of(st.just(Collected({})), failures, st.just(Unreadable(StoreUnavailable("x"))))
 
 
@@ -311,15 +386,17 @@ def test_whatever_happens_the_rules_hold(data: st.DataObject) -> None:
         assert course.attempt >= before.attempt
         assert course.attempt <= retries
         if before.handle is not None and course.handle != before.handle:
-            assert is_over_or_deleted
+            assert is_over_or_deleted or course.owed is not None
+        if before.may_exist and not course.may_exist:
+            assert course.handle is not None  # nothing but the handle ends the doubt
         if course.stage is Stage.ENDED:
             assert course.phase is not None
             assert course.phase.is_terminal
-            assert course.handle is None or is_over_or_deleted
+            assert course.handle is None or is_over_or_deleted or course.owed is not None
             assert not course.may_exist or course.left
         if course.stage is Stage.LEFT:
             assert course.left
-        if course.is_over:
+        if course.is_over and course.owed is None:
             assert advance(course, data.draw(STATUSES), now, rules) is course
             break
     assert sends <= retries + 1

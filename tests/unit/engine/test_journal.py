@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from outboard.domain.phases import Phase
 from outboard.engine import journal_schema as schema
+from outboard.engine.courses import OwedCancel
 from outboard.engine.group_commit import GroupCommit
 from outboard.engine.journal import Journal, OwnedRun, PlannedTask, Step, TaskRecord
 from outboard.engine.leases import Life, Owner, this_process
@@ -306,6 +307,44 @@ async def test_a_run_whose_engine_lives_is_not_pruned_though_all_its_tasks_have_
         assert await other.prune(future) == ["r"]
     with pytest.raises(JournalUnwritable):
         await run.creating("a", 0, endpoint="one")
+
+
+async def test_an_owed_cancel_is_kept_until_it_is_settled_and_its_run_is_not_pruned(path: Path) -> None:
+    future = datetime.max.replace(tzinfo=timezone.utc)
+    async with Journal.open(path) as first:
+        run = await first.begin_run("", run_id="r", fail_fast=True)
+        await run.plan(tasks("a"))
+        await run.creating("a", 1, endpoint="one")
+        for _ in range(2):
+            await run.owe("a", OwedCancel(attempt=0, handle=b"h", is_reported_over=True), endpoint="one")
+        await run.ended("a", 1, Phase.SUCCEEDED)
+    async with Journal.open(path) as second:
+        (owed,) = await second.owed("r")
+        assert (owed.task_id, owed.attempt, owed.endpoint, owed.handle, owed.is_reported_over) == (
+            "a",
+            0,
+            "one",
+            b"h",
+            True,
+        )
+        (record,) = await second.runs()
+        assert (record.unfinished, record.owed, record.is_open) == (0, 1, True)
+        assert await second.open_endpoints("r") == ["one"]
+        assert await second.prune(future) == []
+        run = await second.resume_run("r")
+        assert run.fail_fast
+        await run.settle("a", 0)
+        assert await second.owed("r") == []
+        await run.release()
+        assert await second.prune(future) == ["r"]
+
+
+async def test_cancels_noted_together_are_all_on_the_disk_or_none(journal: Journal) -> None:
+    run = await journal.begin_run("")
+    await run.plan(tasks("a", "b", "c"))
+    run.note_cancels(["a", "c"])
+    await run.creating("b", 0, endpoint="one")
+    assert await run.cancel_requests() == ["a", "c"]
 
 
 async def test_a_run_id_is_used_once(journal: Journal) -> None:

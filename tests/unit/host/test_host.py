@@ -20,6 +20,7 @@ from ledgers import (
     LedgerConnection,
     LedgerPlatform,
     Lookout,
+    until,
 )
 from outboard.agent import FILES, LogPage, Registry, SecretRef, StructuredDataset, Task, TaskType
 from outboard.agent.config import TaskConfig
@@ -120,14 +121,18 @@ async def test_tasks_without_any_identity_are_never_taken_for_one_another(host: 
     assert len(ledger.jobs) == 2
 
 
-async def test_a_failed_submission_is_not_kept(host: Host, ledger: Ledger) -> None:
+async def test_a_create_that_was_lost_is_sent_again_behind_an_intent(host: Host, ledger: Ledger) -> None:
     ledger.faults["create"] = ConnectionResetError()
-    with pytest.raises(Unavailable) as caught:
-        await host.create_task(task())
-    assert caught.value.sent is Sent.MAYBE
+    intent = await host.create_task(task(), timeout_s=0.1)
+    assert (await host.get_task(intent)).phase is Phase.INITIALIZING
     ledger.faults.clear()
-    await host.create_task(task())
-    assert len(ledger.jobs) == 1
+
+    async def runs() -> bool:
+        return (await host.get_task(intent)).phase is Phase.RUNNING
+
+    await until(runs)
+    assert await host.create_task(task()) != intent
+    assert list(ledger.starts.values()) == [1]
 
 
 async def test_refused_credentials_open_the_client_anew_once(host: Host, ledger: Ledger) -> None:
@@ -144,17 +149,19 @@ async def test_refused_credentials_open_the_client_anew_once(host: Host, ledger:
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 async def test_an_agent_that_exits_ends_only_its_call(host: Host, ledger: Ledger, error: BaseException) -> None:
     ledger.faults["create"] = error
-    with pytest.raises(AgentFault, match="would end the process"):
-        await host.create_task(task())
+    status = await host.get_task(await host.create_task(task()))
+    assert status.phase is Phase.FAILED
+    assert "would end the process" in status.message
 
     def leave() -> None:
         raise error
 
     ledger.faults["create"] = leave
-    with pytest.raises(AgentFault, match="would end the process"):
-        await host.create_task(task("blocking"))
+    status = await host.get_task(await host.create_task(task("blocking", node="n1")))
+    assert "would end the process" in status.message
     ledger.faults.clear()
-    await host.create_task(task("blocking"))
+    handle = await host.create_task(task("blocking", node="other"))
+    assert (await host.get_task(handle)).phase is Phase.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -247,9 +254,12 @@ async def test_one_answer_that_a_job_is_missing_ends_nothing(host: Host, ledger:
 async def test_a_job_that_stays_missing_ends_as_retryable(
     host: Host, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outboard.host.statuses._SIGHTINGS_APART_S", 0.0)
+    monkeypatch.setattr("outboard.host.statuses._GONE_AFTER_S", 0.0)
+    monkeypatch.setattr("ledgers.LedgerAgent.visibility", timedelta(0))
     handle = await host.create_task(task())
     ledger.jobs.clear()
+    phases = [(await host.get_task(handle)).phase for _ in range(2)]
+    assert set(phases) == {Phase.RUNNING}
     status = await host.get_task(handle)
     assert status.phase is Phase.RETRYABLE_FAILED
     assert "record gone" in status.message
@@ -502,7 +512,7 @@ async def test_a_draining_host_takes_no_work_and_finishes_what_it_has(host: Host
     proceed = asyncio.Event()
     ledger.after["create"] = proceed.wait
     running = asyncio.ensure_future(host.create_task(task()))
-    await asyncio.sleep(0)
+    await until(lambda: ledger.jobs)
     drain = asyncio.ensure_future(host.drain())
     await asyncio.sleep(0)
     with pytest.raises(DrainingError):

@@ -33,6 +33,7 @@ from outboard.agent import (
     Task,
     TaskConfig,
     Usage,
+    cancelling,
     failed,
     succeeded,
 )
@@ -52,7 +53,7 @@ STATES: Final = StateMap(
         JobState.CLAIMED.value: Phase.INITIALIZING,
         JobState.STARTING.value: Phase.INITIALIZING,
         JobState.RUNNING.value: Phase.RUNNING,
-        JobState.CANCELLING.value: Phase.RUNNING,
+        JobState.CANCELLING.value: cancelling(),
         JobState.SUCCEEDED.value: succeeded(),
         JobState.FAILED.value: failed(Failure(code="ExitCode")),
         NO_RESULT: failed(Failure(code="NoResult")),

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import Field
 
-from outboard.agent import After, Blob, Connection, Context, Platform, Sensor, Task, TaskConfig, TaskType
+from outboard.agent import After, Blob, Connection, Context, Inputs, Platform, Sensor, Task, TaskConfig, TaskType
+from outboard.domain.types import Interface, SimpleType
 from outboard.errors import InvalidInputs, InvalidTask
 from outboard.platforms.files.addresses import LOCAL, Address, is_allowed, parse_address
 from outboard.platforms.files.settings import FilesSettings
@@ -114,6 +115,21 @@ class FlytekitFileSensor(_PathSensor[FlytekitSensorConfig]):
                 field="custom.sensor_name",
             )
         return super().connection(task)
+
+    def read_flytekit(self, meta: Mapping[str, Any], task_type: TaskType) -> Task[FlytekitSensorConfig] | None:
+        """Return the task of a handle of flytekit's SensorEngine, whose JSON is the task's `custom` with the inputs."""
+        inputs = meta.get("inputs")
+        path = inputs.get("path") if isinstance(inputs, Mapping) else None
+        named = (meta.get("sensor_module"), meta.get("sensor_name"))
+        if named != FLYTEKIT_SENSOR or not isinstance(path, str):
+            return None
+        return Task(
+            type=task_type.name,
+            version=task_type.version,
+            config=FlytekitSensorConfig(sensor_module=FLYTEKIT_SENSOR[0], sensor_name=FLYTEKIT_SENSOR[1]),
+            inputs=Inputs({"path": path}),
+            interface=Interface(inputs={"path": SimpleType.STRING}),
+        )
 
     async def poke(self, task: Task[FlytekitSensorConfig], ctx: Context[FileStores]) -> bool:
         """Return whether the path exists."""

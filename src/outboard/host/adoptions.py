@@ -1,0 +1,229 @@
+"""Adoptions: a later attempt takes over the job of an earlier one instead of starting a second.
+
+An engine sends attempt k because it believes that the ones before are over. It may be wrong: the answer to CreateTask
+was lost, or came too late. So before attempt k starts anything, at most ten attempts before it are looked at, the
+latest first, through their records and through the agent's `find`:
+
+* one that is still being submitted is waited for (or taken over), for its create may arrive any moment;
+* a job that is alive is adopted, unless it was cancelled or is being cancelled;
+* a job that ended is adopted only if it succeeded and its outputs are there and fit;
+* a job whose end was reported before is none of these: it is what attempt k is a retry of;
+* a platform that cannot be asked is asked again: nothing is concluded from silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from outboard.agent.agents import OutputSource
+from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.keys import Key, earlier_attempts
+from outboard.domain.phases import Phase
+from outboard.domain.records import Record, Stage
+from outboard.domain.statuses import TaskStatus
+from outboard.errors import AgentFault, OutboardError, StoreUnavailable, Unsupported
+from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.records import Records
+from outboard.host.starts import Starts, Submission, can_find
+
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 10.0
+Observe = Callable[[LiveJob], Awaitable[TaskStatus]]
+
+
+class Follows(Protocol):
+    """Whoever knows what became of an attempt that is still being submitted."""
+
+    def knows(self, key: Key) -> bool:
+        """Tell whether this process submits, or lately submitted, a key."""
+        ...
+
+    async def follow(self, live: LiveJob) -> LiveJob | TaskStatus:
+        """Return the job of an intent, or where the task stands while there is none."""
+        ...
+
+    def withdrawn(self, encoded: bytes) -> None:
+        """See to it that the job of a handle ends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Earlier:
+    """An attempt before this one."""
+
+    key: Key
+    prefix: str
+    place: str | None
+    record: Record | None = None
+
+
+class Adoptions:
+    """Finds what earlier attempts have left running.
+
+    Args:
+        installation: Part of every key.
+        starts: Asks agents for jobs by their key.
+        observe: Asks where a job stands.
+    """
+
+    def __init__(
+        self,
+        installation: str,
+        records: Records,
+        live_jobs: LiveJobs,
+        codec: HandleCodec,
+        starts: Starts,
+        observe: Observe,
+    ) -> None:
+        self._installation = installation
+        self._records = records
+        self._live_jobs = live_jobs
+        self._codec = codec
+        self._starts = starts
+        self._observe = observe
+
+    async def adopt(self, submission: Submission, follows: Follows) -> Handle | None:
+        """Return this attempt's handle of an earlier attempt's job; None when there is none to adopt.
+
+        Raises:
+            Handed: Another replica goes on with the submission.
+        """
+        task = submission.request.task
+        attempts = earlier_attempts(self._installation, task.identity, task.output_prefix)
+        over: list[Mapping[str, Any]] = []
+        for earlier in await self._read_all(submission, attempts):
+            live = await self._job_of(submission, earlier, follows)
+            if live is None:
+                continue
+            if live.handle.job in over or _is_over(earlier.record):
+                over.append(live.handle.job)
+                continue
+            if await self._is_of_use(submission, live):
+                submission.request.log.info("job of an earlier attempt adopted", job=live.handle.job.get("id"))
+                return self._handle(submission, live.handle)
+            if submission.is_withdrawn:
+                return None
+            over.append(live.handle.job)
+        return None
+
+    async def _read_all(self, submission: Submission, attempts: list[tuple[Key, str]]) -> list[_Earlier]:
+        return list(await asyncio.gather(*(self._read(submission, key, prefix) for key, prefix in attempts)))
+
+    async def _read(self, submission: Submission, key: Key, prefix: str) -> _Earlier:
+        place = self._records.place(prefix, key)
+        pause_s = _FIRST_PAUSE_S
+        while place is not None:
+            try:
+                held = await self._records.read(place, key)
+            except StoreUnavailable as error:
+                if not submission.needs_record:
+                    break  # the platform's own means are left, and they are good
+                pause_s = await self._rest(submission, pause_s, error)
+            else:
+                return _Earlier(key=key, prefix=prefix, place=place, record=held.record if held else None)
+        return _Earlier(key=key, prefix=prefix, place=place)
+
+    async def _job_of(self, submission: Submission, earlier: _Earlier, follows: Follows) -> LiveJob | None:
+        record = earlier.record
+        if record is not None and record.handle:
+            return self._live_jobs.find(record.handle)
+        if record is not None and record.stage is Stage.ENDED:
+            return None
+        if record is not None or follows.knows(earlier.key):
+            return await self._await_submission(submission, earlier, follows)
+        return await self._find(submission, earlier)
+
+    async def _await_submission(self, submission: Submission, earlier: _Earlier, follows: Follows) -> LiveJob | None:
+        """Wait until an attempt that is still being submitted has a job or will never have one."""
+        live = self._intent(submission, earlier)
+        pause_s = _FIRST_PAUSE_S
+        while live is not None:
+            if submission.is_withdrawn:
+                follows.withdrawn(live.encoded)
+                return None
+            error: OutboardError | None = None
+            try:
+                found = await follows.follow(live)
+            except OutboardError as raised:
+                error = raised
+            else:
+                if isinstance(found, LiveJob):
+                    return found
+                if found.phase.is_terminal:
+                    return None
+            pause_s = await self._rest(submission, pause_s, error)
+        return None
+
+    async def _find(self, submission: Submission, earlier: _Earlier) -> LiveJob | None:
+        if not can_find(submission.agent):
+            return None
+        pause_s = _FIRST_PAUSE_S
+        while not submission.is_withdrawn:
+            try:
+                found = await self._starts.find(submission.request, earlier.key)
+            except Unsupported:
+                return None
+            except AgentFault as error:
+                words = "earlier attempts not looked for"
+                submission.request.log.error(words, error_id=error.error_id, reason=error.message)  # noqa: TRY400 - no tracebacks
+                return None
+            except OutboardError as error:
+                pause_s = await self._rest(submission, pause_s, error)
+            else:
+                if not found:
+                    return None
+                handle = submission.request.handle(
+                    created_at=submission.created_at,
+                    job=found[0].to_json(),
+                    job_version=type(found[0]).handle_version,
+                )
+                return self._live(replace(handle, key=earlier.key, output_prefix=earlier.prefix))
+        return None
+
+    async def _is_of_use(self, submission: Submission, live: LiveJob) -> bool:
+        pause_s = _FIRST_PAUSE_S
+        while not submission.is_withdrawn:
+            live.rest_until = 0.0
+            status = await self._observe(live)
+            if status.phase.is_terminal:
+                return status.phase is Phase.SUCCEEDED
+            if live.silent_since is None and live.missing_since is None:
+                return not live.is_cancelling
+            pause_s = await self._rest(submission, pause_s, None)
+        return False
+
+    async def _rest(self, submission: Submission, pause_s: float, error: OutboardError | None) -> float:
+        if error is not None:
+            submission.trouble = error
+        if self._starts.is_draining:
+            await self._starts.give_back(submission)
+        await submission.rest(pause_s)
+        return min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _intent(self, submission: Submission, earlier: _Earlier) -> LiveJob | None:
+        handle = submission.request.handle(created_at=submission.created_at, job={})
+        return self._live(replace(handle, key=earlier.key, output_prefix=earlier.prefix, is_intent=True))
+
+    def _live(self, handle: Handle) -> LiveJob | None:
+        try:
+            return self._live_jobs.find(self._codec.encode(handle))
+        except OutboardError:
+            return None
+
+    @staticmethod
+    def _handle(submission: Submission, earlier: Handle) -> Handle:
+        """Return this attempt's handle of an earlier attempt's job, with the place where the job writes its files."""
+        handle = submission.request.handle(
+            created_at=earlier.created_at, job=dict(earlier.job), job_version=earlier.job_version
+        )
+        source = earlier.source_prefix or earlier.output_prefix
+        if submission.agent.outputs is OutputSource.FILES and source != handle.output_prefix:
+            return replace(handle, source_prefix=source)
+        return handle
+
+
+def _is_over(record: Record | None) -> bool:
+    return record is not None and (record.is_cancelled or record.stage is Stage.ENDED)

@@ -1,0 +1,188 @@
+"""Publications: what came of a submission, written down where other replicas look for it.
+
+A job is published by moving the key's record to SUBMITTED, an end without a job by moving it to ENDED. Somebody else
+may have been faster: then the record decides, and a job that it does not name is one too many and is stopped. Where
+the platform itself tells a repeated request from a new one, a job needs no record, unless others were promised one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from outboard.agent.jobs import JobRef
+from outboard.domain.handles import HandleCodec
+from outboard.domain.phases import Phase
+from outboard.domain.records import Record, Stage
+from outboard.domain.statuses import Cause, Ending
+from outboard.errors import ContractViolation, HandleError, StoreUnavailable
+from outboard.host.records import Records
+from outboard.host.starts import Starts, Submission
+from outboard.host.words import Words
+
+_WORDS_BYTES: Final = 256
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 30.0
+_PUBLISHING_S: Final = 900.0
+
+
+class Publications:
+    """Writes down what submissions came to.
+
+    Args:
+        pursue: Sees to the end of a job, given its handle.
+    """
+
+    def __init__(
+        self,
+        codec: HandleCodec,
+        records: Records,
+        starts: Starts,
+        words: Words,
+        pursue: Callable[[bytes], None],
+    ) -> None:
+        self._codec = codec
+        self._records = records
+        self._starts = starts
+        self._words = words
+        self._pursue = pursue
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def drain(self) -> None:
+        """Give what could not be written yet another moment."""
+        if self._late:
+            await asyncio.wait(self._late, timeout=1.0)
+
+    async def close(self) -> None:
+        """Stop trying to write."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
+
+    async def job(self, submission: Submission, job: JobRef) -> bytes:
+        """Return the handle of a job that was started, and publish it."""
+        request = submission.request
+        try:
+            encoded = self._encode(submission, job)
+        except (HandleError, ContractViolation) as error:
+            # The job runs, but nobody could ever follow it: stop it rather than forget it.
+            await self._starts.stop(request, job)
+            ending = Ending(phase=Phase.FAILED, code=error.code, message=error.message, cause=Cause.PLATFORM)
+            return await self.end(submission, ending)
+        request.log.info("job started", job=job.id, seconds=round(time.monotonic() - submission.opened, 3))
+        return await self.handle(submission, encoded)
+
+    def _encode(self, submission: Submission, job: JobRef) -> bytes:
+        request, fields = submission.request, job.to_json()
+        if self._words.holds_secret(json.dumps(fields, default=str)):
+            raise ContractViolation(
+                f"the job of agent {request.agent.name} holds a secret, which would lie in the engine's database"
+            )
+        version = type(job).handle_version
+        return self._codec.encode(request.handle(created_at=submission.created_at, job=fields, job_version=version))
+
+    async def handle(self, submission: Submission, encoded: bytes) -> bytes:
+        """Publish a job by its handle; return the handle to answer with."""
+        if submission.is_withdrawn:
+            self._pursue(encoded)
+        if submission.place is None or (submission.held is None and not submission.is_promised):
+            return encoded
+        try:
+            return await self._write(submission, submission.place, encoded)
+        except StoreUnavailable as error:
+            log = submission.request.log
+            log.warning("job not yet written down; trying again", error_id=error.error_id, reason=error.message)
+            task = asyncio.ensure_future(self._write_later(submission, submission.place, encoded))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+            return encoded
+
+    async def end(self, submission: Submission, ending: Ending) -> bytes:
+        """Publish how a task ended without a job; return the handle to answer with."""
+        request, place = submission.request, submission.place
+        request.log.warning("job not started", error=ending.code, phase=ending.phase.value, reason=ending.message)
+        if place is None:
+            return self.ended(submission, ending)
+
+        def write(record: Record | None) -> Record | None:
+            if record is None:
+                record = Record(key=request.key, stage=Stage.CLAIMED, created_at=submission.created_at)
+            return record.ended(ending) if record.stage is Stage.CLAIMED else None
+
+        try:
+            held = await self._records.change(place, request.key, write)
+        except StoreUnavailable as error:
+            request.log.warning("end not written down", error_id=error.error_id, reason=error.message)
+            return self.ended(submission, ending)
+        return self.settled(submission, held.record) if held else self.ended(submission, ending)
+
+    def settled(self, submission: Submission, record: Record) -> bytes:
+        """Return the handle that a record which is no mere claim stands for."""
+        if record.ending is None or record.stage is Stage.SUBMITTED:
+            return record.handle
+        return self.ended(submission, record.ending)
+
+    def ended(self, submission: Submission, ending: Ending) -> bytes:
+        """Return a handle that tells an end, with as many of its words as fit."""
+        handle = submission.request.handle(created_at=submission.created_at, job={})
+        room = _WORDS_BYTES
+        while True:
+            words = ending.message.encode(errors="replace")[:room].decode(errors="ignore")
+            code = ending.code[: max(room, 32)]
+            try:
+                return self._codec.encode(replace(handle, ending=replace(ending, message=words, code=code)))
+            except HandleError:
+                if room == 0:
+                    raise
+                room //= 2
+
+    async def _write(self, submission: Submission, place: str, encoded: bytes) -> bytes:
+        others: list[Record] = []
+
+        def write(record: Record | None) -> Record | None:
+            others.clear()
+            if record is None:
+                record = Record(key=submission.request.key, stage=Stage.CLAIMED, created_at=submission.created_at)
+            if record.stage is Stage.CLAIMED:
+                return record.submitted(encoded)
+            others.append(record)
+            return None
+
+        held = submission.held
+        written = await self._records.replace(held, held.record.submitted(encoded)) if held is not None else None
+        if written is None:
+            written = await self._records.change(place, submission.request.key, write)
+        if others:
+            return self._yield(submission, encoded, others[0])
+        if written is not None and written.record.is_cancelled:
+            self._pursue(encoded)
+        return encoded
+
+    def _yield(self, submission: Submission, encoded: bytes, record: Record) -> bytes:
+        """Another replica published before: our job is the same one, or one too many."""
+        mine = self._codec.decode(encoded)
+        if record.handle and self._codec.decode(record.handle).job == mine.job:
+            if record.is_cancelled:
+                self._pursue(encoded)
+            return encoded
+        submission.request.log.error(
+            "second job under one key; it is stopped", job=mine.job.get("id"), stage=record.stage.value
+        )
+        self._pursue(encoded)
+        return self.settled(submission, record)
+
+    async def _write_later(self, submission: Submission, place: str, encoded: bytes) -> None:
+        give_up, pause_s = time.monotonic() + _PUBLISHING_S, _FIRST_PAUSE_S
+        while time.monotonic() < give_up:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            try:
+                await self._write(submission, place, encoded)
+            except StoreUnavailable:
+                continue
+            return
+        submission.request.log.error("job not written down; another replica may not find it")

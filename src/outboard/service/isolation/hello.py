@@ -1,0 +1,55 @@
+"""The hello of a child: one line of JSON on its standard output, once it answers.
+
+Names stand apart from agents, because handles outlive them: a child also follows jobs under the aliases of renamed agents, and
+those of agents whose task types the operator withholds, and neither are listed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from outboard.agent.registry import LoadFailure
+from outboard.domain.endpoints import AgentInfo
+from outboard.domain.tasks import TaskType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """What a child serves.
+
+    Attributes:
+        target: Where it answers, as gRPC spells it.
+        agents: What is listed.
+        names: Of all agents whose handles it reads, aliases included.
+        failures: What it could not load; with nothing to serve it ends after its hello.
+    """
+
+    target: str
+    agents: Sequence[AgentInfo]
+    names: Sequence[str]
+    failures: Sequence[LoadFailure]
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        agents = [[a.name, a.is_sync, [[t.name, t.version] for t in a.task_types]] for a in self.agents]
+        failures = [[failure.source, failure.reason] for failure in self.failures]
+        return json.dumps([self.target, agents, list(self.names), failures]).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Hello:
+        """Return what a line says; `ValueError` when it is no hello."""
+        try:
+            target, agents, names, failures = json.loads(line)
+            return cls(
+                target=target,
+                agents=[
+                    AgentInfo(name=name, is_sync=is_sync, task_types=tuple(TaskType(*each) for each in task_types))
+                    for name, is_sync, task_types in agents
+                ],
+                names=names,
+                failures=[LoadFailure(source=source, reason=reason) for source, reason in failures],
+            )
+        except (TypeError, ValueError):
+            raise ValueError("not a hello") from None

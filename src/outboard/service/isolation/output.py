@@ -1,0 +1,58 @@
+"""What a child writes to its standard error, as log lines of the parent that name the child.
+
+The child's own log lines are JSON and come with their level and fields; secrets were removed where they were resolved. All
+else (prints of agents, the frames that `faulthandler` writes on a segmentation fault) is logged line by line. A line is cut,
+so that a child that writes without end of line costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from outboard.host.logs import TaskLog
+
+_LONGEST_BYTES: Final = 16 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
+_SET_ANEW: Final = ("timestamp", "level", "isolated")
+
+
+async def pass_through(stream: asyncio.StreamReader, source: str) -> None:
+    """Log every line of a stream until it ends."""
+    log = TaskLog(isolated=source)
+    async for line in _lines(stream):
+        fields = _fields(line)
+        if fields is None:
+            log.warning("output", line=line.decode(errors="replace"))
+        else:
+            level = fields.get("level")
+            event = str(fields.pop("event"))
+            kept = {name: value for name, value in fields.items() if name not in _SET_ANEW}
+            record = {"debug": log.debug, "info": log.info, "warning": log.warning}.get(str(level), log.error)
+            record(event, **kept)
+
+
+def _fields(line: bytes) -> dict[str, Any] | None:
+    """Return the fields of a log line of ours; None for anything else."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and "event" in fields else None
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Give the lines of a stream without their ends, each cut to a bounded length, empty ones left out."""
+    rest = b""
+    while chunk := await stream.read(_CHUNK_BYTES):
+        *whole, rest = (rest + chunk).split(b"\n")
+        rest = rest[:_LONGEST_BYTES]
+        for line in whole:
+            if line.strip():
+                yield line[:_LONGEST_BYTES]
+    if rest.strip():
+        yield rest

@@ -1,0 +1,76 @@
+"""One child, started by hand: what becomes of a process that hangs, says nothing, or cannot be started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from outboard.service.isolation import child as children
+from outboard.service.isolation.child import Child, ChildSpec
+
+HELLO = b'["unix:/nowhere/at/all", [], ["deeds"], []]'
+SAYS_HELLO = f"import sys, time; print({HELLO.decode()!r}, flush=True); time.sleep(600)"
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "BEAT_S", 0.01)
+    monkeypatch.setattr(children, "HUNG_AFTER", 3)
+
+
+class Watched:
+    """A child and the changes that it tells."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        spec = ChildSpec(source="hostile", command=command, document={"secret": "x"}, drain_s=1)
+        self.changed = asyncio.Event()
+        self.pids: list[int] = []
+        self.child = Child(spec, folder / "0", self._note)
+
+    def _note(self, child: Child) -> None:
+        if child.is_up and child.pid is not None:
+            self.pids.append(child.pid)
+        self.changed.set()
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            self.changed.clear()
+            await asyncio.wait_for(self.changed.wait(), 30)
+
+
+async def test_one_that_does_not_answer_is_ended_and_started_anew(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, sys.executable, "-c", SAYS_HELLO)
+    watched.child.start()
+    try:
+        await watched.until(lambda: len(watched.pids) == 2)
+        with pytest.raises(ProcessLookupError):
+            os.kill(watched.pids[0], 0)
+        assert watched.child.restarts == 1
+    finally:
+        await watched.child.stop(1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(watched.pids[1], 0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("/nowhere/at/all",),
+        (sys.executable, "-c", "print('no hello')"),
+        (sys.executable, "-c", "pass"),
+        (sys.executable, "-c", """print('["unix:/x", [], [], [["hostile", "install it"]]]')"""),
+    ],
+)
+async def test_one_that_never_serves_is_never_up_and_can_be_ended(tmp_path: Path, command: tuple[str, ...]) -> None:
+    watched = Watched(tmp_path, *command)
+    watched.child.start()
+    await asyncio.wait_for(watched.child.tried.wait(), 30)
+    assert not await watched.child.wait_until_up(0.01)
+    assert watched.child.hello is None
+    await watched.child.stop(1)
+    assert watched.pids == []

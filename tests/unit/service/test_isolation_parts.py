@@ -1,0 +1,95 @@
+"""The parts of isolation that need no process: what is remembered, when a child is started again, what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outboard.agent.registry import LoadFailure
+from outboard.domain.endpoints import AgentInfo
+from outboard.domain.tasks import TaskType
+from outboard.service.isolation.backoff import FIRST_S, HEALTHY_AFTER_S, LONGEST_S, Backoff
+from outboard.service.isolation.hello import Hello
+from outboard.service.isolation.memory import Memory
+from outboard.service.isolation.output import pass_through
+
+
+@given(st.lists(st.floats(0, HEALTHY_AFTER_S, exclude_max=True), min_size=8))
+def test_a_child_that_keeps_dying_is_started_once_a_minute(lives: list[float]) -> None:
+    backoff = Backoff()
+    delays = [backoff.after(life) for life in lives]
+    assert delays == [min(FIRST_S * 2**n, LONGEST_S) for n in range(len(lives))]
+    assert backoff.after(HEALTHY_AFTER_S) == FIRST_S
+
+
+def test_the_last_answer_of_every_handle_is_remembered_until_memory_is_full() -> None:
+    memory = Memory(100_000)
+    for number in range(50):
+        memory.keep(memory.add(b"handle %d" % number, "a"), b"answer %d" % number)
+    for number in range(50):
+        known = memory.find(b"handle %d" % number)
+        assert known is not None
+        assert (known.agent, known.answer) == ("a", b"answer %d" % number)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3000)), max_size=300))
+def test_memory_is_bounded_and_what_was_kept_last_is_there(kept: list[tuple[int, int]]) -> None:
+    limit, largest = 20_000, 3_400
+    memory = Memory(limit)
+    for number, size in kept:
+        handle = b"%d" % number
+        memory.keep(memory.find(handle) or memory.add(handle, "a"), b"x" * size)
+        known = memory.find(handle)
+        assert known is not None
+        assert known.answer == b"x" * size
+        entries = {**memory._old, **memory._young}.values()
+        assert sum(len(each.answer or b"") for each in entries) <= limit + 2 * largest
+
+
+def test_a_hello_is_read_as_it_was_said() -> None:
+    hello = Hello(
+        target="unix:/tmp/x",
+        agents=[AgentInfo(name="a", task_types=(TaskType("t", 2),), is_sync=True)],
+        names=["a", "old a"],
+        failures=[LoadFailure(source="b", reason="install it")],
+    )
+    assert Hello.decode(hello.encode()) == hello
+
+
+@given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))
+def test_what_is_no_hello_is_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match="not a hello"):
+        Hello.decode(line)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    lines: list[MutableMapping[str, Any]] = []
+
+    def record(_logger: object, level: str, fields: MutableMapping[str, Any]) -> str:
+        lines.append({**fields, "level": level})
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[record])
+    yield lines
+    structlog.reset_defaults()
+
+
+async def test_log_lines_of_a_child_keep_their_level_and_fields_and_all_else_is_a_line(
+    lines: list[MutableMapping[str, Any]],
+) -> None:
+    stream = asyncio.StreamReader()
+    own = {"event": "call failed", "level": "warning", "platform": "p", "timestamp": "then", "isolated": "forged"}
+    stream.feed_data(json.dumps(own).encode() + b"\n\n{broken\nFatal Python error\n" + b"x" * 100_000 + b"\nno end")
+    stream.feed_eof()
+    await pass_through(stream, "child")
+    assert lines[0] == {"event": "call failed", "level": "warning", "platform": "p", "isolated": "child"}
+    assert [line["line"][:20] for line in lines[1:]] == ["{broken", "Fatal Python error", "x" * 20, "no end"]
+    assert len(lines[3]["line"]) <= 20_000
