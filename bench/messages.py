@@ -23,7 +23,7 @@ DELETE = f"{SERVICE}/DeleteTask"
 
 TASK_TYPE = "noop"
 SERIAL = "000000000000SERIAL"
-OUTPUT_PREFIX = f"s3://bench-bucket/metadata/propeller/bench-development-{SERIAL}/n0/data/0"
+OUTPUT_PREFIX = f"memory://bench-bucket/metadata/propeller/bench-development-{SERIAL}/n0/data/0"
 
 
 def create_request(serial: str = SERIAL) -> bytes:

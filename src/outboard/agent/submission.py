@@ -1,10 +1,8 @@
 """How a platform keeps a job from being started twice; declared once per agent, checked when its class is created.
 
-Within one process the host starts one job per key, whatever is declared (see `host.flights`). A repeated request that
-reaches another process, or the same one after a restart, calls `create` again, and then the platform alone can tell
-it from a new one: by the token or the name that `create` makes of the key. So `Token` and `Named` are safe everywhere,
-while `Lookup` and `Nothing` are safe within a process only: the host acts on neither their windows nor `on_unknown`
-yet, and calls no `find`.
+A request may reach the host twice, on two replicas, after a restart, or as the next attempt of a task whose first
+answer was lost. What the host may do then depends on what the platform offers, and the declaration says it: send
+again (`Token`, `Named`), look first (`Lookup`), or never (`Nothing`). See docs/promise.md.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Adoptions:
                 submission.request.log.info("job of an earlier attempt adopted", job=live.handle.job.get("id"))
                 return self._handle(submission, live.handle)
             if submission.is_withdrawn:
-                return None
+                follows.withdrawn(live.encoded)  # the engine may have no handle of it: with this attempt it ends too
             over.append(live.handle.job)
         return None
 
@@ -119,7 +119,7 @@ class Adoptions:
             try:
                 held = await self._records.read(place, key)
             except StoreUnavailable as error:
-                if not submission.needs_record:
+                if not submission.needs_record and can_find(submission.agent):
                     break  # the platform's own means are left, and they are good
                 pause_s = await self._rest(submission, pause_s, error)
             else:
@@ -161,7 +161,7 @@ class Adoptions:
         if not can_find(submission.agent):
             return None
         pause_s = _FIRST_PAUSE_S
-        while not submission.is_withdrawn:
+        while True:  # also when the task was cancelled: what an earlier attempt has left running is to end with it
             try:
                 found = await self._starts.find(submission.request, earlier.key)
             except Unsupported:
@@ -181,7 +181,6 @@ class Adoptions:
                     job_version=type(found[0]).handle_version,
                 )
                 return self._live(replace(handle, key=earlier.key, output_prefix=earlier.prefix))
-        return None
 
     async def _is_of_use(self, submission: Submission, live: LiveJob) -> bool:
         pause_s = _FIRST_PAUSE_S

@@ -68,7 +68,11 @@ class Answers:
         except OutboardError as error:
             kind = type(error).__name__
             request.log.warning("not answered", error=kind, error_id=error.error_id, reason=error.message)
-            return self._refusal(agent, error)
+            return self.refusal(request, error)
+
+    def recall(self, key: str) -> TaskStatus | None:
+        """Return an answer that was given lately."""
+        return self._flights.recall(key)
 
     async def drain(self, patience_s: float) -> int:
         """Wait for answers in flight, at most `patience_s`; return how many still are."""
@@ -100,8 +104,9 @@ class Answers:
         outputs = {} if outputs is None else outputs
         return await self._outputs.settle(outputs, types, task.output_prefix, TaskStatus(phase=Phase.SUCCEEDED))
 
-    def _refusal(self, agent: AnsweringAgent[Any, Any], error: OutboardError) -> TaskStatus:
-        is_safe = agent.repeatable or getattr(error, "sent", Sent.NO) is Sent.NO
+    def refusal(self, request: Request, error: OutboardError) -> TaskStatus:
+        """Return the end of a task that an agent refused to answer, or could not."""
+        is_safe = getattr(request.agent, "repeatable", False) or getattr(error, "sent", Sent.NO) is Sent.NO
         retry = error.retry if is_safe else Retry.NEVER
         cause = Cause.USER if error.actor is Actor.USER else Cause.PLATFORM
         words = f"{self._words.text(error.message, 1000)} (error id {error.error_id})"

@@ -70,7 +70,7 @@ class Pursuit:
 
     def __init__(self, live: LiveJob) -> None:
         self.live = live
-        self.job: LiveJob | None = None
+        self.job = None if live.handle.is_intent else live
         self.marking: asyncio.Task[None] | None = None
         self.is_marked = False
         self.is_accepted = False
@@ -91,8 +91,14 @@ class Pursuit:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to do; an intent without a mark might still be submitted by others."""
-        return self.is_over and (self.is_marked or not self.live.handle.is_intent)
+        """Whether nothing is left to do: without a mark, a request that is still under way might start a job again."""
+        return self.is_over and self.is_marked
+
+    def takes(self, live: LiveJob) -> bool:
+        """Tell whether a handle of the same key is about the same job, as far as that is known."""
+        if live.handle.is_intent:
+            return True
+        return not self.is_over if self.job is None else self.job.handle.job == live.handle.job
 
     def nudge(self) -> None:
         """Begin the next round now, unless the platform accepted the cancel."""
@@ -197,26 +203,41 @@ class Cancellations:
         """Raise why the cancel was not handed over; not more often than an engine can bear."""
         live = pursuit.live
         live.refusals += 1
-        count = live.refusals
-        try:
-            counted = await asyncio.wait_for(self._submissions.count_refusal(live), limit_s)
-        except (StoreUnavailable, asyncio.TimeoutError, TimeoutError):
-            counted = 0
+        counted = await self._count(live, limit_s)
         # Where they cannot be counted together each replica counts for itself, and there may be three of them.
-        count = max(count, counted) if counted else count + _MOST_REFUSALS - 1
+        count = counted or live.refusals + _MOST_REFUSALS - 1
         if count > _MOST_REFUSALS:
             live.log.error("cancel not handed over; it is still being tried", reason=_reason(pursuit))
             return
         name = live.agent.platform.name
         raise pursuit.trouble or Unavailable(f"{name} has not accepted the cancel yet; it is still being asked")
 
+    async def _count(self, live: LiveJob, limit_s: float) -> int:
+        """Count cancels that are answered with an error; 0 where that cannot be done for all replicas together."""
+        give_up = time.monotonic() + limit_s
+        for pause_s in (0.1, 0.4, 0.0):
+            try:
+                return await asyncio.wait_for(
+                    self._submissions.count_refusal(live), max(0.0, give_up - time.monotonic())
+                )
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+            except (asyncio.TimeoutError, TimeoutError):
+                break
+        return 0
+
     def _begin(self, live: LiveJob) -> Pursuit:
-        key = live.handle.key.text
-        pursuit = self._pursuits.get(key)
+        name = live.handle.key.text
+        pursuit = self._pursuits.get(name)
+        if pursuit is not None and not pursuit.takes(live):
+            name = f"{name} {live.handle.job.get('id')}"  # a second job under one key must end as well
+            pursuit = self._pursuits.get(name)
         if pursuit is None:
-            pursuit = self._pursuits[key] = Pursuit(live)
+            pursuit = self._pursuits[name] = Pursuit(live)
             pursuit.task = asyncio.ensure_future(self._pursue(pursuit))
-            pursuit.task.add_done_callback(lambda _: self._pursuits.pop(key, None))
+            pursuit.task.add_done_callback(lambda _: self._pursuits.pop(name, None))
+        elif pursuit.job is None and not live.handle.is_intent:
+            pursuit.job = live
         return pursuit
 
     async def _pursue(self, pursuit: Pursuit) -> None:
@@ -243,7 +264,7 @@ class Cancellations:
         pursuit.trouble = None
         try:
             await self._mark(pursuit)
-            if not pursuit.is_over:
+            if pursuit.job is None and not pursuit.is_over:
                 pursuit.job = await self._job_of(pursuit)
             if pursuit.job is not None and not pursuit.is_over:
                 await self._stop(pursuit, pursuit.job)

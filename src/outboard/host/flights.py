@@ -85,6 +85,10 @@ class Flights(Generic[T]):
         task.add_done_callback(partial(self._landed, key))
         return task
 
+    def is_running(self, key: str) -> bool:
+        """Tell whether the key's work is in flight."""
+        return key in self._running
+
     def recall(self, key: str) -> T | None:
         """Return the kept result of a key."""
         kept = self._find_kept(key)

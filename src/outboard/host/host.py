@@ -16,6 +16,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Final
@@ -40,6 +41,7 @@ from outboard.host.foreign import ForeignHandles
 from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.late_answers import LateAnswers
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
 from outboard.host.records import Records
@@ -94,6 +96,8 @@ class Host:
         outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
         clear = self.settings.accept_clear_handles
         records = Records(self.stores, RecordCodec(keys, accepts_clear=clear), self.settings.records)
+        self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
+        claim = secrets.token_hex(8)
         self._submissions = Submissions(
             self.settings,
             calls=self._calls,
@@ -102,6 +106,8 @@ class Host:
             stores=self.stores,
             live_jobs=self._live_jobs,
             memos=memos,
+            late_answers=LateAnswers(self._answers, outputs, records, claim),
+            claim=claim,
             words=words,
             prepare=self._prepare,
             observe=self._observe,
@@ -112,7 +118,6 @@ class Host:
         self._cancellations = Cancellations(
             self.settings, self._live_jobs, self._statuses, self._calls, self._submissions
         )
-        self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
         self._insights = Insights(self._live_jobs, self._calls, self.redact)
         self._is_draining = False
 

@@ -67,10 +67,10 @@ class Intents:
         if held is not None and held.record.stage is not Stage.CLAIMED:
             return self._outcome(held.record)
         agent = live.agent
-        if not isinstance(agent, JobAgent) or self.is_draining or not self._is_abandoned(live, agent, held):
+        if self.is_draining or not self._is_abandoned(live, held):
             return SUBMITTING
-        if held is None or not held.record.request:
-            return await self._give_up(live, agent, place)
+        if held is None or not held.record.request or not isinstance(agent, JobAgent):
+            return await self._give_up(live, place)
         await self._claim_for_us(live, agent, held)
         return SUBMITTING
 
@@ -79,19 +79,19 @@ class Intents:
             return record.ending.status
         return self._live_jobs.find(record.handle)
 
-    def _is_abandoned(self, live: LiveJob, agent: JobAgent[Any, Any, Any], held: Held | None) -> bool:
+    def _is_abandoned(self, live: LiveJob, held: Held | None) -> bool:
         now = time.monotonic()
         sight = (held.record.claim, held.record.turn) if held else ("", -1)
         if live.claim_seen != sight:
             live.claim_seen, live.claim_seen_at = sight, now
         if held is not None and not held.record.claim:
             return True
-        return now - live.claim_seen_at >= self._limit_s + IN_FLIGHT_S + visible_s(agent)
+        return now - live.claim_seen_at >= self._limit_s + IN_FLIGHT_S + visible_s(live.agent)
 
-    async def _give_up(self, live: LiveJob, agent: JobAgent[Any, Any, Any], place: str | None) -> TaskStatus | LiveJob:
+    async def _give_up(self, live: LiveJob, place: str | None) -> TaskStatus | LiveJob:
         """End an intent whose process is gone without a trace that another one could go on with."""
         key = live.handle.key
-        ending = unknown_outcome(agent, key.text, self._words)
+        ending = unknown_outcome(live.agent, key.text, self._words)
         live.log.error("intent given up", reason=ending.message)
         if place is None:
             return ending.status

@@ -52,7 +52,7 @@ class LiveJob:
         task: What a sensor pokes with, once it was recalled.
         resolved: The job of an intent, once it is known.
         is_cancelling: The platform is stopping the job.
-        refusals: How many cancels were answered with an error, by this process.
+        refusals: How many cancels were answered with an error, by this process, and are not counted in the record yet.
         claim_seen: Who was submitting when this process looked last, and in which turn.
         claim_seen_at: Monotonic time of the first sight of that.
     """

@@ -71,6 +71,14 @@ class Outputs:
             return replace(succeeded, outputs=None, output_types=types)
         return replace(succeeded, outputs=outputs, output_types=types)
 
+    async def put_down(self, status: TaskStatus, prefix: str) -> TaskStatus:
+        """Return a terminal status whose outputs lie in `outputs.pb`, for handles and records, which hold none."""
+        if status.outputs is None:
+            return status
+        encoded = encode_outputs_file(status.outputs, status.output_types or {})
+        await self._stores.write(join_uri(prefix, "outputs.pb"), encoded)
+        return replace(status, outputs=None)
+
     @staticmethod
     def weigh(status: TaskStatus) -> int:
         """Return about how many bytes a status with outputs takes to keep."""

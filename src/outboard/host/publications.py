@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
 from outboard.agent.jobs import JobRef
-from outboard.domain.handles import HandleCodec
+from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending
@@ -96,9 +96,8 @@ class Publications:
         except StoreUnavailable as error:
             log = submission.request.log
             log.warning("job not yet written down; trying again", error_id=error.error_id, reason=error.message)
-            task = asyncio.ensure_future(self._write_later(submission, submission.place, encoded))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            place = submission.place
+            self._write_later(submission, lambda: self._write(submission, place, encoded))
             return encoded
 
     async def end(self, submission: Submission, ending: Ending) -> bytes:
@@ -113,10 +112,16 @@ class Publications:
                 record = Record(key=request.key, stage=Stage.CLAIMED, created_at=submission.created_at)
             return record.ended(ending) if record.stage is Stage.CLAIMED else None
 
+        def write_late(record: Record | None) -> Record | None:
+            claim = submission.held.record.claim if submission.held is not None else ""
+            is_taken_over = record is not None and record.claim != claim
+            return None if is_taken_over else write(record)
+
         try:
             held = await self._records.change(place, request.key, write)
         except StoreUnavailable as error:
-            request.log.warning("end not written down", error_id=error.error_id, reason=error.message)
+            request.log.warning("end not yet written down; trying again", error_id=error.error_id, reason=error.message)
+            self._write_later(submission, lambda: self._records.change(place, request.key, write_late))
             return self.ended(submission, ending)
         return self.settled(submission, held.record) if held else self.ended(submission, ending)
 
@@ -128,7 +133,10 @@ class Publications:
 
     def ended(self, submission: Submission, ending: Ending) -> bytes:
         """Return a handle that tells an end, with as many of its words as fit."""
-        handle = submission.request.handle(created_at=submission.created_at, job={})
+        return self.telling(submission.request.handle(created_at=submission.created_at, job={}), ending)
+
+    def telling(self, handle: Handle, ending: Ending) -> bytes:
+        """Return the bytes of a handle without a job that tells an end, with as many of its words as fit."""
         room = _WORDS_BYTES
         while True:
             words = ending.message.encode(errors="replace")[:room].decode(errors="ignore")
@@ -175,14 +183,20 @@ class Publications:
         self._pursue(encoded)
         return self.settled(submission, record)
 
-    async def _write_later(self, submission: Submission, place: str, encoded: bytes) -> None:
+    def _write_later(self, submission: Submission, write: Callable[[], Awaitable[object]]) -> None:
+        task = asyncio.ensure_future(self._keep_writing(submission, write))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    @staticmethod
+    async def _keep_writing(submission: Submission, write: Callable[[], Awaitable[object]]) -> None:
         give_up, pause_s = time.monotonic() + _PUBLISHING_S, _FIRST_PAUSE_S
         while time.monotonic() < give_up:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             try:
-                await self._write(submission, place, encoded)
+                await write()
             except StoreUnavailable:
                 continue
             return
-        submission.request.log.error("job not written down; another replica may not find it")
+        submission.request.log.error("not written down; another replica may not find what became of the task")

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from outboard.agent.agents import AsyncAgent, BlockingAgent, JobAgent
+from outboard.agent.agents import Agent, AnsweringAgent, AsyncAgent, BlockingAgent, JobAgent
 from outboard.agent.jobs import JobRef
 from outboard.agent.submission import Lookup, Named, Nothing, OnUnknown, Token
 from outboard.domain.keys import Key
@@ -154,9 +154,11 @@ def can_find(agent: JobAgent[Any, Any, Any]) -> bool:
     return getattr(type(agent), "find", AsyncAgent.find) not in _WITHOUT_FIND
 
 
-def visible_s(agent: JobAgent[Any, Any, Any]) -> float:
-    """Return after how many seconds a job that exists is certainly found."""
-    kind = agent.submission
+def visible_s(agent: Agent) -> float:
+    """Return after how many seconds what was sent certainly shows: a job is found, an answer given."""
+    if isinstance(agent, AnsweringAgent):
+        return agent.timeout.total_seconds()
+    kind = getattr(agent, "submission", None)
     return kind.visible_within.total_seconds() if isinstance(kind, Lookup) else 0.0
 
 
@@ -382,12 +384,11 @@ class Starts:
         return unknown_outcome(submission.agent, submission.request.key.text, self._words, submission.trouble)
 
 
-def unknown_outcome(
-    agent: JobAgent[Any, Any, Any], key: str, words: Words, trouble: OutboardError | None = None
-) -> Ending:
+def unknown_outcome(agent: Agent, key: str, words: Words, trouble: OutboardError | None = None) -> Ending:
     """Return the end of a task whose job may or may not exist."""
-    kind = agent.submission
+    kind = getattr(agent, "submission", None)
     is_retried = isinstance(kind, Nothing) and kind.on_unknown is OnUnknown.RETRY
+    is_retried = is_retried or (isinstance(agent, AnsweringAgent) and agent.repeatable)
     reason = f": {words.text(trouble.message, 300)}" if trouble else ""
     return Ending(
         phase=Phase.RETRYABLE_FAILED if is_retried else Phase.FAILED,

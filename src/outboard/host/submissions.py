@@ -20,14 +20,13 @@ wherever it is sent, and into the handle, since FlytePropeller burns a retry for
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 from outboard import __version__
-from outboard.agent.agents import JobAgent, WatchingAgent
+from outboard.agent.agents import AnsweringAgent, JobAgent, WatchingAgent
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key
 from outboard.domain.phases import Phase
@@ -40,6 +39,7 @@ from outboard.host.calls import Calls
 from outboard.host.flights import Flights
 from outboard.host.intents import SUBMITTING, Intents
 from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.late_answers import LateAnswers
 from outboard.host.publications import Publications
 from outboard.host.records import Held, Records
 from outboard.host.requests import Request
@@ -63,6 +63,7 @@ class Submissions:
     """Starts jobs.
 
     Args:
+        claim: The random name of this process in records.
         prepare: Makes a request of a raw task, for submissions that are taken over.
         observe: Asks where a job stands.
     """
@@ -77,6 +78,8 @@ class Submissions:
         stores: Store,
         live_jobs: LiveJobs,
         memos: SensorMemos,
+        late_answers: LateAnswers,
+        claim: str,
         words: Words,
         prepare: Callable[[RawTask], Request],
         observe: Observe,
@@ -86,7 +89,8 @@ class Submissions:
         self._records = records
         self._live_jobs = live_jobs
         self._memos = memos
-        self._claim = secrets.token_hex(8)
+        self._late_answers = late_answers
+        self._claim = claim
         self._flights: Flights[bytes] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
         self._running: dict[str, Submission] = {}
         self._pursue: Callable[[bytes], None] = lambda _: None
@@ -126,6 +130,8 @@ class Submissions:
             await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if not flight.done():
                 return self._codec.encode(_intent(request, submission.created_at))
+        if isinstance(request.agent, AnsweringAgent) and not flight.done():
+            return self._codec.encode(_intent(request, int(time.time())))
         try:
             return await asyncio.shield(flight)
         except Handed:
@@ -147,7 +153,11 @@ class Submissions:
             if running.trouble is not None:
                 raise running.trouble
             return SUBMITTING
-        kept = self._flights.recall(key)
+        if self._flights.is_running(key):
+            return SUBMITTING
+        kept = self._late_answers.recall(key) or self._flights.recall(key)
+        if isinstance(kept, TaskStatus):
+            return kept
         return self._live_jobs.find(kept) if kept is not None else await self._intents.follow(live)
 
     async def withdraw(self, live: LiveJob) -> None:
@@ -165,8 +175,12 @@ class Submissions:
             return
 
         def mark(record: Record | None) -> Record | None:
-            if record is not None:
-                return None if record.is_cancelled or record.stage is Stage.ENDED else record.cancelled()
+            if record is not None and (record.is_cancelled or record.stage is Stage.ENDED):
+                return None
+            if record is not None and (record.stage is Stage.SUBMITTED or live.handle.is_intent):
+                return record.cancelled()
+            if record is not None:  # its job was not written down
+                return record.submitted(live.encoded).cancelled()
             new = Record(
                 key=key, stage=Stage.SUBMITTED, handle=live.encoded, is_cancelled=True, created_at=int(time.time())
             )
@@ -175,7 +189,7 @@ class Submissions:
         await self._records.change(place, key, mark)
 
     async def count_refusal(self, live: LiveJob) -> int:
-        """Count a cancel that is answered with an error; return how many there were, by all replicas.
+        """Count cancels that were answered with an error here; return how many there were, by all replicas.
 
         Raises:
             StoreUnavailable: They cannot be counted.
@@ -184,10 +198,14 @@ class Submissions:
         place = self._records.place(live.handle.output_prefix, key)
         if place is None:
             return 0
+        new = live.refusals
         held = await self._records.change(
-            place, key, lambda record: None if record is None else replace(record, refusals=record.refusals + 1)
+            place, key, lambda record: None if record is None else replace(record, refusals=record.refusals + new)
         )
-        return held.record.refusals if held is not None else 0
+        if held is None:
+            return 0
+        live.refusals -= new
+        return held.record.refusals
 
     async def end(self, live: LiveJob, status: TaskStatus) -> None:
         """Write down an end that is our verdict rather than the platform's word: no later attempt adopts that job.
@@ -237,10 +255,7 @@ class Submissions:
             handle = await self._memos.remember(request, created_at=created_at, timeout_s=self._limit_s)
             return self._codec.encode(handle)
         if not isinstance(request.agent, JobAgent):
-            raise InvalidTask(
-                f"task type {request.task.type!r} answers at once; send it by ExecuteTaskSync, not CreateTask",
-                field="template.type",
-            )
+            return await self._answer(request, created_at)
         now = time.monotonic()
         submission = Submission(
             request=request,
@@ -251,6 +266,12 @@ class Submissions:
             lease_end=now + self._limit_s,
         )
         return await self._run(submission)
+
+    async def _answer(self, request: Request, created_at: int) -> bytes:
+        ending = await self._late_answers.answer(request, created_at)
+        if ending is None:
+            raise Handed  # to nobody: only this process remembers, and an intent asks it
+        return self._publications.telling(request.handle(created_at=created_at, job={}), ending)
 
     async def _run(self, submission: Submission) -> bytes:
         key = submission.request.key.text

@@ -72,6 +72,17 @@ class Health:
         for changed in self._watches:
             changed.set()
 
+    def tell(self, agents: Mapping[str, bool]) -> None:
+        """Answer so for these agents from now on: isolated ones come, and go down and up.
+
+        One that is down takes nobody else down with it: the overall names stay SERVING.
+        """
+        self._serving.update({f"{AGENT_PREFIX}{name}": is_up for name, is_up in agents.items()})
+        if agents:
+            self._serving.update(dict.fromkeys(("", *SERVICES, HEALTH_SERVICE), True))
+        for changed in self._watches:
+            changed.set()
+
     def by_method(self) -> Mapping[str, grpc.RpcMethodHandler]:
         """Return gRPC's handlers by full method name."""
         return {

@@ -28,10 +28,9 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
 from outboard.service import event_loops
-from outboard.service.agent_health import AgentHealth
 from outboard.service.edge import Edge, ServedHost
 from outboard.service.handlers import SERVICES, Handlers
-from outboard.service.health import HEALTH_SERVICE
+from outboard.service.health import HEALTH_SERVICE, Health
 from outboard.service.metrics import CallMetrics, MetricsServer
 from outboard.service.reflection import Reflection
 from outboard.service.settings import ServiceSettings, address
@@ -65,7 +64,7 @@ class Service:
         self.port = 0
         self.listed: Sequence[AgentInfo] = ()
         self._log = TaskLog()
-        self._health: AgentHealth | None = None
+        self._health: Health | None = None
         self._reflection: Reflection | None = None
         self._server: grpc.aio.Server | None = None
         self._watchdog: Watchdog | None = None
@@ -101,7 +100,7 @@ class Service:
     async def _open(self, server: grpc.aio.Server) -> None:
         own = await self.host.list_agents()
         isolation = await self._isolate(own)
-        self._health = AgentHealth((agent.name for agent in own), self.host.failures, self.host.accounts)
+        self._health = Health((agent.name for agent in own), self.host.failures, self.host.accounts)
         self._reflection = Reflection((*SERVICES, HEALTH_SERVICE))
         edge = Edge(self.host, CallMetrics(()), self.settings.max_calls)
         handlers = Handlers(edge, self.settings, None if isolation is None else isolation.forwarder).by_method()

@@ -441,11 +441,9 @@ async def test_outputs_of_a_sync_agent_are_checked_too(host: Host) -> None:
     assert answer.phase is Phase.FAILED
 
 
-async def test_each_kind_of_agent_is_refused_on_the_other_kinds_road(host: Host) -> None:
+async def test_an_agent_with_jobs_is_refused_on_the_road_of_sync_agents(host: Host) -> None:
     with pytest.raises(InvalidTask, match="CreateTask"):
         await host.execute_task(task())
-    with pytest.raises(InvalidTask, match="ExecuteTaskSync"):
-        await host.create_task(greeting())
 
 
 async def test_a_sensor_pokes_with_the_task_it_was_given(host: Host, ledger: Ledger) -> None:

@@ -194,12 +194,15 @@ class Stage:
         )
 
     async def poll(self, handle: bytes, task: RawTask) -> TaskStatus:
-        """Send one GetTask."""
+        """Send GetTask; once more where the replica that was asked died of it."""
+        alive = self._alive()
         try:
             status = await self.fleet.get_task(
                 handle, task_type=task.task_type, output_prefix=task.output_prefix, timeout_s=self.pace.call_s
             )
         except OutboardError as error:
+            if self._alive() < alive:
+                return await self.poll(handle, task)
             self.evidence.see_error(error)
             raise Broken(
                 f"GetTask was answered with an error: {error.message}",
@@ -250,6 +253,10 @@ class Stage:
         while (living := await self.live_jobs()) and time.monotonic() < give_up:
             await asyncio.sleep(self.pace.poll_s)
         return living
+
+    def _alive(self) -> int:
+        """Return how many replicas live; those of real time die in their creates only."""
+        return sum(replica.is_alive for replica in self.fleet.replicas) if isinstance(self.fleet, Fleet) else 0
 
     async def _close(self) -> None:
         self.evidence.see_records(self.store, self.site.folder)
