@@ -52,7 +52,6 @@ class LiveJob:
         task: What a sensor pokes with, once it was recalled.
         resolved: The job of an intent, once it is known.
         is_cancelling: The platform is stopping the job.
-        refusals: How many cancels were answered with an error, by this process, and are not counted in the record yet.
         claim_seen: Who was submitting when this process looked last, and in which turn.
         claim_seen_at: Monotonic time of the first sight of that.
     """
@@ -82,7 +81,6 @@ class LiveJob:
     flags: set[str] = field(default_factory=set)
     resolved: LiveJob | None = None
     is_cancelling: bool = False
-    refusals: int = 0
     claim_seen: tuple[str, int] | None = None
     claim_seen_at: float = 0.0
 

@@ -188,8 +188,10 @@ class Submissions:
 
         await self._records.change(place, key, mark)
 
-    async def count_refusal(self, live: LiveJob) -> int:
-        """Count cancels that were answered with an error here; return how many there were, by all replicas.
+    async def count_refusals(self, live: LiveJob, new: int) -> int:
+        """Count `new` cancels that are answered with an error; return how many there were, by all replicas.
+
+        0 where there is no record to count them in.
 
         Raises:
             StoreUnavailable: They cannot be counted.
@@ -198,14 +200,10 @@ class Submissions:
         place = self._records.place(live.handle.output_prefix, key)
         if place is None:
             return 0
-        new = live.refusals
         held = await self._records.change(
             place, key, lambda record: None if record is None else replace(record, refusals=record.refusals + new)
         )
-        if held is None:
-            return 0
-        live.refusals -= new
-        return held.record.refusals
+        return held.record.refusals if held is not None else 0
 
     async def end(self, live: LiveJob, status: TaskStatus) -> None:
         """Write down an end that is our verdict rather than the platform's word: no later attempt adopts that job.

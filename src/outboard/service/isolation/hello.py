@@ -35,21 +35,22 @@ class Hello:
         """Return the line."""
         agents = [[a.name, a.is_sync, [[t.name, t.version] for t in a.task_types]] for a in self.agents]
         failures = [[failure.source, failure.reason] for failure in self.failures]
-        return json.dumps([self.target, agents, list(self.names), failures]).encode() + b"\n"
+        fields = {"target": self.target, "agents": agents, "names": list(self.names), "failures": failures}
+        return json.dumps(fields).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> Hello:
         """Return what a line says; `ValueError` when it is no hello."""
         try:
-            target, agents, names, failures = json.loads(line)
+            fields = json.loads(line)
             return cls(
-                target=target,
+                target=str(fields["target"]),
                 agents=[
                     AgentInfo(name=name, is_sync=is_sync, task_types=tuple(TaskType(*each) for each in task_types))
-                    for name, is_sync, task_types in agents
+                    for name, is_sync, task_types in fields["agents"]
                 ],
-                names=names,
-                failures=[LoadFailure(source=source, reason=reason) for source, reason in failures],
+                names=[str(name) for name in fields["names"]],
+                failures=[LoadFailure(source=source, reason=reason) for source, reason in fields["failures"]],
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, KeyError):
             raise ValueError("not a hello") from None

@@ -24,9 +24,8 @@ from outboard.agent.config import TaskConfig
 from outboard.domain.phases import Phase
 from outboard.domain.secret_refs import is_secret_name
 from outboard.errors import AgentError, Rejected, Sent, Throttled
-from outboard.host.starts import can_find
 from outboard.testing.conformance.boundary import METHODS
-from outboard.testing.conformance.findings import Broken, NotRun
+from outboard.testing.conformance.findings import Broken, NotApplicable, NotRun
 
 _STRANGE_STATES: Final = 1_000
 _LONGEST_STATE: Final = 24
@@ -51,7 +50,7 @@ DeclarationCheck = Callable[[type[Agent], Agent | None], None]
 def states(agent: type[Agent], _instance: Agent | None) -> None:
     """The state map is total, and ends no job on a guess."""
     if not issubclass(agent, JobAgent):
-        raise NotRun("it has no jobs")
+        raise NotApplicable("it has no jobs")
     table = agent.states
     readings = {state: table.read(state) for state in table.documented}
     if not any(reading.phase is Phase.SUCCEEDED for reading in readings.values()):
@@ -115,7 +114,7 @@ def _check_statuses(table: ErrorMap) -> None:
 def submission(agent: type[Agent], _instance: Agent | None) -> None:
     """What is declared about repeated creates is consistent."""
     if not issubclass(agent, JobAgent):
-        raise NotRun("it has no jobs")
+        raise NotApplicable("it has no jobs")
     kind = agent.submission
     if isinstance(kind, Token) and kind.valid_for < timedelta(minutes=2):
         raise Broken(
@@ -127,8 +126,6 @@ def submission(agent: type[Agent], _instance: Agent | None) -> None:
             raise Broken(
                 "jobs are forgotten before they are certainly found", "retained_for must be longer than visible_within"
             )
-        if not can_find(agent):  # type: ignore[arg-type]  # it looks at the class of what it is given
-            raise Broken("Lookup is declared without `find`", "define `find`")
     if agent.batch_size > 1 and not agent.is_batching:
         raise Broken(f"batch_size is {agent.batch_size} without `get_many`", "define `get_many`, or drop batch_size")
     for name in ("poll_interval", "visibility"):
@@ -163,7 +160,7 @@ def config(agent: type[Agent], instance: Agent | None) -> None:
 def blocking_calls(agent: type[Agent], _instance: Agent | None) -> None:
     """Asynchronous methods call nothing that is known to block."""
     if agent.is_blocking:
-        raise NotRun("its methods may block; they run in a pool of their own")
+        raise NotApplicable("its methods may block; they run in a pool of their own")
     found = [
         f"{method} calls {call} in line {line}"
         for method in METHODS

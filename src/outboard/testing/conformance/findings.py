@@ -18,6 +18,9 @@ class Outcome(str, Enum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_RUN = "not run"
+    """Something is missing in the case, or there is no case."""
+    NOT_APPLICABLE = "does not apply"
+    """It is not asked of an agent that declares what this one does."""
 
 
 class Broken(Exception):
@@ -35,7 +38,11 @@ class Broken(Exception):
 
 
 class NotRun(Exception):
-    """A check cannot be made of this agent or this case; the text says what is missing."""
+    """A check cannot be made of this case; the text says what is missing."""
+
+
+class NotApplicable(Exception):
+    """A check is not asked of this agent; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import OutboardError
 from outboard.testing.conformance.checks import Check, Kind, LiveCheck, needs, one_job
-from outboard.testing.conformance.findings import Broken, NotRun
+from outboard.testing.conformance.findings import Broken, NotApplicable, NotRun
 from outboard.testing.conformance.stages import Stage
 from outboard.testing.faults import FAULTS, Fault, Stall, When, keeps_effect
 from outboard.testing.replicas import Fleet
@@ -84,7 +84,7 @@ async def repeats(stage: Stage) -> None:
             f"two tasks got the same job {first.id!r}", "derive the job's token or name from ctx.key, and only from that"
         )
     if not isinstance(kind, (Token, Named)):
-        raise NotRun(f"{type(kind).__name__} does not promise that a repeated create finds the first job")
+        raise NotApplicable(f"{type(kind).__name__} does not promise that a repeated create finds the first job")
     again = direct.prepare(stage.task(_kept(stage)))
     repeated = await direct.call(again, "create", again.task, timeout_s=limit_s)
     if repeated.id != first.id:
@@ -133,7 +133,7 @@ async def dies_anywhere(step: int, of: int, stage: Stage) -> None:
     """One job, although the first replica dies in the midst of CreateTask; `step` of `of` points spread over it."""
     needs(stage.stand_in.jobs, "jobs")
     if not isinstance(stage.fleet, Fleet):
-        raise NotRun("it needs virtual time")
+        raise NotApplicable("it needs virtual time")
     rehearsal = stage.task(stage.stand_in.quick, node="rehearsal")
     replica = stage.fleet.replicas[0]
     before = replica.process.steps
@@ -174,7 +174,7 @@ async def stopped_while_starting(stage: Stage) -> None:
     """Cancelled while its create hangs, a task leaves no job."""
     needs(stage.stand_in.jobs, "jobs")
     if isinstance(stage.agent.submission, Nothing):  # type: ignore[attr-defined]  # asked of agents with jobs only
-        raise NotRun("Nothing promises no way to find the job")
+        raise NotApplicable("Nothing promises no way to find the job")
     task = stage.task(_kept(stage))
     stage.break_next("create", Stall(when=When.AFTER))
     handle = await stage.create(task)

@@ -19,7 +19,7 @@ from outboard.testing.conformance.cases import Case
 from outboard.testing.conformance.checks import Check, kind_of
 from outboard.testing.conformance.declarations import DECLARATIONS, DeclarationCheck
 from outboard.testing.conformance.evidence import Evidence, captured_logs
-from outboard.testing.conformance.findings import AgentReport, Broken, Finding, NotRun, Outcome
+from outboard.testing.conformance.findings import AgentReport, Broken, Finding, NotApplicable, NotRun, Outcome
 from outboard.testing.conformance.following import FOLLOWING
 from outboard.testing.conformance.purity import PURITY
 from outboard.testing.conformance.stages import Stage
@@ -42,6 +42,7 @@ write a case, and name it in the entry points `outboard.cases`, or on the comman
                 quick=Task(type="my_type", config={...}), long=Task(...), failing=Task(...),
             )
     CASE = Case(MyAgent, my_platform)"""
+_COMPLETE: Final = "complete the case"
 _AT_ONCE: Final = 6
 _REAL_LIMIT_S: Final = 120.0
 
@@ -123,7 +124,7 @@ class _Suite:
 
         async def make(check: Check) -> Finding:
             if check.needs_virtual_time:
-                return _finding(check.name, NotRun("it needs virtual time"), 0.0)
+                return _finding(check.name, NotApplicable("it needs virtual time"), 0.0)
             async with slots:
                 began = perf_counter()
                 try:
@@ -155,8 +156,8 @@ class _Suite:
             f"the event loop stood still in {', '.join(f'{name} ({took:.1f} s)' for name, took in sorted(slow.items()))}",
             "await an asynchronous client instead, or derive from the Blocking twin",
         )
-        ignored = NotRun("its methods may block; they run in a pool of their own")
-        unseen = NotRun("it declares no secret, and has no connection with one")
+        ignored = NotApplicable("its methods may block; they run in a pool of their own")
+        unseen = NotApplicable("it declares no secret, and has no connection with one")
         return [
             _finding("redaction/canary", leaked if leaks else None if self.evidence.is_offered else unseen, 0.0),
             _finding("blocking/steps", ignored if self.case.agent.is_blocking else blocked if slow else None, 0.0),
@@ -167,7 +168,9 @@ def _finding(name: str, error: BaseException | None, seconds: float) -> Finding:
     if error is None:
         return Finding(check=name, outcome=Outcome.PASSED, seconds=seconds)
     if isinstance(error, NotRun):
-        return Finding(check=name, outcome=Outcome.NOT_RUN, message=str(error), seconds=seconds)
+        return Finding(check=name, outcome=Outcome.NOT_RUN, message=str(error), remedy=_COMPLETE, seconds=seconds)
+    if isinstance(error, NotApplicable):
+        return Finding(check=name, outcome=Outcome.NOT_APPLICABLE, message=str(error), seconds=seconds)
     if isinstance(error, Broken):
         what, remedy = error.what, error.remedy
     elif isinstance(error, OutboardError):

@@ -13,7 +13,7 @@ from outboard.engine import Engine
 from outboard.engine.settings import EngineSettings
 from outboard.errors import OutboardError
 from outboard.testing.conformance.checks import Check, Kind
-from outboard.testing.conformance.findings import Broken, NotRun
+from outboard.testing.conformance.findings import Broken, NotApplicable
 from outboard.testing.conformance.stages import Stage
 
 
@@ -32,7 +32,7 @@ async def reads_old_handles(stage: Stage) -> None:
     """Handles that earlier releases of the agent wrote become today's jobs."""
     agent, folder = stage.agent, stage.case.old_handles
     if not isinstance(agent, JobAgent):
-        raise NotRun("it has no jobs")
+        raise NotApplicable("it has no jobs")
     version = agent.job_model.handle_version
     if folder is None:
         if version == 1:

@@ -1,0 +1,112 @@
+"""Cases of the embedded platform: its jobs are processes, the truth about them is their job directory.
+
+Faults strike at the agents' boundary. Time is real, and jobs that outlive a check would outlive the run, so each stand-in
+ends what still runs when it is taken down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from outboard.agent import Task
+from outboard.domain.tasks import RawTask
+from outboard.domain.types import Interface, ListType, SimpleType
+from outboard.errors import OutboardError
+from outboard.host.stores import Stores
+from outboard.platforms.embedded.client import JobDirectory
+from outboard.platforms.embedded.duckdb_agent import DuckDBAgent
+from outboard.platforms.embedded.platform import Embedded
+from outboard.platforms.embedded.process_agent import ProcessAgent
+from outboard.platforms.embedded.rows_agent import DuckDBRowsAgent
+from outboard.platforms.embedded.settings import EmbeddedSettings
+from outboard.testing.conformance.cases import Case, Clock, MakeStandIn, PlatformJob, Site, StandIn
+
+_ENDLESS_SQL: Final = "SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE a.range % 7 = b.range % 3"
+_ONE_ROW: Final = Interface(outputs={"rows": ListType(SimpleType.STRUCT)})
+
+
+def _process(*command: str) -> RawTask:
+    return Task(type="process", config={"command": list(command), "grace_s": 0.2})
+
+
+def _query(kind: str, sql: str, interface: Interface, **config: Any) -> RawTask:
+    return Task(type=kind, config={"sql": sql, **config}, interface=interface)
+
+
+def _stand_in(tasks: Callable[[], Mapping[str, RawTask]]) -> MakeStandIn:
+    def make(site: Site) -> AbstractAsyncContextManager[StandIn]:
+        return _jobs_in(site, tasks())
+
+    return make
+
+
+@asynccontextmanager
+async def _jobs_in(site: Site, tasks: Mapping[str, RawTask]) -> AsyncIterator[StandIn]:
+    root = site.folder / "jobs"
+    settings = EmbeddedSettings(root=root, allow_process=True, threads=1, memory_limit="128MB")
+    try:
+        yield StandIn(
+            platform=lambda: Embedded(settings),
+            jobs=lambda: list(_jobs(root)),
+            quick=tasks["quick"],
+            long=tasks.get("long"),
+            failing=tasks.get("failing"),
+            stores=Stores(),
+            prefix=str(site.folder / "out"),
+        )
+    finally:
+        for job in _jobs(root):
+            if job.is_live:
+                with contextlib.suppress(OutboardError):
+                    JobDirectory(root).cancel(job.id)
+
+
+def _jobs(root: Path) -> Iterator[PlatformJob]:
+    directory = JobDirectory(root)
+    for path in sorted(root.glob("[!.]*")) if root.is_dir() else ():
+        snapshot = directory.snapshot(path.name)
+        if snapshot is not None:
+            yield PlatformJob(id=path.name, is_live=not snapshot.state.has_ended)
+
+
+PROCESS: Final = Case(
+    ProcessAgent,
+    _stand_in(
+        lambda: {
+            "quick": _process("/bin/sleep", "0.3"),
+            "long": _process("/bin/sleep", "600"),
+            "failing": _process("/bin/false"),
+        }
+    ),
+    clock=Clock.REAL,
+)
+"""Commands."""
+
+DUCKDB: Final = Case(
+    DuckDBAgent,
+    _stand_in(
+        lambda: {
+            "quick": _query("duckdb", "SELECT 1 AS one", Interface(outputs={"rows": SimpleType.INTEGER})),
+            "long": _query("duckdb", _ENDLESS_SQL, Interface(outputs={"rows": SimpleType.INTEGER}), grace_s=0.5),
+            "failing": _query("duckdb", "SELECT * FROM nowhere", Interface()),
+        }
+    ),
+    clock=Clock.REAL,
+)
+"""Queries."""
+
+DUCKDB_ROWS: Final = Case(
+    DuckDBRowsAgent,
+    _stand_in(
+        lambda: {
+            "quick": _query("duckdb_rows", "SELECT 1 AS one", _ONE_ROW),
+            "failing": _query("duckdb_rows", "SELECT * FROM nowhere", _ONE_ROW),
+        }
+    ),
+    clock=Clock.REAL,
+)
+"""Small queries, answered at once."""
