@@ -151,8 +151,7 @@ def _records() -> Iterator[tuple[str, Record]]:
     yield "a cancel before anything", Record(key=KEY, stage=Stage.ENDED, is_cancelled=True)
     for phase, code, message, cause in _ENDS:
         ending = Ending(phase=phase, code=code, message=message, cause=cause)
-        outputs = b"outputs.pb" if phase.is_success else b""
-        yield f"an end: {phase.value}", Record(stage=Stage.ENDED, ending=ending, outputs=outputs, **taken)
+        yield f"an end: {phase.value}", Record(stage=Stage.ENDED, ending=ending, **taken)
 
 
 _ENDS = (

@@ -59,7 +59,6 @@ class Record:
         refusals: How many cancels were answered with an error.
         handle: The job's handle.
         ending: How the task ended.
-        outputs: The `outputs.pb` of a task that answers at once.
         request: The request as the engine sent it (a serialized CreateTaskRequest), for whoever takes over.
     """
 
@@ -74,7 +73,6 @@ class Record:
     refusals: int = 0
     handle: bytes = b""
     ending: Ending | None = None
-    outputs: bytes = b""
     request: bytes = b""
 
     def renewed(self, claim: str, *, may_have_arrived: bool) -> Self:
@@ -85,9 +83,9 @@ class Record:
         """Return the record with its job."""
         return replace(self, stage=Stage.SUBMITTED, handle=handle, request=b"")
 
-    def ended(self, ending: Ending, outputs: bytes = b"") -> Self:
+    def ended(self, ending: Ending) -> Self:
         """Return the record with its end."""
-        return replace(self, stage=Stage.ENDED, ending=ending, outputs=outputs, request=b"")
+        return replace(self, stage=Stage.ENDED, ending=ending, request=b"")
 
     def cancelled(self) -> Self:
         """Return the record with the cancel mark."""
@@ -154,7 +152,6 @@ def _fields_of(record: Record) -> dict[str, Any]:
         "refusals": record.refusals,
         "handle": record.handle,
         "end": [end.phase.value, end.code, end.message, end.cause.value] if end else None,
-        "outputs": record.outputs,
         "request": record.request,
     }
     return {name: value for name, value in fields.items() if value}
@@ -180,7 +177,6 @@ def _record(fields: Mapping[str, Any]) -> Record:
         ending=None
         if end is None
         else Ending(phase=Phase(end[0]), code=_of(str, end[1]), message=_of(str, end[2]), cause=Cause(end[3])),
-        outputs=_of(bytes, fields.get("outputs", b"")),
         request=_of(bytes, fields.get("request", b"")),
     )
 

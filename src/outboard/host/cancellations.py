@@ -62,16 +62,20 @@ class Pursuit:
         is_over: There is no job any more, and never will be.
         trouble: Why the cancel was not handed over in the last round.
         marking: Writes the mark.
+        refusals: How many cancels were answered with an error, by all replicas, as far as that is known here.
+        uncounted: How many more by this one.
     """
 
     __slots__ = (
-        "_nudge", "_round", "is_accepted", "is_marked", "is_over", "job", "live", "marking", "task", "trouble",
+        "_nudge", "_round", "is_accepted", "is_marked", "is_over", "job", "live", "marking", "refusals", "task", "trouble",
+        "uncounted",
     )  # fmt: skip
 
     def __init__(self, live: LiveJob) -> None:
         self.live = live
         self.job = None if live.handle.is_intent else live
         self.marking: asyncio.Task[None] | None = None
+        self.refusals = self.uncounted = 0
         self.is_marked = False
         self.is_accepted = False
         self.is_over = False
@@ -202,24 +206,24 @@ class Cancellations:
     async def _refuse(self, pursuit: Pursuit, limit_s: float) -> None:
         """Raise why the cancel was not handed over; not more often than an engine can bear."""
         live = pursuit.live
-        live.refusals += 1
-        counted = await self._count(live, limit_s)
+        pursuit.uncounted += 1
+        if counted := await self._count(pursuit, limit_s):
+            pursuit.uncounted, pursuit.refusals = 0, counted
         # Where they cannot be counted together each replica counts for itself, and there may be three of them.
-        count = counted or live.refusals + _MOST_REFUSALS - 1
+        count = counted or pursuit.refusals + pursuit.uncounted + _MOST_REFUSALS - 1
         if count > _MOST_REFUSALS:
             live.log.error("cancel not handed over; it is still being tried", reason=_reason(pursuit))
             return
         name = live.agent.platform.name
         raise pursuit.trouble or Unavailable(f"{name} has not accepted the cancel yet; it is still being asked")
 
-    async def _count(self, live: LiveJob, limit_s: float) -> int:
+    async def _count(self, pursuit: Pursuit, limit_s: float) -> int:
         """Count cancels that are answered with an error; 0 where that cannot be done for all replicas together."""
         give_up = time.monotonic() + limit_s
         for pause_s in (0.1, 0.4, 0.0):
             try:
-                return await asyncio.wait_for(
-                    self._submissions.count_refusal(live), max(0.0, give_up - time.monotonic())
-                )
+                count = self._submissions.count_refusals(pursuit.live, pursuit.uncounted)
+                return await asyncio.wait_for(count, max(0.0, give_up - time.monotonic()))
             except StoreUnavailable:
                 await asyncio.sleep(pause_s)
             except (asyncio.TimeoutError, TimeoutError):

@@ -297,6 +297,7 @@ class _Node:
         if item is None:
             if is_last:
                 self._end(Phase.FAILED, Reason.CREATE_FAILED)
+            await asyncio.sleep(self._settings.failed_round_s)  # the next attempt is the next round's
             return
         self._followed.append(item.handle)
         verdict = await self._follow(item, times_out_at)
