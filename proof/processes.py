@@ -31,7 +31,7 @@ from outboard.testing.ledger import Ledger
 from outboard.testing.ledger_agents import sample_task
 from outboard.testing.platform_server import PlatformServer
 from proof.scenarios import FLYTEKIT, KINDS, OUTBOARD, Result, Scenario, System
-from proof.services import RealService
+from proof.services import RealService, ServiceFailed
 
 _CREATE_S: Final = 10.0
 _SUBMISSION_S: Final = 5.0
@@ -94,7 +94,7 @@ async def _end_amidst_creates(number: signal.Signals, system: System, size: int,
             )
             async with launch() as first, RemoteEndpoint.at(first.address) as endpoint:
                 creating = asyncio.gather(*(story.create(endpoint) for story in stories))
-                await ledger.effects.reaches("started", len(stories) // 2)
+                await _half_started(ledger, stories, creating)
                 begun_amidst = sum(not story.handle for story in stories)
                 took_s = await first.end(number)
                 await creating
@@ -106,6 +106,20 @@ async def _end_amidst_creates(number: signal.Signals, system: System, size: int,
                 await _all_end(ledger)
     shared = {"open at the signal": begun_amidst, "seconds to the end": round(took_s, 2)}
     return [_count(number, kind, stories, ledger, seed, shared) for kind in KINDS]
+
+
+async def _half_started(ledger: Ledger, stories: Sequence[_Story], creating: asyncio.Future[Any]) -> None:
+    """Wait until the platform has half of the jobs.
+
+    Raises:
+        ServiceFailed: The creates ended before.
+    """
+    half = asyncio.ensure_future(ledger.effects.reaches("started", len(stories) // 2))
+    await asyncio.wait({half, creating}, return_when=asyncio.FIRST_COMPLETED)
+    if not half.done():
+        half.cancel()
+        errors = sum((story.errors for story in stories), Counter())
+        raise ServiceFailed(f"the creates ended with {len(ledger.jobs)} jobs started: {dict(errors)}")
 
 
 def _slowness(seed: int) -> FaultPlan:

@@ -11,6 +11,7 @@ import argparse
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -135,13 +136,7 @@ def _perform(trial: Trial, tell: Callable[[Trial, str], None]) -> list[report.Ro
             *(str(peers.interpreter(trial.system)), str(ROOT / "proof" / "row.py"), trial.scenario.name),
             *("--system", trial.system, "--size", str(trial.size), "--seed", str(trial.seed), "--output", str(output)),
         ]
-        try:
-            done = subprocess.run(
-                command, env=_environment(), capture_output=True, text=True, timeout=trial.limit_s, check=False
-            )
-            words = done.stderr.strip()
-        except subprocess.TimeoutExpired:
-            words = f"it was not done within {trial.limit_s:.0f} s"
+        words = _run(command, trial.limit_s)
         if not output.exists():
             tell(trial, f"gave no rows:\n{words}")
             last = words.splitlines()[-1] if words else "it said nothing"
@@ -151,6 +146,27 @@ def _perform(trial: Trial, tell: Callable[[Trial, str], None]) -> list[report.Ro
         seconds, results = report.load(output)
     tell(trial, f"{seconds:.1f} s, {_verdict(results)}")
     return [report.Row(result=each, system=trial.system, seconds=seconds, command=trial.command) for each in results]
+
+
+def _run(command: Sequence[str], limit_s: float) -> str:
+    """Run a trial's process; return what it said. One that takes too long is ended with all that it started."""
+    with subprocess.Popen(
+        command,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.communicate(timeout=limit_s)[1].strip()
+        except subprocess.TimeoutExpired:
+            return f"it was not done within {limit_s:.0f} s"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
 
 def _verdict(results: Sequence[Result]) -> str:

@@ -28,7 +28,7 @@ _KEY: Final = base64.b64encode(bytes(range(32))).decode()
 
 
 class ServiceFailed(Exception):
-    """A service did not start; the message has the end of its output."""
+    """A service did not start, or did not do what the scenario needs; the message says what it did."""
 
 
 class RealService:
@@ -88,7 +88,7 @@ class RealService:
     def _outboard(self, platform: str, submission_limit_s: float) -> tuple[Sequence[str], Mapping[str, str]]:
         settings = self._folder / "outboard.json"
         host = {"installation": "proof", "service_keys": [_KEY], "submission_limit": submission_limit_s}
-        settings.write_text(json.dumps({"platforms": {"rest": {"url": platform}}, "host": host}), encoding="utf-8")
+        settings.write_text(json.dumps({"platforms": {"RestPlatform": {"url": platform}}, "host": host}), encoding="utf-8")
         agents = "outboard.testing.rest_agents:RestPlatform"
         command = (sys.executable, "-m", "outboard", "serve", "--port", str(self._port), "--settings", str(settings))
         return (*command, "--agents", agents), {"PYTHONPATH": str(_ROOT / "src")}

@@ -117,13 +117,13 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
     if is_local:
         values["secrets"] = {"allow_plain_environment": True, **values.get("secrets", {})}
     if choice.modules:
-        _search(choice.directory or Path.cwd())
+        search_in(choice.directory or Path.cwd())
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
     registry = discover(_with_home(choice.settings), only=choice.platforms, modules=choice.modules)
     return Host(registry, settings)
 
 
-def _search(directory: Path) -> None:
+def search_in(directory: Path) -> None:
     """Let Python find modules in a folder; the `outboard` script, unlike `python -m`, does not look where it is started."""
     found = {str(Path.cwd()) if each == "" else each for each in sys.path}
     if str(directory) not in found:

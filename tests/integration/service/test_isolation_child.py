@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from outboard.agent.registry import LoadFailure
 from outboard.service.isolation import child as children
 from outboard.service.isolation.child import Child, ChildSpec
+from outboard.service.isolation.hello import Hello
 
-HELLO = b'["unix:/nowhere/at/all", [], ["deeds"], []]'
+HELLO = Hello(target="unix:/nowhere/at/all", agents=[], names=["deeds"], failures=[]).encode()
+GOODBYE = Hello(target="", agents=[], names=[], failures=[LoadFailure(source="hostile", reason="install it")]).encode()
 SAYS_HELLO = f"import sys, time; print({HELLO.decode()!r}, flush=True); time.sleep(600)"
 
 
@@ -63,7 +66,7 @@ async def test_one_that_does_not_answer_is_ended_and_started_anew(tmp_path: Path
         ("/nowhere/at/all",),
         (sys.executable, "-c", "print('no hello')"),
         (sys.executable, "-c", "pass"),
-        (sys.executable, "-c", """print('["unix:/x", [], [], [["hostile", "install it"]]]')"""),
+        (sys.executable, "-c", f"print({GOODBYE.decode()!r})"),
     ],
 )
 async def test_one_that_never_serves_is_never_up_and_can_be_ended(tmp_path: Path, command: tuple[str, ...]) -> None:

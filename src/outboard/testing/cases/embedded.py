@@ -96,6 +96,7 @@ DUCKDB: Final = Case(
         }
     ),
     clock=Clock.REAL,
+    requires=("duckdb", "pyarrow"),
 )
 """Queries."""
 
@@ -108,5 +109,6 @@ DUCKDB_ROWS: Final = Case(
         }
     ),
     clock=Clock.REAL,
+    requires=("duckdb", "pyarrow"),
 )
 """Small queries, answered at once."""

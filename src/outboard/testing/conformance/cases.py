@@ -29,6 +29,7 @@ SDK that blocks, needs `Clock.REAL`; limits are short then.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -125,6 +126,7 @@ class Case:
         stand_in: Returns a context manager that sets the stand-in up; an `asynccontextmanager` of a `Site`.
         clock: By which time it runs; blocking agents run in real time whatever it says.
         old_handles: A folder of handles that earlier releases of the agent wrote, one per file, raw or in base64.
+        requires: Modules that it needs; where one is not installed, nothing is started and the checks are not run.
         checks: Starts of names of checks to run; empty runs all.
     """
 
@@ -132,7 +134,13 @@ class Case:
     stand_in: MakeStandIn
     clock: Clock = Clock.VIRTUAL
     old_handles: Path | None = None
+    requires: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[str]:
+        """The modules that it needs and that are not installed."""
+        return [name for name in self.requires if importlib.util.find_spec(name) is None]
 
     @property
     def is_virtual(self) -> bool:

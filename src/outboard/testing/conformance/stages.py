@@ -260,6 +260,7 @@ class Stage:
 
     async def _close(self) -> None:
         self.evidence.see_records(self.store, self.site.folder)
+        self.faults.clear()
         self.boundary.release()
         if isinstance(self.fleet, RealFleet):
             await self.fleet.close()

@@ -49,24 +49,35 @@ _REAL_LIMIT_S: Final = 120.0
 
 def check_case(case: Case) -> AgentReport:
     """Run every check that applies to a case's agent and return what was found; call it outside of any event loop."""
+    if case.missing:
+        words = f"the case needs {', '.join(case.missing)}"
+        return check_class(case.agent, why_not=words, remedy="install the platform's extra")
     suite = _Suite(case)
     with captured_logs(suite.evidence), suite.watch.breaking():
         findings = suite.run()
     return _report(case.agent, findings, has_case=True)
 
 
-def check_class(agent: type[Agent], instance: Agent | None = None) -> AgentReport:
-    """Return what can be told of an agent without a case; the rest is reported as not run.
+def check_class(
+    agent: type[Agent],
+    instance: Agent | None = None,
+    *,
+    why_not: str = "there is no case",
+    remedy: str = WRITE_A_CASE,
+) -> AgentReport:
+    """Return what can be told of an agent without starting jobs; the rest is reported as not run.
 
     Args:
         agent: Its class.
         instance: The agent as its platform builds it, where that is known.
+        why_not: Why no jobs are started.
+        remedy: What would change that.
     """
     findings = _declared(agent, instance)
     kind = kind_of(agent)
     for name in dict.fromkeys(check.name.partition("/")[0] for check in LIVE_CHECKS if check.kinds & kind):
         findings.append(
-            Finding(check=name, outcome=Outcome.NOT_RUN, message="there is no case", remedy=WRITE_A_CASE)
+            Finding(check=name, outcome=Outcome.NOT_RUN, message=why_not, remedy=remedy)
         )
     return _report(agent, findings, has_case=False)
 
