@@ -67,7 +67,8 @@ class Counts:
 
     Attributes:
         after_cancel: Jobs of requests first sent after a DeleteTask was answered with success.
-        unmarked: The same where the cancel mark could not be written: whoever submits elsewhere cannot know. They end too.
+        unmarked: The same, and second jobs, where the record store failed: whoever submits elsewhere cannot know of the
+            cancel. They end too.
         worst: The most errors that one DeleteTask handle was answered.
         late: Cancels that reached jobs which were over by themselves.
         resurrected: Late CreateTasks and GetTasks whose answer promises a job that goes on.
@@ -238,11 +239,11 @@ async def play(system: System, cell: Cell) -> Counts:
         return Counts(
             tasks=1,
             jobs=len(ledger.jobs),
-            second=len(ledger.second_jobs()),
+            second=len(ledger.second_jobs()) if has_store else 0,
             live=len(ledger.live()),
             handles=1 if watch.handles else 0,
             after_cancel=after_cancel if has_store else 0,
-            unmarked=0 if has_store else after_cancel,
+            unmarked=0 if has_store else after_cancel + len(ledger.second_jobs()),
             worst=max(watch.errors.values(), default=0),
             late=sum(job.late_cancels for job in ledger.jobs.values() if not job.cancels),
             resurrected=resurrected,

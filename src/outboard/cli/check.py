@@ -26,7 +26,7 @@ EXAMPLES: Final = (
 )
 
 
-def command(
+def command(  # noqa: PLR0913 - each is an option
     *,
     subjects: Annotated[
         list[str] | None,
@@ -55,16 +55,15 @@ def command(
     """
     if not subjects and not everything and not cases:
         raise typer.BadParameter("name what to check, or say --all", param_hint="MODULE:NAME")
-    choice = read_choice(settings)
+    choice = read_choice(settings, platforms=None, modules=None)
     search_in(Path.cwd())
     from outboard.testing.conformance.findings import document  # noqa: PLC0415 - the kit is for those who use it
     from outboard.testing.conformance.selection import select  # noqa: PLC0415 - same
 
     named = [*(subjects or ()), *((cases or ()) if not subjects and not everything else ())]
     selection = select(named, cases or (), choice.settings, is_all=everything)
-    reports = []
-    for each in _progress(selection, quiet=quiet or as_json):
-        reports.append(_check(each, tuple(only or ())))
+    chosen = tuple(only or ())
+    reports = [_check(each, chosen) for each in _progress(selection, quiet=quiet or as_json)]
     found = dumps(document(reports, selection.failures), indent=2)
     if report is not None:
         _write(report, found)

@@ -24,7 +24,8 @@ from outboard.cli.printing import write_note, write_result
 from outboard.errors import OutboardError
 
 COMMANDS: Final[Mapping[str, str]] = {
-    name: f"outboard.cli.{name}" for name in ("serve", "agents", "check", "run", "jobs", "logs", "cancel", "resume", "demo")
+    name: f"outboard.cli.{name}"
+    for name in ("serve", "agents", "check", "run", "jobs", "logs", "cancel", "resume", "demo")
 }
 _USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[
     2

@@ -99,6 +99,8 @@ class Adoptions:
             if live is None:
                 continue
             if live.handle.job in over or _is_over(earlier.record):
+                if earlier.record is not None and earlier.record.is_cancelled:
+                    follows.withdrawn(live.encoded)  # whoever saw to its end may be dead
                 over.append(live.handle.job)
                 continue
             if await self._is_of_use(submission, live):

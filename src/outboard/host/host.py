@@ -52,6 +52,7 @@ from outboard.host.settings import HostSettings
 from outboard.host.statuses import Statuses
 from outboard.host.stores import Store, Stores
 from outboard.host.submissions import Submissions
+from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
 _DRAIN_MARGIN_S: Final = 5.0
@@ -91,7 +92,10 @@ class Host:
         self._clients = Clients(self._source, self._budgets, words, idle_s, self.accounts)
         self._calls = Calls(self._clients, self._invoker, self.accounts)
         self._foreign = ForeignHandles(registry, self.codec, is_accepted=self.settings.accept_flytekit_handles)
-        self._live_jobs = LiveJobs(registry, self._foreign.decode, self._source, words, self.settings.remembered)
+        self._unclaimed = UnclaimedJobs()
+        self._live_jobs = LiveJobs(
+            registry, self._foreign.decode, self._source, words, self.settings.remembered, self._unclaimed
+        )
         memos = SensorMemos(self.codec, self.stores)
         outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
         clear = self.settings.accept_clear_handles
@@ -107,6 +111,7 @@ class Host:
             live_jobs=self._live_jobs,
             memos=memos,
             late_answers=LateAnswers(self._answers, outputs, records, claim),
+            unclaimed=self._unclaimed,
             claim=claim,
             words=words,
             prepare=self._prepare,
@@ -226,7 +231,7 @@ class Host:
     async def close(self) -> None:
         """Drain, stop watching cancels, close all clients."""
         await self.drain()
-        for room in (self._submissions, self._answers, self._cancellations, self._statuses):
+        for room in (self._submissions, self._answers, self._cancellations, self._statuses, self._unclaimed):
             await room.close()
         await self._clients.close()
         self._invoker.close()

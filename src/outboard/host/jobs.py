@@ -25,6 +25,7 @@ from outboard.host.clients import ClientKey, client_key, secret_refs
 from outboard.host.invocation import blamed
 from outboard.host.logs import TaskLog, handle_fields
 from outboard.host.secrets import BoundSecrets, SecretSource
+from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
 _GENERATION_S: Final = 600.0
@@ -104,13 +105,20 @@ class LiveJobs:
     """
 
     def __init__(
-        self, registry: Registry, decode: Callable[[bytes], Handle], source: SecretSource, words: Words, limit: int
+        self,
+        registry: Registry,
+        decode: Callable[[bytes], Handle],
+        source: SecretSource,
+        words: Words,
+        limit: int,
+        unclaimed: UnclaimedJobs,
     ) -> None:
         self._words = words
         self._registry = registry
         self._decode = decode
         self._source = source
         self._limit = limit
+        self._unclaimed = unclaimed
         self._young: dict[bytes, LiveJob] = {}
         self._old: dict[bytes, LiveJob] = {}
         self._turned_at = time.monotonic()
@@ -124,6 +132,7 @@ class LiveJobs:
         """
         live = self._young.get(encoded)
         if live is None:
+            self._unclaimed.asked(encoded)
             live = self._old.pop(encoded, None) or self._open(encoded, self._decode(encoded))
             self._young[encoded] = live
             self._age()

@@ -17,6 +17,11 @@ FLAGGED: Final = Counter(
 UNCONFIRMED: Final = Counter(
     "outboard_cancel_unconfirmed_total", "Cancels that a platform accepted but did not carry out in time.", ["agent"]
 )
+UNCLAIMED: Final = Counter(
+    "outboard_jobs_unclaimed_total",
+    "Jobs that were started here and that nobody asked this process about within ten minutes.",
+    ["agent"],
+)
 FOREIGN: Final = Counter("outboard_foreign_handles_total", "Cancels of handles that this software never wrote.")
 USAGE: Final = Counter(
     "outboard_usage_total",

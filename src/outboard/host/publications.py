@@ -22,6 +22,7 @@ from outboard.domain.statuses import Cause, Ending
 from outboard.errors import ContractViolation, HandleError, StoreUnavailable
 from outboard.host.records import Records
 from outboard.host.starts import Starts, Submission
+from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
 _WORDS_BYTES: Final = 256
@@ -44,7 +45,9 @@ class Publications:
         starts: Starts,
         words: Words,
         pursue: Callable[[bytes], None],
+        unclaimed: UnclaimedJobs,
     ) -> None:
+        self._unclaimed = unclaimed
         self._codec = codec
         self._records = records
         self._starts = starts
@@ -74,6 +77,7 @@ class Publications:
             ending = Ending(phase=Phase.FAILED, code=error.code, message=error.message, cause=Cause.PLATFORM)
             return await self.end(submission, ending)
         request.log.info("job started", job=job.id, seconds=round(time.monotonic() - submission.opened, 3))
+        self._unclaimed.started(encoded, request.agent.name, request.log)
         return await self.handle(submission, encoded)
 
     def _encode(self, submission: Submission, job: JobRef) -> bytes:

@@ -47,6 +47,7 @@ from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
 from outboard.host.starts import CANCELLED, Handed, Starts, Submission, can_find, is_repeatable
 from outboard.host.stores import Store
+from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 from outboard.wire.tasks import encode_create_bytes
 
@@ -79,6 +80,7 @@ class Submissions:
         live_jobs: LiveJobs,
         memos: SensorMemos,
         late_answers: LateAnswers,
+        unclaimed: UnclaimedJobs,
         claim: str,
         words: Words,
         prepare: Callable[[RawTask], Request],
@@ -96,7 +98,7 @@ class Submissions:
         self._pursue: Callable[[bytes], None] = lambda _: None
         self._starts = Starts(settings, calls, records, stores, words)
         self._adoptions = Adoptions(settings.installation, records, live_jobs, codec, self._starts, observe)
-        self._publications = Publications(codec, records, self._starts, words, self.withdrawn)
+        self._publications = Publications(codec, records, self._starts, words, self.withdrawn, unclaimed)
         self._intents = Intents(
             claim=self._claim,
             limit_s=self._limit_s,
@@ -175,16 +177,8 @@ class Submissions:
             return
 
         def mark(record: Record | None) -> Record | None:
-            if record is not None and (record.is_cancelled or record.stage is Stage.ENDED):
-                return None
-            if record is not None and (record.stage is Stage.SUBMITTED or live.handle.is_intent):
-                return record.cancelled()
-            if record is not None:  # its job was not written down
-                return record.submitted(live.encoded).cancelled()
-            new = Record(
-                key=key, stage=Stage.SUBMITTED, handle=live.encoded, is_cancelled=True, created_at=int(time.time())
-            )
-            return replace(new, handle=b"").ended(CANCELLED) if live.handle.is_intent else new
+            marked = _marked(record, live)
+            return None if marked == record else marked
 
         await self._records.change(place, key, mark)
 
@@ -200,9 +194,12 @@ class Submissions:
         place = self._records.place(live.handle.output_prefix, key)
         if place is None:
             return 0
-        held = await self._records.change(
-            place, key, lambda record: None if record is None else replace(record, refusals=record.refusals + new)
-        )
+
+        def count(record: Record | None) -> Record:
+            marked = _marked(record, live)
+            return replace(marked, refusals=marked.refusals + new)
+
+        held = await self._records.change(place, key, count)
         return held.record.refusals if held is not None else 0
 
     async def end(self, live: LiveJob, status: TaskStatus) -> None:
@@ -398,6 +395,17 @@ class Submissions:
         if found.record.is_cancelled:
             submission.withdraw()
         return True
+
+
+def _marked(record: Record | None, live: LiveJob) -> Record:
+    """Return a task's record with the cancel mark, and with its job where that was not written down."""
+    if record is None:
+        new = Record(key=live.handle.key, stage=Stage.SUBMITTED, handle=live.encoded, created_at=int(time.time()))
+        return (replace(new, handle=b"").ended(CANCELLED) if live.handle.is_intent else new).cancelled()
+    if record.is_cancelled or record.stage is Stage.ENDED:
+        return record
+    is_known = record.stage is Stage.SUBMITTED or live.handle.is_intent
+    return (record if is_known else record.submitted(live.encoded)).cancelled()
 
 
 def _intent(request: Request, created_at: int) -> Handle:

@@ -131,9 +131,10 @@ class LedgerClient:
 
     async def get(self, job_id: str) -> JobView | None:
         """See `JobApi.get`."""
-        if self._files is not None:
-            await self._files.write(job_id)
-        return await self._call("get", lambda: self.ledger.get(job_id), job_id)
+        view = await self._call("get", lambda: self.ledger.get(job_id), job_id)
+        if self._files is not None and view is not None:
+            await self._files.write(job_id)  # a success that is told has its files, also one of this very moment
+        return view
 
     async def get_many(self, job_ids: Sequence[str]) -> Sequence[JobView]:
         """See `JobApi.get_many`."""

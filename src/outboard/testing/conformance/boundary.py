@@ -117,9 +117,7 @@ class Boundary:
 
         return call
 
-    def _blocking(
-        self, agent: Agent, method: str, operation: str, die_now: Callable[[], None]
-    ) -> Callable[..., Any]:
+    def _blocking(self, agent: Agent, method: str, operation: str, die_now: Callable[[], None]) -> Callable[..., Any]:
         function = getattr(agent, method)
 
         def call(*args: Any, **options: Any) -> Any:

@@ -121,11 +121,10 @@ def submission(agent: type[Agent], _instance: Agent | None) -> None:
             f"tokens are valid for {kind.valid_for.total_seconds():g} s, less than one submission may take",
             "declare the platform's own figure; if that is it, declare Lookup or Nothing instead",
         )
-    if isinstance(kind, Lookup):
-        if kind.visible_within < timedelta(0) or kind.retained_for <= kind.visible_within:
-            raise Broken(
-                "jobs are forgotten before they are certainly found", "retained_for must be longer than visible_within"
-            )
+    if isinstance(kind, Lookup) and not timedelta(0) <= kind.visible_within < kind.retained_for:
+        raise Broken(
+            "jobs are forgotten before they are certainly found", "retained_for must be longer than visible_within"
+        )
     if agent.batch_size > 1 and not agent.is_batching:
         raise Broken(f"batch_size is {agent.batch_size} without `get_many`", "define `get_many`, or drop batch_size")
     for name in ("poll_interval", "visibility"):
@@ -133,7 +132,7 @@ def submission(agent: type[Agent], _instance: Agent | None) -> None:
             raise Broken(f"{name} is negative", "make it a duration")
 
 
-def config(agent: type[Agent], instance: Agent | None) -> None:
+def config(agent: type[Agent], _instance: Agent | None) -> None:
     """Configuration models accept names and aliases, drop nothing silently and hold no secrets."""
     models = {agent.config_model, *(each.config for each in agent.task_types if each.config is not None)}
     for model in models:

@@ -20,7 +20,6 @@ from outboard.host.starts import can_find, visible_s
 from outboard.testing.conformance.checks import Check, needs
 from outboard.testing.conformance.findings import Broken, NotApplicable, NotRun
 from outboard.testing.conformance.stages import Stage
-from outboard.testing.conformance.starting import remedy_of
 from outboard.testing.faults import FAULTS, Stall, Unreachable, When
 
 _JOB_BYTES: Final = 160
@@ -74,7 +73,9 @@ async def handles(stage: Stage) -> None:
     try:
         encoded = codec.encode(request.handle(created_at=1, job=job.to_json(), job_version=job.handle_version))
     except HandleTooLarge as error:
-        raise Broken(error.message, "shorten the connection: what the operator's settings say need not travel") from None
+        raise Broken(
+            error.message, "shorten the connection: what the operator's settings say need not travel"
+        ) from None
     if dict(codec.decode(encoded).job) != job.to_json():
         raise Broken("the job in the handle is another one", "use plain JSON values in the JobRef")
     if request.agent.connection(request.task) != request.connection:
@@ -95,7 +96,7 @@ async def finds(stage: Stage) -> None:
         raise Broken(
             f"`find` returned {len(before)} jobs for a key that has none", "search by the whole key, and filter exactly"
         )
-    await asyncio.sleep(visible_s(stage.agent) + stage.pace.poll_s)  # type: ignore[arg-type]
+    await asyncio.sleep(visible_s(stage.agent) + stage.pace.poll_s)
     found = await stage.direct.call(request, "find", request.task, request.key, timeout_s=stage.pace.end_s)
     ids = [each.id for each in found]
     if ids != [job.id]:
@@ -112,7 +113,7 @@ async def adopts(stage: Stage) -> None:
     needs(stage.stand_in.jobs, "jobs")
     first = stage.task(_kept(stage))
     await stage.await_job(await stage.create(first), first)
-    await asyncio.sleep(visible_s(stage.agent))  # type: ignore[arg-type]
+    await asyncio.sleep(visible_s(stage.agent))
     second = stage.task(_kept(stage), attempt=1)
     handle = await stage.create(second)
     status = await stage.await_job(handle, second)
@@ -189,7 +190,8 @@ async def leaves_finished_work(stage: Stage) -> None:
     status = await stage.poll(handle, task)
     if status.phase is not Phase.SUCCEEDED:
         raise Broken(
-            f"a job that succeeded is {status.phase.value} after a late cancel", "let `cancel` leave finished jobs alone"
+            f"a job that succeeded is {status.phase.value} after a late cancel",
+            "let `cancel` leave finished jobs alone",
         )
 
 
@@ -234,7 +236,8 @@ async def survives_an_outage(stage: Stage) -> None:
         status = await stage.poll(handle, task)
         if status.phase.is_terminal:
             raise Broken(
-                f"an unreachable platform ended the job as {status.phase.value}", "let `get` raise what the client raises"
+                f"an unreachable platform ended the job as {status.phase.value}",
+                "let `get` raise what the client raises",
             )
     if status.phase is not Phase.WAITING_FOR_RESOURCES:
         raise Broken(

@@ -64,7 +64,8 @@ def _listening(call: Callable[[], Any]) -> tuple[Any, list[str]]:
     if not _is_listening:
         sys.addaudithook(_hear)
         _is_listening = True
-    _heard = heard = []
+    heard: list[str] = []
+    _heard = heard
     try:
         return call(), heard
     finally:

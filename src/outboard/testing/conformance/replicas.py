@@ -46,9 +46,7 @@ class RealFleet:
     async def get_task(self, handle: bytes, *, task_type: TaskType, output_prefix: str, timeout_s: float) -> TaskStatus:
         """See `Host.get_task`."""
         return await self._call(
-            lambda host: host.get_task(
-                handle, task_type=task_type, output_prefix=output_prefix, timeout_s=timeout_s
-            ),
+            lambda host: host.get_task(handle, task_type=task_type, output_prefix=output_prefix, timeout_s=timeout_s),
             timeout_s,
         )
 

@@ -250,8 +250,10 @@ class Stage:
     async def all_ended(self, within_s: float) -> list[PlatformJob]:
         """Wait until no job lives; return those that still do."""
         give_up = time.monotonic() + within_s
-        while (living := await self.live_jobs()) and time.monotonic() < give_up:
+        living = await self.live_jobs()
+        while living and time.monotonic() < give_up:
             await asyncio.sleep(self.pace.poll_s)
+            living = await self.live_jobs()
         return living
 
     def _alive(self) -> int:

@@ -81,7 +81,8 @@ async def repeats(stage: Stage) -> None:
     second = await direct.call(other, "create", other.task, timeout_s=limit_s)
     if second.id == first.id:
         raise Broken(
-            f"two tasks got the same job {first.id!r}", "derive the job's token or name from ctx.key, and only from that"
+            f"two tasks got the same job {first.id!r}",
+            "derive the job's token or name from ctx.key, and only from that",
         )
     if not isinstance(kind, (Token, Named)):
         raise NotApplicable(f"{type(kind).__name__} does not promise that a repeated create finds the first job")

@@ -76,9 +76,7 @@ def check_class(
     findings = _declared(agent, instance)
     kind = kind_of(agent)
     for name in dict.fromkeys(check.name.partition("/")[0] for check in LIVE_CHECKS if check.kinds & kind):
-        findings.append(
-            Finding(check=name, outcome=Outcome.NOT_RUN, message=why_not, remedy=remedy)
-        )
+        findings.append(Finding(check=name, outcome=Outcome.NOT_RUN, message=why_not, remedy=remedy))
     return _report(agent, findings, has_case=False)
 
 

@@ -21,9 +21,11 @@ async def journals_nothing_secret(stage: Stage) -> None:
     """A run of the local engine leaves a journal; the canary is looked for in its files."""
     journal = stage.site.folder / "journal.db"
     settings = EngineSettings(output_base=f"{stage.stand_in.prefix}/engine")
-    async with stage.make_host(lambda: None) as host:
-        async with Engine.in_process(host, journal=journal, settings=settings) as engine:
-            await engine.run(stage.stand_in.quick)
+    async with (
+        stage.make_host(lambda: None) as host,
+        Engine.in_process(host, journal=journal, settings=settings) as engine,
+    ):
+        await engine.run(stage.stand_in.quick)
     for path in stage.site.folder.glob("journal.db*"):
         stage.evidence.see("the engine's journal", path.read_bytes())
 
