@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup test check demo bench lint types contracts format lock clean
+.PHONY: setup test check demo bench proof lint types contracts format lock clean
 
 setup: $(VENV)/.ready
 
@@ -40,6 +40,10 @@ demo: setup
 
 bench: setup
 	$(BIN)/python bench/run.py $(ARGS)
+
+# The promise, counted; the short form takes minutes, `make proof FULL=1` the figures of the release notes.
+proof: setup
+	FULL=$(FULL) $(BIN)/python proof/run.py $(ARGS)
 
 # Pins every dependency with its hashes, without recording where it came from.
 lock: setup

@@ -1,1 +1,1 @@
-"""The proof: `make proof` counts, from the platforms' own ledgers, whether the promise is kept, and how flytekit's service does."""
+"""The proof: `make proof` counts in the platforms' own ledgers whether the promise is kept, by us and by flytekit's service."""

@@ -26,6 +26,7 @@ from typing import Any, Final
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
+from outboard.errors import EndpointUnreachable
 from outboard.testing.faults import INVALID, Fault, FaultPlan, Stall, Unreachable, When
 from outboard.testing.ledger import Ledger, LedgerJob
 from outboard.testing.ledger_agents import sample_task
@@ -156,8 +157,8 @@ class Watch:
         """Pass it on."""
         try:
             await self.fleet.delete_task(handle, task_type=task_type, timeout_s=timeout_s)
-        except Exception:
-            self.errors[handle] += 1
+        except Exception as error:
+            self.errors[handle] += not _is_broken_off(error)
             raise
         self.cancelled_at.setdefault(self.handles[handle].output_prefix, time.time())
 
@@ -185,6 +186,11 @@ class Watch:
             if cancelled_at is not None and job.started_at > cancelled_at:
                 late += all(at > cancelled_at for at, about in sent if job.output_prefix in about)
         return late
+
+
+def _is_broken_off(error: Exception) -> bool:
+    """Tell whether a call failed because its replica was killed, rather than by its answer."""
+    return isinstance(error, EndpointUnreachable) or "broke the connection" in str(error)
 
 
 class Requests(FaultPlan):

@@ -33,11 +33,14 @@ async def _measure_polls(system: System, size: int, seed: int) -> Iterable[Resul
     host = system.make_host(world)
     task_type = TaskType(KINDS["named"])
     try:
-        await host.create_task(_task(size))  # opens the client, and imports what is imported late
+        first = await host.create_task(_task(size))  # opens the client, and imports what is imported late
+        await host.delete_task(first, task_type=task_type)
         before = _resident_bytes()
         handles = [await host.create_task(_task(n)) for n in range(size)]
         cpu_us = await _poll_all(host, handles, task_type)
         grown = _resident_bytes() - before
+        for handle in handles:
+            await host.delete_task(handle, task_type=task_type)
     finally:
         await host.close()
     notes = {"CPU per GetTask": f"{cpu_us:.0f} us", "memory per live job": f"{grown / size / 1024:.1f} KiB"}

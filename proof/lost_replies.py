@@ -199,8 +199,8 @@ def _network(trial: Trial, chance: random.Random) -> Callable[[Call], Passage]:
         if trial.form == "dropped":
             return Passage(reply_lost=True)
         if trial.form == "delayed":
-            late_s = chance.uniform(10.0, 60.0)
-            return Passage(delay_before_s=late_s) if chance.random() < 0.5 else Passage(delay_after_s=late_s)
+            late_s, is_request = chance.uniform(10.0, 60.0), chance.random() < 0.5 and trial.store != "down"
+            return Passage(delay_before_s=late_s) if is_request else Passage(delay_after_s=late_s)
         return CLEAR
 
     return fare
@@ -238,7 +238,7 @@ async def _weather(world: World, fleet: Fleet[Any], trial: Trial, chance: random
     if trial.store == "flaky":
         world.stores.schedule = random_faults(trial.seed, lost=0.1, reply_lost=0.1, repeated=0.05)
     if trial.store == "down":
-        await asyncio.sleep(chance.choice((0.0, 0.1, 1.0)))
+        await asyncio.sleep(chance.choice((0.0, 0.1, 1.0) if trial.kind != "token" else (1.0, 3.0)))
         world.stores.down = True
         await asyncio.sleep(chance.choice((3.0, 30.0, 200.0)))
         world.stores.down = False
@@ -251,7 +251,8 @@ async def _weather(world: World, fleet: Fleet[Any], trial: Trial, chance: random
 def _count(world: World, trial: Trial, outcome: NodeOutcome) -> Counts:
     jobs = len(world.ledger.jobs)
     code = outcome.status.error.code if outcome.status is not None and outcome.status.error is not None else ""
-    is_unknown = outcome.phase is Phase.FAILED and code == _UNKNOWN and trial.is_blind
+    may_be_unknown = trial.is_blind or (trial.form, trial.store) == ("killed", "down")
+    is_unknown = outcome.phase is Phase.FAILED and code == _UNKNOWN and may_be_unknown
     told = outcome.attempts - 1 if "retried" in trial.kind else 0
     chosen = min(told, max(0, jobs - 1))
     return Counts(

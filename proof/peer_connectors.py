@@ -50,13 +50,13 @@ _PHASES: Final[Mapping[str, int]] = {
 
 
 @dataclass
-class JobMeta(ResourceMeta):
+class JobMeta(ResourceMeta):  # type: ignore[misc]  # flytekit is only in the peer's environment
     """A job by its id."""
 
     job_id: str
 
 
-class KindConnector(AsyncConnectorBase):
+class KindConnector(AsyncConnectorBase):  # type: ignore[misc]  # same
     """A connector of one kind."""
 
     def __init__(self, kind: str) -> None:
@@ -68,7 +68,7 @@ class KindConnector(AsyncConnectorBase):
         self,
         task_template: Any,
         output_prefix: str,
-        inputs: Any = None,  # noqa: ARG002 - as flytekit calls it
+        inputs: Any = None,
         task_execution_metadata: Any = None,
         **_: Any,
     ) -> JobMeta:

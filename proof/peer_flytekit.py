@@ -34,7 +34,9 @@ _SERVICE: Final = AsyncConnectorService()
 
 for _kind in KINDS:
     ConnectorRegistry.register(KindConnector(_kind))
-logging.getLogger("flytekit").setLevel(logging.CRITICAL)  # it logs a traceback per failed call, and faults are our trade
+logging.getLogger("flytekit").setLevel(
+    logging.CRITICAL
+)  # it logs a traceback per failed call, and faults are our trade
 
 
 class _Call:
@@ -69,7 +71,7 @@ class FlytekitService:
         """Return what the registry lists."""
         return decode_agents(ConnectorRegistry.list_connectors())
 
-    async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:  # noqa: ARG002 - grpc.aio cancels the handler, and a `Fleet` does
+    async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:
         """Start the task's job and return flytekit's handle."""
         answer = await self._ask(_SERVICE.CreateTask, encode_create_request(task))
         handle: bytes = answer.resource_meta
@@ -81,7 +83,7 @@ class FlytekitService:
         *,
         task_type: TaskType,
         output_prefix: str = "",
-        timeout_s: float | None = None,  # noqa: ARG002 - see `create_task`
+        timeout_s: float | None = None,
     ) -> TaskStatus:
         """Return where the task stands.
 
@@ -100,7 +102,7 @@ class FlytekitService:
         except Unavailable:
             raise BrokenAnswer from None
 
-    async def delete_task(self, handle: bytes, *, task_type: TaskType, timeout_s: float | None = None) -> None:  # noqa: ARG002 - see `create_task`
+    async def delete_task(self, handle: bytes, *, task_type: TaskType, timeout_s: float | None = None) -> None:
         """Cancel the task's job."""
         request = agent_pb2.DeleteTaskRequest(
             task_type=task_type.name, task_category=write_category(task_type), resource_meta=handle
@@ -111,12 +113,11 @@ class FlytekitService:
         """Refuse: there are no sync connectors here."""
         raise Unsupported("the peer serves asynchronous connectors only")
 
-    async def task_logs(
+    def task_logs(
         self, handle: bytes, *, task_type: TaskType, cursor: str | None = None, limit: int = 0
     ) -> AsyncIterator[LogPage]:
         """Refuse: the kit's connectors keep no logs."""
         raise Unsupported("the peer's connectors keep no logs")
-        yield
 
     async def task_metrics(
         self,

@@ -89,9 +89,7 @@ async def _end_amidst_creates(number: signal.Signals, system: System, size: int,
     with tempfile.TemporaryDirectory(prefix="outboard-proof-") as folder:
         stories = [_Story(kind, _task(kind, n, folder)) for n in range(size // len(KINDS)) for kind in KINDS]
         async with PlatformServer(ledger, faults) as platform:
-            launch = partial(
-                RealService, system.name, platform.url, Path(folder), submission_limit_s=_SUBMISSION_S
-            )
+            launch = partial(RealService, system.name, platform.url, Path(folder), submission_limit_s=_SUBMISSION_S)
             async with launch() as first, RemoteEndpoint.at(first.address) as endpoint:
                 creating = asyncio.gather(*(story.create(endpoint) for story in stories))
                 await _half_started(ledger, stories, creating)
@@ -140,7 +138,7 @@ def _task(kind: str, n: int, folder: str) -> RawTask:
 async def _all_end(ledger: Ledger) -> None:
     """Give the jobs that were cancelled the time to end; those that nobody cancelled live on."""
     give_up = time.monotonic() + _END_S
-    while time.monotonic() < give_up and ledger.live():
+    while time.monotonic() < give_up and ledger.live():  # noqa: ASYNC110 - the platform is asked, as people would
         await asyncio.sleep(0.1)
 
 
@@ -183,6 +181,7 @@ SCENARIOS = tuple(
         short=200,
         full=800,
         systems=(OUTBOARD, FLYTEKIT),
+        is_waiting=True,
     )
     for number in (signal.SIGKILL, signal.SIGTERM)
 )

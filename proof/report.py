@@ -112,7 +112,10 @@ def _counts(result: Result) -> Sequence[str]:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    parts = [cell.ljust(width) if n < 2 else cell.rjust(width) for n, (cell, width) in enumerate(zip(cells, widths))]
+    parts = [
+        cell.ljust(width) if n < 2 else cell.rjust(width)
+        for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
     groups = ["  ".join(parts[:4]), *("  ".join(parts[n : n + 5]) for n in range(4, len(parts), 5))]
     return "  | ".join(groups).rstrip()
 

@@ -1,6 +1,6 @@
 """`make proof`: puts Outboard and flytekit's own service to every scenario, and counts.
 
-Every scenario runs in a process of its own per system, two at a time. The table says, from the platforms' own ledgers, what
+Every scenario runs in a process of its own per system, two at a time, and beside them one that mostly waits. The table says, from the platforms' own ledgers, what
 each system did; `build/reports/proof.json` has the same with a command per row that repeats it. The exit code is 1 when
 Outboard broke a promise or could not be put to one, 0 otherwise: what the others do is for comparison.
 """
@@ -35,6 +35,7 @@ REPORT = ROOT / "build" / "reports" / "proof.json"
 DEFAULT_SEED = 2030
 _LIMIT_S = {False: 600.0, True: 4 * 3600.0}
 _LAST_WORDS = 300
+_LAST_LINES = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,10 @@ def plan(options: argparse.Namespace) -> list[Trial]:
 def run(trials: Sequence[Trial], workers: int) -> tuple[list[report.Row], list[report.Unmeasured]]:
     """Run trials side by side; return their rows in the order of the trials, and those that gave none."""
     tell = _Progress(len(trials))
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        found = list(pool.map(lambda trial: _perform(trial, tell), trials))
+    with ThreadPoolExecutor(max_workers=workers) as computing, ThreadPoolExecutor(max_workers=1) as waiting:
+        pools = {False: computing, True: waiting}
+        begun = [pools[trial.scenario.is_waiting].submit(_perform, trial, tell) for trial in trials]
+        found = [each.result() for each in begun]
     rows = [row for each in found if isinstance(each, list) for row in each]
     return rows, [each for each in found if isinstance(each, report.Unmeasured)]
 
@@ -138,8 +141,9 @@ def _perform(trial: Trial, tell: Callable[[Trial, str], None]) -> list[report.Ro
         ]
         words = _run(command, trial.limit_s)
         if not output.exists():
-            tell(trial, f"gave no rows:\n{words}")
-            last = words.splitlines()[-1] if words else "it said nothing"
+            lines = words.splitlines() or ["it said nothing"]
+            tell(trial, "\n".join(["gave no rows:", *lines[-_LAST_LINES:]]))
+            last = lines[-1]
             return report.Unmeasured(
                 name=trial.scenario.name, system=trial.system, reason=last[:_LAST_WORDS], command=trial.command
             )

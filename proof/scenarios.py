@@ -83,7 +83,7 @@ class Result:
 
     Attributes:
         scenario: What was done to the system; the part of the scenario's name before the slash.
-        variant: Which form of it, in words.
+        variant: Which form of it, in words; the same words for every system, so that their rows meet in the table.
         tasks: How many tasks the engine asked for.
         jobs: How many jobs the platform really started.
         second_jobs: How many of these should not be (see `Ledger.second_jobs`).
@@ -120,6 +120,7 @@ class Scenario:
         short: The size of the short form; all short forms together take less than 5 minutes on two cores.
         full: The size of `FULL=1`.
         systems: Who can be put to it.
+        is_waiting: Whether it runs in real time and mostly waits; it is run beside the others then, not among them.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Scenario:
     short: int
     full: int
     systems: Sequence[str] = EVERYBODY
+    is_waiting: bool = False
 
 
 def count(

@@ -88,12 +88,14 @@ class RealService:
     def _outboard(self, platform: str, submission_limit_s: float) -> tuple[Sequence[str], Mapping[str, str]]:
         settings = self._folder / "outboard.json"
         host = {"installation": "proof", "service_keys": [_KEY], "submission_limit": submission_limit_s}
-        settings.write_text(json.dumps({"platforms": {"RestPlatform": {"url": platform}}, "host": host}), encoding="utf-8")
+        settings.write_text(
+            json.dumps({"platforms": {"RestPlatform": {"url": platform}}, "host": host}), encoding="utf-8"
+        )
         agents = "outboard.testing.rest_agents:RestPlatform"
         command = (sys.executable, "-m", "outboard", "serve", "--port", str(self._port), "--settings", str(settings))
         return (*command, "--agents", agents), {"PYTHONPATH": str(_ROOT / "src")}
 
-    def _flytekit(self, platform: str, submission_limit_s: float) -> tuple[Sequence[str], Mapping[str, str]]:  # noqa: ARG002 - flytekit has none
+    def _flytekit(self, platform: str, submission_limit_s: float) -> tuple[Sequence[str], Mapping[str, str]]:
         command = (str(peers.HOME / "bin" / "pyflyte"), "serve", "connector", "--port", str(self._port))
         connectors = str(_ROOT / "proof" / "pyflyte")
         variables = {"PYTHONPATH": connectors, "PROOF_PLATFORM": platform}
@@ -111,7 +113,7 @@ class RealService:
                 else:
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
                         return
-        words = log.read_text(encoding="utf-8", errors="replace")[-500:]
+        words = (await asyncio.to_thread(log.read_text, "utf-8", "replace"))[-500:]
         raise ServiceFailed(f"the service did not start; its output ends with: {words}")
 
 

@@ -29,13 +29,13 @@ PHASES = {
 
 
 @dataclass
-class JobMeta(ResourceMeta):
+class JobMeta(ResourceMeta):  # type: ignore[misc]  # flytekit is only in the peer's environment
     """A job by its id."""
 
     job_id: str
 
 
-class RestConnector(AsyncConnectorBase):
+class RestConnector(AsyncConnectorBase):  # type: ignore[misc]  # same
     """A connector of one kind."""
 
     def __init__(self, kind: str) -> None:

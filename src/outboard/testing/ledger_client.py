@@ -133,7 +133,8 @@ class LedgerClient:
         """See `JobApi.get`."""
         view = await self._call("get", lambda: self.ledger.get(job_id), job_id)
         if self._files is not None and view is not None:
-            await self._files.write(job_id)  # a success that is told has its files, also one of this very moment
+            # A success that is told has its files, also one of this very moment; the job writes them, whoever asks.
+            await outside(self._files.write(job_id))
         return view
 
     async def get_many(self, job_ids: Sequence[str]) -> Sequence[JobView]:

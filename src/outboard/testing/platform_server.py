@@ -45,6 +45,7 @@ Operation = str | Callable[[web.Request], str]
 _HOST: Final = "127.0.0.1"
 _STOPPING_S: Final = 0.1
 _STEPS_OF_ACCEPTANCE: Final = 3
+_LARGEST_BODY_BYTES: Final = 64 * 1024 * 1024
 _MARK: Final = "outboard_operation"
 
 
@@ -128,7 +129,7 @@ class PlatformServer:
         """Start to serve, in this event loop."""
         self._reserved = _bound_socket(0)
         self._closing = asyncio.Event()
-        app = web.Application(middlewares=[self._meet_faults])
+        app = web.Application(middlewares=[self._meet_faults], client_max_size=_LARGEST_BODY_BYTES)
         app.router.add_routes([*self.routes(), *self._more_routes])
         app.on_response_prepare.append(self._set_date)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=_STOPPING_S)

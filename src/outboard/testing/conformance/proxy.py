@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, web
+from yarl import URL
 
 from outboard.testing.faults import FaultPlan
 from outboard.testing.platform_server import PlatformServer, operation
@@ -87,7 +88,7 @@ class FaultProxy(PlatformServer):
             with real_work():
                 async with self._session.request(
                     request.method,
-                    f"{self._target}{request.raw_path}",
+                    URL(f"{self._target}{request.raw_path}", encoded=True),
                     headers=headers,
                     data=body,
                     allow_redirects=False,

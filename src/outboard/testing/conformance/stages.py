@@ -267,7 +267,8 @@ class Stage:
         if isinstance(self.fleet, RealFleet):
             await self.fleet.close()
         else:
-            self.fleet.kill()
+            for replica in self.fleet.replicas:
+                await replica.terminate()
 
     def _registry(self, die_now: Callable[[], None]) -> Registry:
         platform = copy.copy(self.stand_in.platform())

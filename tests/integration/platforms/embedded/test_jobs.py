@@ -245,7 +245,7 @@ def test_cancelling_ends_the_whole_tree(jobs: JobDirectory) -> None:
     assert asked is not None
     assert asked.is_cancel_asked
     assert wait_for_end(jobs, "a").state is JobState.CANCELLED
-    assert members_of(jobs, "a") == [] or members_of(jobs, "a") == [runner_of(jobs, "a").pid]
+    assert set(members_of(jobs, "a")) <= {runner_of(jobs, "a").pid}
 
 
 def test_a_job_that_ignores_the_request_is_killed_after_the_grace(jobs: JobDirectory) -> None:
