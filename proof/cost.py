@@ -39,8 +39,7 @@ async def _measure_polls(system: System, size: int, seed: int) -> Iterable[Resul
         handles = [await host.create_task(_task(n)) for n in range(size)]
         cpu_us = await _poll_all(host, handles, task_type)
         grown = _resident_bytes() - before
-        for handle in handles:
-            await host.delete_task(handle, task_type=task_type)
+        await asyncio.gather(*(host.delete_task(handle, task_type=task_type) for handle in handles))
     finally:
         await host.close()
     notes = {"CPU per GetTask": f"{cpu_us:.0f} us", "memory per live job": f"{grown / size / 1024:.1f} KiB"}

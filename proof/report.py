@@ -11,6 +11,7 @@ from typing import Any, Final
 from proof.scenarios import OUTBOARD, Result
 
 _COUNTS: Final = ("jobs", "2nd", "live", "handles", "kept")
+_NOTE_CHARACTERS: Final = 220
 _NOBODY: Final = ("", "", "", "", "")
 
 
@@ -68,12 +69,13 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def notes(rows: Sequence[Row]) -> str:
-    """Return a line per row that has notes."""
-    return "\n".join(
+    """Return a line per row that has notes; zeros and empty ones are left out, long lines are cut (`save` has them whole)."""
+    lines = [
         f"  {row.result.scenario} / {row.result.variant} [{row.system}]: {_told(row.result.notes)}"
         for row in rows
-        if row.result.notes
-    )
+        if any(row.result.notes.values())
+    ]
+    return "\n".join(line if len(line) <= _NOTE_CHARACTERS else f"{line[:_NOTE_CHARACTERS]}..." for line in lines)
 
 
 def save(path: Path, rows: Sequence[Row], unmeasured: Sequence[Unmeasured], facts: Mapping[str, Any]) -> None:
@@ -121,4 +123,4 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _told(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value)

@@ -8,7 +8,7 @@ rotated while jobs run; one that may have taken effect is not. What came of each
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from outboard.agent.agents import Agent
@@ -34,8 +34,15 @@ class Calls:
         self._invoker = invoker
         self._accounts = accounts
 
-    async def about_request(self, request: Request, method: str, *args: Any, timeout_s: float) -> Any:
-        """Call `method` with `args` and the request's context."""
+    async def about_request(
+        self,
+        request: Request,
+        method: str,
+        *args: Any,
+        timeout_s: float,
+        late: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Call `method` with `args` and the request's context; for `late` see `Invoker.invoke`."""
         deadline = time.monotonic() + timeout_s
         agent, connection, scope = request.agent, request.connection, request.task.scope
         client = self._clients.find(request.client_key) or await self._clients.open(
@@ -55,7 +62,8 @@ class Calls:
             labels=request.labels,
             identity=request.task.identity,
         )
-        return await self._run(agent, client, connection, scope, method, args, _NO_OPTIONS, context)
+        options = _NO_OPTIONS if late is None else {"late": late}
+        return await self._run(agent, client, connection, scope, method, args, options, context)
 
     async def about_job(self, live: LiveJob, method: str, *args: Any, timeout_s: float, **options: Any) -> Any:
         """Call `method` with `args` and the job's context."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
 
 from outboard.agent.agents import Agent
@@ -35,8 +36,24 @@ class Invoker:
         self._words = words
         self._pools: dict[str, WorkerPool] = {}
 
-    async def invoke(self, agent: Agent, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> Any:
+    async def invoke(
+        self,
+        agent: Agent,
+        method: str,
+        *args: Any,
+        timeout_s: float,
+        late: Callable[[Any], None] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Call `agent.method(*args, **kwargs)` and return its result.
+
+        Args:
+            agent: Whose method.
+            method: Its name.
+            args: What it gets.
+            timeout_s: When to give up waiting. A coroutine is cancelled then; a thread runs on.
+            late: Gets the result of a thread that came back after everybody had given up.
+            kwargs: What it gets by name.
 
         Raises:
             OutboardError: Whatever the method raised, classified; `Unavailable` when it took longer than `timeout_s`.
@@ -45,7 +62,7 @@ class Invoker:
         try:
             if agent.is_blocking:
                 async with deadline(timeout_s):
-                    return await self._pool(agent).run(function, *args, **kwargs)
+                    return await self._pool(agent).run(partial(function, *args, **kwargs), late)
             return await _run_within(function(*args, **kwargs), Step(agent.name, method), timeout_s)
         except OutboardError as error:
             self._words.own(error)

@@ -20,6 +20,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from prometheus_client import REGISTRY
@@ -50,15 +51,21 @@ class _Stage(Enum):
 class _Call:
     """One call, the loop and the future that wait for it; `since` is when a thread began with it."""
 
-    __slots__ = ("function", "loop", "method", "result", "since", "stage")
+    __slots__ = ("function", "late", "loop", "method", "result", "since", "stage")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, result: asyncio.Future[Any], method: str, function: Callable[[], Any]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        result: asyncio.Future[Any],
+        function: Callable[[], Any],
+        late: Callable[[Any], None] | None,
     ) -> None:
         self.loop = loop
         self.result = result
-        self.method = method
+        named = function.func if isinstance(function, partial) else function
+        self.method = getattr(named, "__name__", type(named).__name__)
         self.function = function
+        self.late = late
         self.since = 0.0
         self.stage = _Stage.QUEUED
 
@@ -102,16 +109,19 @@ class WorkerPool:
         """How many threads are in calls that nobody waits for any more."""
         return self._hanging + self._stuck
 
-    async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def run(self, function: Callable[[], T], late: Callable[[T], None] | None = None) -> T:
         """Run `function` in the pool and return its result.
+
+        Args:
+            function: What to run.
+            late: Gets the result, in the loop, when it comes after the caller has given up.
 
         Raises:
             Overloaded: Too many calls wait already, or every thread hangs.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
-        method = getattr(function, "__name__", type(function).__name__)
-        call = _Call(loop, result, method, lambda: function(*args, **kwargs))
+        call = _Call(loop, result, function, late)
         with self._lock:
             if self._closed:
                 raise Overloaded(f"agent {self.name} is being shut down; ask another replica")
@@ -209,7 +219,7 @@ class WorkerPool:
             error = AgentFault(f"agent {self.name} raised {type(raised).__name__}, which would end the process")
         goes_on = self._leave(call)
         try:
-            call.loop.call_soon_threadsafe(_settle, call.result, value, error)
+            call.loop.call_soon_threadsafe(_settle, call, value, error)
         except RuntimeError:
             return False  # the loop is closed: nobody waits any more
         return goes_on
@@ -229,8 +239,11 @@ class WorkerPool:
             return True
 
 
-def _settle(result: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+def _settle(call: _Call, value: Any, error: BaseException | None) -> None:
+    result = call.result
     if result.done():
+        if call.late is not None and error is None:
+            call.late(value)
         return
     if error is not None:
         result.set_exception(error)

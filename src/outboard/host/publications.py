@@ -21,7 +21,7 @@ from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending
 from outboard.errors import ContractViolation, HandleError, StoreUnavailable
 from outboard.host.records import Records
-from outboard.host.starts import Starts, Submission
+from outboard.host.starts import Starts, Submission, is_repeatable
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
@@ -69,6 +69,7 @@ class Publications:
     async def job(self, submission: Submission, job: JobRef) -> bytes:
         """Return the handle of a job that was started, and publish it."""
         request = submission.request
+        submission.job = job
         try:
             encoded = self._encode(submission, job)
         except (HandleError, ContractViolation) as error:
@@ -103,6 +104,24 @@ class Publications:
             place = submission.place
             self._write_later(submission, lambda: self._write(submission, place, encoded))
             return encoded
+
+    def late(self, submission: Submission, job: JobRef) -> None:
+        """Publish a job that turned up after its submission was over; where that came to anything else, it is stopped."""
+        if submission.job is not None and submission.job.id == job.id:
+            return
+        submission.is_promised, submission.held = True, None
+        if submission.place is None and not is_repeatable(submission.agent):
+            task = asyncio.ensure_future(self._starts.stop(submission.request, job))
+        else:
+            task = asyncio.ensure_future(self._publish_late(submission, job))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _publish_late(self, submission: Submission, job: JobRef) -> None:
+        try:
+            await self.handle(submission, self._encode(submission, job))
+        except (HandleError, ContractViolation):
+            await self._starts.stop(submission.request, job)
 
     async def end(self, submission: Submission, ending: Ending) -> bytes:
         """Publish how a task ended without a job; return the handle to answer with."""

@@ -21,8 +21,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 from outboard.agent.agents import Agent, AnsweringAgent, AsyncAgent, BlockingAgent, JobAgent
@@ -94,6 +96,8 @@ class Submission:
         trouble: Why the submission takes so long.
         is_promised: An intent was handed out, or is about to be.
         promise: Makes sure that other processes can go on.
+        job: The job that it came to.
+        late_job: The job of a create that was given up, and whose thread came back with it.
         wake: Set when there is something new: a cancel, the end of this process.
     """
 
@@ -112,6 +116,8 @@ class Submission:
     is_promised: bool = False
     promise: asyncio.Task[None] | None = None
     trouble: OutboardError | None = None
+    job: JobRef | None = None
+    late_job: JobRef | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -163,9 +169,22 @@ def visible_s(agent: Agent) -> float:
 
 
 class Starts:
-    """Starts the jobs of submissions."""
+    """Starts the jobs of submissions.
 
-    def __init__(self, settings: HostSettings, calls: Calls, records: Records, stores: Store, words: Words) -> None:
+    Args:
+        report_late: Is told of a job whose create was given up before; the submission may be over by then.
+    """
+
+    def __init__(
+        self,
+        settings: HostSettings,
+        calls: Calls,
+        records: Records,
+        stores: Store,
+        words: Words,
+        report_late: Callable[[Submission, JobRef], None],
+    ) -> None:
+        self._report_late = report_late
         self.limit_s = settings.submission_limit.total_seconds()
         self._calls = calls
         self._records = records
@@ -195,6 +214,8 @@ class Starts:
 
     async def _resolve(self, submission: Submission) -> JobRef | Ending | None:
         """Return what can be told before anything is sent; None when a create is to be sent now."""
+        if submission.late_job is not None:
+            return submission.late_job
         if submission.may_have_arrived and not self._may_repeat(submission):
             found = await self._search(submission)
             if isinstance(found, JobRef):
@@ -281,7 +302,8 @@ class Starts:
             submission.request = request = replace(request, task=task)
             left_s = self.limit_s if submission.held is None else submission.lease_end - time.monotonic()
             submission.may_have_arrived = True
-            job = await self._calls.about_request(request, "create", task, timeout_s=max(0.001, left_s))
+            late = partial(self._arrived, submission) if submission.agent.is_blocking else None
+            job = await self._calls.about_request(request, "create", task, timeout_s=max(0.001, left_s), late=late)
             return _checked_job(submission.agent, job)
         except OutboardError as error:
             submission.sent_at = time.monotonic()
@@ -291,6 +313,14 @@ class Starts:
                 "job not started yet", error=type(error).__name__, error_id=error.error_id, reason=error.message
             )
             return await self._judge(submission, error)
+
+    def _arrived(self, submission: Submission, job: Any) -> None:
+        """Take the job of a create whose thread came back after it was given up."""
+        if isinstance(job, submission.agent.job_model):
+            submission.request.log.warning("job of a create that was given up", job=job.id)
+            submission.late_job = job
+            submission.wake.set()
+            self._report_late(submission, job)
 
     async def _judge(self, submission: Submission, error: OutboardError) -> JobRef | Ending | None:
         """Return how the task ends with this error, or None when it may still succeed."""
@@ -324,7 +354,7 @@ class Starts:
             return _Absence.UNKNOWN
         certain_at = submission.sent_at + visible_s(agent) + IN_FLIGHT_S
         pause_s = _FIRST_PAUSE_S
-        while True:
+        while submission.late_job is None:
             asked_at = time.monotonic()
             try:
                 found = await self.find(request, request.key)
@@ -343,6 +373,7 @@ class Starts:
                 await self.give_back(submission)
             await self._pause(submission, pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        return submission.late_job
 
     async def find(self, request: Request, key: Key) -> list[JobRef]:
         """Return the jobs that carry a key, oldest first; any `OutboardError` when they cannot be asked for."""

@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from outboard import __version__
 from outboard.agent.agents import AnsweringAgent, JobAgent, WatchingAgent
+from outboard.agent.jobs import JobRef
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key
 from outboard.domain.phases import Phase
@@ -96,7 +97,7 @@ class Submissions:
         self._flights: Flights[bytes] = Flights(settings.answer_retention.total_seconds(), settings.remembered)
         self._running: dict[str, Submission] = {}
         self._pursue: Callable[[bytes], None] = lambda _: None
-        self._starts = Starts(settings, calls, records, stores, words)
+        self._starts = Starts(settings, calls, records, stores, words, self._report_late)
         self._adoptions = Adoptions(settings.installation, records, live_jobs, codec, self._starts, observe)
         self._publications = Publications(codec, records, self._starts, words, self.withdrawn, unclaimed)
         self._intents = Intents(
@@ -243,6 +244,10 @@ class Submissions:
     def _take_over(self, submission: Submission) -> None:
         request = submission.request
         self._flights.begin(request.key.text, request.fingerprint, lambda: self._run(submission))
+
+    def _report_late(self, submission: Submission, job: JobRef) -> None:
+        if self._running.get(submission.request.key.text) is not submission:
+            self._publications.late(submission, job)  # otherwise it takes the job itself
 
     async def _fly(self, request: Request) -> bytes:
         created_at = int(time.time())

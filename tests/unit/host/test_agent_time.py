@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -180,11 +181,16 @@ async def test_a_hung_call_of_a_blocking_agent_is_named_and_counted(lines: Lines
     pool.close()
 
 
+def _enter(entered: threading.Event, proceed: threading.Event) -> None:
+    entered.set()
+    proceed.wait()
+
+
 async def test_a_pool_whose_threads_all_hang_refuses_at_once_and_recovers() -> None:
     pool, proceed = WorkerPool("all-hung", 1), threading.Event()
     for _ in range(4):
         entered = threading.Event()
-        call = asyncio.ensure_future(pool.run(lambda entered=entered: entered.set() or proceed.wait()))
+        call = asyncio.ensure_future(pool.run(partial(_enter, entered, proceed)))
         await asyncio.to_thread(entered.wait)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
@@ -193,7 +199,7 @@ async def test_a_pool_whose_threads_all_hang_refuses_at_once_and_recovers() -> N
     proceed.set()
     while pool.hanging:  # noqa: ASYNC110 - threads cannot be awaited from here
         await asyncio.sleep(0.001)
-    assert await pool.run(int, 7) == 7
+    assert await pool.run(partial(int, 7)) == 7
     pool.close()
 
 
@@ -210,7 +216,7 @@ async def test_a_call_that_is_given_up_in_the_queue_makes_room() -> None:
     assert pool.waiting == 0
     proceed.set()
     await first
-    assert await pool.run(int, 7) == 7
+    assert await pool.run(partial(int, 7)) == 7
     pool.close()
 
 

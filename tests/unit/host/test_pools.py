@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,10 +23,10 @@ async def test_threads_that_hang_are_replaced_and_come_back_to_a_seat_or_end() -
         call.cancel()
     await asyncio.gather(*hanging, return_exceptions=True)
     assert pool.hanging == 2
-    assert await asyncio.gather(*(pool.run(int, n) for n in range(8))) == list(range(8))
+    assert await asyncio.gather(*(pool.run(partial(int, n)) for n in range(8))) == list(range(8))
     proceed.set()
     await _until(lambda: pool.hanging == 0)
-    assert await pool.run(int, 7) == 7
+    assert await pool.run(partial(int, 7)) == 7
     pool.close()
 
 
@@ -48,13 +49,13 @@ async def test_a_call_that_was_given_up_before_it_began_is_never_made() -> None:
     proceed, calls = threading.Event(), list[int]()
     first = asyncio.ensure_future(pool.run(proceed.wait))
     await _until(lambda: pool._busy == 1)
-    second = asyncio.ensure_future(pool.run(calls.append, 2))
+    second = asyncio.ensure_future(pool.run(partial(calls.append, 2)))
     await asyncio.sleep(0)
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
     proceed.set()
     await first
-    assert await pool.run(int, 3) == 3
+    assert await pool.run(partial(int, 3)) == 3
     assert calls == []
     pool.close()
 

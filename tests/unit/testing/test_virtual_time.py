@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_a_blocking_agents_pool_is_waited_for_and_its_sleep_is_virtual() -> None
         pool = WorkerPool("sleeper", 2)
         began = time.monotonic()
         real = time.perf_counter()
-        await asyncio.gather(pool.run(time.sleep, 600), pool.run(lambda: time.sleep(600)))
+        await asyncio.gather(pool.run(partial(time.sleep, 600)), pool.run(lambda: time.sleep(600)))
         pool.close()
         return time.monotonic() - began, time.perf_counter() - real
 

@@ -43,12 +43,18 @@ class Check:
         run: Makes it, on a stage of its own.
         kinds: What it is asked of.
         needs_virtual_time: It would take hours otherwise, or kills replicas at every step.
+        kills: A replica dies in it, and leaves open what it had open.
     """
 
     name: str
     run: LiveCheck
     kinds: Kind = Kind.JOBS
     needs_virtual_time: bool = False
+    kills: bool = False
+
+
+async def sets_up(_stage: Stage) -> None:
+    """The stand-in can be set up, and its platform has the agent; always made."""
 
 
 def needs(value: object, what: str) -> None:

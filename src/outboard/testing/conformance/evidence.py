@@ -27,7 +27,8 @@ from outboard.errors import OutboardError
 from outboard.host.stores import Store
 from outboard.testing.stores import MemoryStores
 
-_RECORDS: Final = "/.outboard/"
+RECORDS: Final = "/.outboard/"
+"""What is part of the address of every submission record."""
 _UNALIGNED: Final = 4
 
 
@@ -68,11 +69,11 @@ class Evidence:
             for uri in store.uris():
                 self._see_object(uri, store.peek(uri) or b"")
         for path in folder.rglob("*"):
-            if _RECORDS in str(path) and path.is_file():
+            if RECORDS in str(path) and path.is_file():
                 self._see_object(str(path), path.read_bytes())
 
     def _see_object(self, uri: str, data: bytes) -> None:
-        if _RECORDS not in uri:
+        if RECORDS not in uri:
             return
         self.see("a submission record", data)
         with contextlib.suppress(OutboardError):

@@ -11,7 +11,7 @@ import copy
 import inspect
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,7 +33,7 @@ from outboard.host.stores import Store
 from outboard.testing.conformance.boundary import Boundary
 from outboard.testing.conformance.cases import Case, PlatformJob, Site, StandIn
 from outboard.testing.conformance.direct import Direct
-from outboard.testing.conformance.evidence import Evidence
+from outboard.testing.conformance.evidence import RECORDS, Evidence
 from outboard.testing.conformance.findings import Broken
 from outboard.testing.conformance.replicas import RealFleet
 from outboard.testing.conformance.watching import Watch
@@ -214,7 +214,7 @@ class Stage:
     async def follow(self, handle: bytes, task: RawTask, *, within_s: float | None = None) -> TaskStatus:
         """Poll until a terminal phase."""
         give_up = time.monotonic() + (self.pace.end_s if within_s is None else within_s)
-        while True:
+        for pause_s in self._pauses_s():
             status = await self.poll(handle, task)
             if status.phase.is_terminal:
                 return status
@@ -224,7 +224,8 @@ class Stage:
                     f"{status.message or 'no message'}",
                     "let `get` return a Status with the platform's own state as the StateMap spells it, or Missing()",
                 )
-            await asyncio.sleep(self.pace.poll_s)
+            await asyncio.sleep(pause_s)
+        raise AssertionError  # the pauses have no end
 
     async def await_job(self, handle: bytes, task: RawTask) -> TaskStatus:
         """Poll until the platform has said something of the job."""
@@ -250,11 +251,29 @@ class Stage:
     async def all_ended(self, within_s: float) -> list[PlatformJob]:
         """Wait until no job lives; return those that still do."""
         give_up = time.monotonic() + within_s
-        living = await self.live_jobs()
-        while living and time.monotonic() < give_up:
-            await asyncio.sleep(self.pace.poll_s)
+        for pause_s in self._pauses_s():
             living = await self.live_jobs()
-        return living
+            if not living or time.monotonic() > give_up:
+                return living
+            await asyncio.sleep(pause_s)
+        raise AssertionError  # as above
+
+    async def forget_records(self) -> None:
+        """Let the store lose all submission records."""
+        if isinstance(self.store, MemoryStores):
+            for uri in self.store.uris():
+                if RECORDS in uri:
+                    await self.store.delete(uri)
+        for path in self.site.folder.rglob("*"):
+            if RECORDS in str(path) and path.is_file():
+                path.unlink()
+
+    def _pauses_s(self) -> Iterator[float]:
+        """Return the pauses between polls: longer and longer, since most of what is waited for comes soon."""
+        pause_s = self.pace.poll_s
+        while True:
+            yield pause_s
+            pause_s = min(pause_s * 1.3, self.pace.poll_s * 10)
 
     def _alive(self) -> int:
         """Return how many replicas live; those of real time die in their creates only."""

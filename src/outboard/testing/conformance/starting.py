@@ -214,10 +214,10 @@ def _checks() -> Iterator[Check]:
         run: LiveCheck = partial(meets, fault, name)
         yield Check(name=f"started-once/{name.replace(' ', '-')}", run=run)
     for when in When:
-        yield Check(name=f"started-once/replica-dies-{when.value}-create", run=partial(dies, when))
+        yield Check(name=f"started-once/replica-dies-{when.value}-create", run=partial(dies, when), kills=True)
     for step in range(_MOST_STEPS):
         run = partial(dies_anywhere, step, _MOST_STEPS)
-        yield Check(name=f"started-once/replica-dies-at-{step + 1}-of-{_MOST_STEPS}", run=run, needs_virtual_time=True)
+        yield Check(name=f"started-once/replica-dies-at-{step + 1}-of-{_MOST_STEPS}", run=run, needs_virtual_time=True, kills=True)
     yield Check(name="cancel/while-starting", run=stopped_while_starting)
 
 

@@ -18,7 +18,7 @@ from outboard.agent import Agent
 from outboard.errors import OutboardError
 from outboard.testing.conformance.answering import ANSWERING
 from outboard.testing.conformance.cases import Case
-from outboard.testing.conformance.checks import Check, kind_of
+from outboard.testing.conformance.checks import Check, Kind, kind_of, sets_up
 from outboard.testing.conformance.declarations import DECLARATIONS, DeclarationCheck
 from outboard.testing.conformance.evidence import Evidence, captured_logs
 from outboard.testing.conformance.findings import AgentReport, Broken, Finding, NotApplicable, NotRun, Outcome
@@ -31,7 +31,8 @@ from outboard.testing.conformance.watching import Interrupted, Watch
 from outboard.testing.processes import empty_graves
 from outboard.testing.virtual_time import Deadlock, OutOfTime, run_virtually
 
-LIVE_CHECKS: Final = (*PURITY, *STARTING, *ANSWERING, *FOLLOWING, *TRAVELLING)
+_SET_UP: Final = "runs/sets-up"
+LIVE_CHECKS: Final = (Check(name=_SET_UP, run=sets_up, kinds=Kind.ALL), *PURITY, *STARTING, *ANSWERING, *FOLLOWING, *TRAVELLING)
 """All checks that start jobs."""
 WRITE_A_CASE: Final = """\
 write a case, and name it in the entry points `outboard.cases`, or on the command line:
@@ -118,7 +119,7 @@ class _Suite:
         return [*declared, *live, *self._seen()]
 
     def _is_wanted(self, name: str) -> bool:
-        return not self.case.checks or name.startswith(self.case.checks)
+        return name == _SET_UP or not self.case.checks or name.startswith(self.case.checks)
 
     def _virtually(self, checks: Sequence[Check]) -> list[Finding]:
         return [self._virtual(check) for check in checks]
@@ -131,7 +132,7 @@ class _Suite:
             reason = Broken(f"nothing happened any more: {error}", "see what the agent waits for without a limit")
             return _finding(check.name, reason, perf_counter() - began)
         finally:
-            if "dies" in check.name:
+            if check.kills:
                 _bury()
 
     async def _really(self, checks: Sequence[Check]) -> list[Finding]:
