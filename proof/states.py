@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
-from outboard.agent import Agent, Platform, Registry, Sensor, Status, Task, discover
+from outboard.agent import Agent, Connection, Platform, Registry, Status, Task, discover
 from outboard.agent.agents import JobAgent, WatchingAgent
 from outboard.domain.handles import Handle
 from outboard.domain.identity import ExecutionIdentity
@@ -44,7 +44,7 @@ _SENSOR_TASK: Final = Task(
 )
 
 
-class Saying(Platform[Any, Any]):
+class Saying(Platform[Connection, Any]):
     """A platform whose client is the word that it says next."""
 
     name = "saying"
@@ -190,7 +190,6 @@ class _Asked:
             task_type_version=agent.task_types[0].version,
             key=key,
             output_prefix=prefix,
-            connection=agent.connection(_SENSOR_TASK).to_json() if isinstance(agent, Sensor) else {},
             job={"id": key.text},
             output_types={},
             memo=memo,

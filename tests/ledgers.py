@@ -36,6 +36,7 @@ from outboard.agent import (
     Sensor,
     StateMap,
     Status,
+    Submission,
     SyncAgent,
     Task,
     TaskConfig,
@@ -199,7 +200,7 @@ class BatchingAgent(LedgerAgent):
 class BlockingLedgerAgent(BlockingAgent[LedgerConfig, LedgerJob, Ledger]):
     name = "blocking"
     task_types = (TaskType("blocking"),)
-    submission = Named()
+    submission: ClassVar[Submission] = Named()
     states = STATES
     pool_size = 2
     poll_interval = timedelta(0)

@@ -109,7 +109,7 @@ class WorkerPool:
         """How many threads are in calls that nobody waits for any more."""
         return self._hanging + self._stuck
 
-    async def run(self, function: Callable[[], T], late: Callable[[T], None] | None = None) -> T:
+    async def run(self, function: Callable[[], T], late: Callable[[Any], None] | None = None) -> T:
         """Run `function` in the pool and return its result.
 
         Args:

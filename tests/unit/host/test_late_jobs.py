@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from ledgers import BlockingLedgerAgent, Ledger, LedgerJob, LedgerPlatform, ledger_task, until
-from outboard.agent import Lookup, Nothing, Registry, TaskType
+from outboard.agent import Lookup, Nothing, Registry, Submission, TaskType
 from outboard.domain.phases import Phase
 from outboard.host import Host, HostSettings
 
@@ -21,7 +21,7 @@ class Slow(BlockingLedgerAgent):
 
     name = "slow"
     task_types = (TaskType("slow"),)
-    submission = Nothing()
+    submission: ClassVar[Submission] = Nothing()
     proceed = threading.Event()
 
     def create(self, task: Any, ctx: Any) -> LedgerJob:
@@ -43,7 +43,7 @@ class Searched(Slow):
 
     name = "searched"
     task_types = (TaskType("searched"),)
-    submission = Lookup(visible_within=timedelta(0), retained_for=timedelta(days=1))
+    submission: ClassVar[Submission] = Lookup(visible_within=timedelta(0), retained_for=timedelta(days=1))
 
     def find(self, task: Any, key: Any, ctx: Any) -> list[LedgerJob]:
         return [LedgerJob(id=job) for job in ctx.client.jobs if job.startswith(key.name())]

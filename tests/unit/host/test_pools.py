@@ -30,12 +30,17 @@ async def test_threads_that_hang_are_replaced_and_come_back_to_a_seat_or_end() -
     pool.close()
 
 
+def _begin(began: threading.Event, proceed: threading.Event) -> None:
+    began.set()
+    proceed.wait()
+
+
 async def test_a_pool_whose_calls_all_hang_stops_replacing_threads() -> None:
     pool = WorkerPool("stuck", 1)
     proceed = threading.Event()
     for _ in range(10):
         began = threading.Event()
-        call = asyncio.ensure_future(pool.run(lambda began=began: began.set() or proceed.wait()))
+        call = asyncio.ensure_future(pool.run(partial(_begin, began, proceed)))
         await asyncio.to_thread(began.wait, 0.05)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)

@@ -77,6 +77,7 @@ REAL: Final = Pace(
     settings={
         "submission_limit": timedelta(seconds=4),
         "status_limit": timedelta(seconds=0.5),
+        "answer_retention": timedelta(seconds=2),
         "cancel_wait": timedelta(seconds=0.5),
         "unreachable_after": timedelta(seconds=1),
         "unauthorized_after": timedelta(seconds=1),

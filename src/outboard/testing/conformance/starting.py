@@ -217,7 +217,12 @@ def _checks() -> Iterator[Check]:
         yield Check(name=f"started-once/replica-dies-{when.value}-create", run=partial(dies, when), kills=True)
     for step in range(_MOST_STEPS):
         run = partial(dies_anywhere, step, _MOST_STEPS)
-        yield Check(name=f"started-once/replica-dies-at-{step + 1}-of-{_MOST_STEPS}", run=run, needs_virtual_time=True, kills=True)
+        yield Check(
+            name=f"started-once/replica-dies-at-{step + 1}-of-{_MOST_STEPS}",
+            run=run,
+            needs_virtual_time=True,
+            kills=True,
+        )
     yield Check(name="cancel/while-starting", run=stopped_while_starting)
 
 

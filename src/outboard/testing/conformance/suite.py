@@ -32,7 +32,14 @@ from outboard.testing.processes import empty_graves
 from outboard.testing.virtual_time import Deadlock, OutOfTime, run_virtually
 
 _SET_UP: Final = "runs/sets-up"
-LIVE_CHECKS: Final = (Check(name=_SET_UP, run=sets_up, kinds=Kind.ALL), *PURITY, *STARTING, *ANSWERING, *FOLLOWING, *TRAVELLING)
+LIVE_CHECKS: Final = (
+    Check(name=_SET_UP, run=sets_up, kinds=Kind.ALL),
+    *PURITY,
+    *STARTING,
+    *ANSWERING,
+    *FOLLOWING,
+    *TRAVELLING,
+)
 """All checks that start jobs."""
 WRITE_A_CASE: Final = """\
 write a case, and name it in the entry points `outboard.cases`, or on the command line:
