@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from outboard.domain.phases import Phase
@@ -30,11 +31,11 @@ from outboard.errors import EndpointUnreachable
 from outboard.testing.faults import INVALID, Fault, FaultPlan, Stall, Unreachable, When
 from outboard.testing.ledger import Ledger, LedgerJob
 from outboard.testing.ledger_agents import sample_task
-from outboard.testing.propeller import NodeOutcome, Propeller, PropellerSettings
+from outboard.testing.propeller import Propeller, PropellerSettings
 from outboard.testing.replicas import Fleet
 from outboard.testing.stores import MemoryStores, random_faults
 from outboard.testing.virtual_time import run_virtually
-from proof.scenarios import KINDS, OURS_ONLY, Result, Scenario, System, World
+from proof.scenarios import KINDS, Result, Scenario, System, World
 
 ROADS: Final = ("user abort", "timeout", "sibling failed", "final failure", "engine killed", "platform down 10 min")
 MOMENTS: Final = ("before create", "during create", "after create")
@@ -149,9 +150,7 @@ class Watch:
         self, handle: bytes, *, task_type: TaskType, output_prefix: str = "", timeout_s: float | None = None
     ) -> TaskStatus:
         """Pass it on."""
-        return await self.fleet.get_task(
-            handle, task_type=task_type, output_prefix=output_prefix, timeout_s=timeout_s
-        )
+        return await self.fleet.get_task(handle, task_type=task_type, output_prefix=output_prefix, timeout_s=timeout_s)
 
     async def delete_task(self, handle: bytes, *, task_type: TaskType, timeout_s: float | None = None) -> None:
         """Pass it on."""
@@ -196,7 +195,9 @@ def _is_broken_off(error: Exception) -> bool:
 class Requests(FaultPlan):
     """A fault plan that also notes when which create was sent."""
 
-    __slots__ = ("sent",)
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed=seed)
+        self.sent: list[tuple[float, str]] = []
 
     def strike(self, operation: str, about: str | Callable[[], str] = "") -> Fault | None:
         """Note a create, and go on."""
@@ -216,10 +217,9 @@ def cells(seed: int) -> list[Cell]:
 
 async def play(system: System, cell: Cell) -> Counts:
     """Play one cell and return what is left."""
-    chance = random.Random(str(cell))
+    chance = random.Random(str(cell))  # noqa: S311 - choices that can be repeated
     random.seed(str(cell))  # what the system itself leaves to chance: pauses
     requests = Requests(seed=cell.seed)
-    requests.sent = []
     world = World(ledger=Ledger(), faults=requests, stores=MemoryStores(), latency=timedelta(milliseconds=20))
     abort_s = _ABORT_S[cell.moment] + chance.random() * 4
     _delay_create(world, cell, chance)
@@ -298,9 +298,7 @@ async def _take(cell: Cell, watch: Watch, task: RawTask, abort_s: float) -> None
             await Propeller(watch, settings).run(task)
         case "sibling failed":
             other = sample_task(KINDS[cell.kind], node="n1", running_s=abort_s / 2, outcome="FAILED")
-            await asyncio.gather(
-                Propeller(watch).run(other), Propeller(watch).run(task, abort_at_s=abort_s)
-            )
+            await asyncio.gather(Propeller(watch).run(other), Propeller(watch).run(task, abort_at_s=abort_s))
         case "final failure":
             await Propeller(watch).run(task)
         case "engine killed":
@@ -341,7 +339,7 @@ async def _ask_again(watch: Watch, cell: Cell) -> int:
                 continue
             try:
                 handle = await watch.create_task(asked, timeout_s=10)
-            except Exception:  # noqa: BLE001 - an error starts nothing
+            except Exception:  # noqa: BLE001, S112 - an error starts nothing
                 continue
             await asyncio.sleep(2)
             status = await _status(watch, handle, asked)
@@ -351,9 +349,7 @@ async def _ask_again(watch: Watch, cell: Cell) -> int:
 
 async def _status(watch: Watch, handle: bytes, task: RawTask) -> TaskStatus | None:
     try:
-        return await watch.get_task(
-            handle, task_type=task.task_type, output_prefix=task.output_prefix, timeout_s=10
-        )
+        return await watch.get_task(handle, task_type=task.task_type, output_prefix=task.output_prefix, timeout_s=10)
     except Exception:  # noqa: BLE001 - no answer is no promise
         return None
 
@@ -363,10 +359,11 @@ def matrix(system: System, size: int, seed: int) -> Iterator[Result]:
     everything = cells(seed)
     for road, moment in itertools.product(ROADS, MOMENTS):
         row = [cell for cell in everything if (cell.road, cell.moment) == (road, moment)]
-        chosen = row if size >= len(row) else random.Random(f"{seed} {road} {moment}").sample(row, size)
+        chance = random.Random(f"{seed} {road} {moment}")  # noqa: S311 - choices that can be repeated
+        chosen = row if size >= len(row) else chance.sample(row, size)
         counts = Counts()
         for cell in chosen:
-            counts.add(run_virtually(lambda cell=cell: play(system, cell), patience_s=0), str(cell))
+            counts.add(run_virtually(partial(play, system, cell), patience_s=0), str(cell))
         yield counts.row("cancels", f"{road}, {moment}", seed)
 
 

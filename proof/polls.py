@@ -5,8 +5,12 @@ after the outage, successes and failures. The engine is a `Propeller`, which cou
 Asked of each task, apart from its right result:
 
 * the result comes with the first poll after the job has ended and its platform answers again;
-* no phase goes backwards; WAITING_FOR_RESOURCES is shown at most once, and taken back once;
-* no GetTask fails, and no task hangs.
+* no GetTask fails, and no task hangs;
+* WAITING_FOR_RESOURCES is shown, at most once per replica, and taken back.
+
+Told, and not asked, since replicas share no memory of what they answered: `flickers`, tasks to which both showed the outage one
+after the other with the last phase in between, and `backwards`, steps from RUNNING to QUEUED where one replica guessed (its
+first question about a job failed, and RUNNING is what is answered then) and the other knew.
 
 The outage is a platform that refuses connections; between times calls meet every fault of the kit by chance.
 """
@@ -38,8 +42,9 @@ CALM_S: Final = 300.0
 """After the outage: no faults at all, so that "the first poll" is one and not a matter of luck."""
 _OUTAGE_AT_S: Final = 3_600.0
 _UNLUCKY: Final = 0.01
-_POLLS_PER_TASK: Final = 1_000
+_POLLS_PER_TASK: Final = 785
 _POLL_S: Final = 30.0
+_REPLICAS: Final = 2
 _GRACE_S: Final = 2.5
 """Of an answer: a poll worker's turn, and latencies; the rest of the round is the engine's own affair."""
 _RANKS: Final = {Phase.QUEUED: 0, Phase.INITIALIZING: 1, Phase.RUNNING: 2}
@@ -61,16 +66,14 @@ class Expected:
 
 def courses(size: int, seed: int) -> list[Expected]:
     """Return `size` tasks of all kinds and courses; the last ones end an hour after the outage."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - choices that can be repeated
     found = []
     for number in range(size):
         queued_s = chance.choice((0.0, 45.0, 900.0, 5_400.0, 18_000.0))
         ends_s = max(queued_s + 60, chance.uniform(60.0, _OUTAGE_AT_S + OUTAGE_S + 3_600))
         outcome = chance.choice(("SUCCEEDED", "SUCCEEDED", "FAILED", "LOST"))
         kind = list(KINDS.values())[number % len(KINDS)]
-        task = sample_task(
-            kind, node=f"n{number}", queued_s=queued_s, running_s=ends_s - queued_s, outcome=outcome
-        )
+        task = sample_task(kind, node=f"n{number}", queued_s=queued_s, running_s=ends_s - queued_s, outcome=outcome)
         found.append(Expected(task=task, outcome=outcome, ends_s=ends_s))
     return found
 
@@ -82,9 +85,9 @@ async def outage(system: System, size: int, seed: int) -> Iterable[Result]:
     world = World(
         ledger=Ledger(), faults=FaultPlan(seed=seed), stores=MemoryStores(), latency=timedelta(milliseconds=20)
     )
-    async with Fleet(2, lambda: system.make_host(world)) as fleet:
+    async with Fleet(_REPLICAS, lambda: system.make_host(world)) as fleet:
         propeller = Propeller(fleet, PropellerSettings(poll_interval_s=_POLL_S))
-        chance = random.Random(seed + 1)
+        chance = random.Random(seed + 1)  # noqa: S311 - choices that can be repeated
         began = time.monotonic()
         running = [asyncio.ensure_future(_later(chance.uniform(0, _POLL_S), propeller, each.task)) for each in tasks]
         await asyncio.sleep(_POLL_S + 1)  # the creates are over: here polls are put to the proof
@@ -96,7 +99,7 @@ async def outage(system: System, size: int, seed: int) -> Iterable[Result]:
     figures["polls"] = sum(outcome.polls for outcome in outcomes)
     figures["faults_met"] = len(world.faults.struck)
     figures["virtual_hours"] = round((time.monotonic() - began) / 3_600, 1)
-    broken = ("wrong", "stuck", "failed_polls", "late", "backwards", "shown_twice", "not_shown")
+    broken = ("wrong", "stuck", "failed_polls", "late", "shown_too_often", "not_shown")
     is_kept = not any(figures[name] for name in broken)
     return [
         count(
@@ -137,7 +140,8 @@ def _judge(tasks: Sequence[Expected], outcomes: Sequence[NodeOutcome], up: float
         figures["backwards"] += _backward_steps(outcome.phases)
         shown = outcome.phases.count(Phase.WAITING_FOR_RESOURCES)
         saw_it_all = expected.ends_s > _OUTAGE_AT_S + OUTAGE_S + 2 * _POLL_S
-        figures["shown_twice"] += shown > 1
+        figures["flickers"] += shown > 1
+        figures["shown_too_often"] += shown > _REPLICAS
         figures["not_shown"] += saw_it_all and shown == 0
         ended = outcome.began_at + expected.ends_s
         due = max(ended, up) if ended > up - OUTAGE_S - _POLL_S else ended

@@ -27,7 +27,7 @@ from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.keys import submission_key
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import State
-from outboard.domain.tasks import Inputs, TaskType
+from outboard.domain.tasks import Inputs, RawTask, TaskType
 from outboard.domain.types import Interface, SimpleType
 from outboard.errors import Retry
 from outboard.host import Host, HostSettings
@@ -36,7 +36,7 @@ from outboard.testing.ledger_agents import LEDGER_AGENTS, LedgerPlatform
 from outboard.testing.stores import MemoryStores
 from proof.scenarios import OURS_ONLY, Result, Scenario, System
 
-_SENSOR_TASK: Final = Task(
+_SENSOR_TASK: Final[RawTask] = Task(
     type="file_sensor",
     config={},
     inputs=Inputs({"path": "/nowhere"}),
@@ -88,7 +88,8 @@ def _jobs(agent: Agent) -> dict[str, Any]:
 
     def get(self: Any, job: Any, ctx: Any) -> Status:
         del self, job
-        return ctx.client.status()
+        client: Saying = ctx.client
+        return client.status()
 
     def get_many(self: Any, jobs: Sequence[Any], ctx: Any) -> Mapping[str, Status]:
         del self
@@ -126,7 +127,7 @@ def shipped() -> list[Agent]:
 
 def odd_words(documented: Iterable[State], size: int, seed: int) -> Iterator[State]:
     """Return `size` words that are not documented: noise, near misses, and pairs of both."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - choices that can be repeated
     known = sorted(documented, key=str)
     firsts = [state[0] if isinstance(state, tuple) else state for state in known] or ["RUNNING"]
     found = 0
@@ -214,7 +215,7 @@ class _Asked:
 async def _judge_job(asked: _Asked, size: int, seed: int) -> Counter[str]:
     agent, figures = asked.agent, Counter[str]()
     assert isinstance(agent, JobAgent)  # noqa: S101 - for the type checker
-    type(agent).poll_interval = type(agent).poll_interval * 0  # type: ignore[misc]  # a class of this scenario's own
+    type(agent).poll_interval = type(agent).poll_interval * 0  # of the class made above, not the shipped one
     handle = asked.handle()
     for word in odd_words(agent.states.documented, size, seed):
         figures["words"] += 1

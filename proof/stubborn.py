@@ -19,7 +19,18 @@ from typing import Any, Final
 
 from outboard.domain.tasks import RawTask
 from outboard.testing.crashes import CrashPoint, crash_points
-from outboard.testing.faults import FORBIDDEN, Fault, FaultPlan, Form, Garble, Refuse, Stall, Unreachable, When, throttled
+from outboard.testing.faults import (
+    FORBIDDEN,
+    Fault,
+    FaultPlan,
+    Form,
+    Garble,
+    Refuse,
+    Stall,
+    Unreachable,
+    When,
+    throttled,
+)
 from outboard.testing.ledger import Ledger
 from outboard.testing.ledger_agents import sample_task
 from outboard.testing.propeller import Propeller, PropellerSettings
@@ -48,9 +59,7 @@ _COURSES: Final[dict[str, dict[str, Any]]] = {
 
 
 def _world(latency_ms: int = 20) -> World:
-    return World(
-        ledger=Ledger(), faults=FaultPlan(), stores=MemoryStores(), latency=timedelta(milliseconds=latency_ms)
-    )
+    return World(ledger=Ledger(), faults=FaultPlan(), stores=MemoryStores(), latency=timedelta(milliseconds=latency_ms))
 
 
 def _count(world: World, watch: Watch, tasks: int = 1) -> Counts:
@@ -146,12 +155,8 @@ async def _drained(system: System, tasks: Sequence[RawTask], outage_s: float) ->
 def drained(system: System, size: int, seed: int) -> Iterator[Result]:
     """Upgrade both replicas while the cancels of `size` tasks of each kind wait for their platform."""
     for outage_s in (60.0, 600.0):
-        tasks = [
-            sample_task(kind, node=f"n{n}", running_s=None) for n in range(size) for kind in KINDS.values()
-        ]
-        tasks = [
-            sample_task(task.type, node=f"{task.identity.node}-{task.type[7:]}", running_s=None) for task in tasks
-        ]
+        tasks = [sample_task(kind, node=f"n{n}", running_s=None) for n in range(size) for kind in KINDS.values()]
+        tasks = [sample_task(task.type, node=f"{task.identity.node}-{task.type[7:]}", running_s=None) for task in tasks]
         random.seed(seed)
         counts = run_virtually(lambda tasks=tasks, outage_s=outage_s: _drained(system, tasks, outage_s), patience_s=0)  # type: ignore[misc]  # a lambda's default
         yield counts.row("stubborn", f"drained, platform down {outage_s:.0f} s", seed)

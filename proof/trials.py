@@ -103,7 +103,7 @@ class Trials:
                 return "the run was broken off"
             process = subprocess.Popen(
                 [str(peers.interpreter(trial.system)), str(_PROGRAM), trial.scenario.name, *system, *size, *seed],
-                env=_environment(),
+                env=_environment(output.parent),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -146,8 +146,8 @@ def _verdict(results: Sequence[Result]) -> str:
     return f"{sum(bool(each.is_kept) for each in judged)} of {len(judged)} kept"
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment of a trial: nothing of the caller's that bends Python, and where our own packages lie."""
+def _environment(folder: Path) -> dict[str, str]:
+    """Return a trial's environment: nothing of the caller's that bends Python, our own packages, a folder that goes with it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OUTBOARD_"))}
     ours = dict.fromkeys([sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]])
-    return {**kept, "OUTBOARD_PROOF_PACKAGES": os.pathsep.join(ours), "PYTHONHASHSEED": "0"}
+    return {**kept, "TMPDIR": str(folder), "OUTBOARD_PROOF_PACKAGES": os.pathsep.join(ours), "PYTHONHASHSEED": "0"}

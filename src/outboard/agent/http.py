@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from outboard.agent.context import Budget, Spending
 from outboard.agent.error_map import ErrorMap
-from outboard.errors import Unavailable
+from outboard.errors import Sent, Unavailable
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -100,6 +100,9 @@ class Http:
         give_up = time.monotonic() + timeout_s
         async with Spending(self._budget, method, timeout_s):
             session = self._open_session()
+            left_s = give_up - time.monotonic()
+            if left_s <= 0:
+                raise Unavailable(f"no time was left for {method}; nothing was sent", sent=Sent.NO)
             try:
                 async with session.request(
                     verb,
@@ -108,7 +111,7 @@ class Http:
                     json=json_body,
                     data=data,
                     headers=headers,
-                    timeout=ClientTimeout(total=max(0.001, give_up - time.monotonic())),
+                    timeout=ClientTimeout(total=left_s),
                     allow_redirects=False,
                 ) as answer:
                     body = await answer.read()

@@ -15,7 +15,7 @@ from outboard.agent.agents import Agent
 from outboard.agent.context import AccountContext, Context
 from outboard.agent.jobs import Connection
 from outboard.domain.identity import Scope
-from outboard.errors import OutboardError, Sent, Unauthorized
+from outboard.errors import OutboardError, Sent, Unauthorized, Unavailable
 from outboard.host.accounts import Accounts
 from outboard.host.clients import Clients, OpenClient
 from outboard.host.invocation import Invoker
@@ -119,6 +119,9 @@ class Calls:
         while True:
             client.users += 1
             try:
+                if method in _EFFECTIVE and context.timeout_s <= 0:
+                    # Opening the client took all of it, or this process was suspended: others may be at it by now.
+                    raise Unavailable(f"no time was left for {method}; nothing was sent", sent=Sent.NO)
                 answer = await self._invoker.invoke(
                     agent, method, *args, context, timeout_s=context.timeout_s, **options
                 )

@@ -3,7 +3,8 @@
 Each cancelled task has a pursuit, which goes on whatever becomes of the DeleteTask that began it: it writes the cancel
 mark (nothing is submitted for this task any more, on any replica), finds the job where the handle is only an intent,
 asks for its state (finished work is left alone), asks the platform to stop it, and looks until it is over, asking again
-after 5 s, doubling to 60 s, for half an hour; then it raises an alarm.
+after 5 s, doubling to 60 s, for half an hour; then it raises an alarm. Only where the platform has accepted no cancel
+yet it goes on, since no engine will ask again: for a day.
 
 DeleteTask answers OK when the job is over, gone, or will never be started, and when the mark is written and the
 platform accepted the cancel; then it waits a moment for the end. It answers an error only where no cancel could be
@@ -44,6 +45,9 @@ from outboard.host.submissions import Submissions
 _FIRST_LOOK_S: Final = 0.02
 _FIRST_REPEAT_S: Final = 5.0
 _LONGEST_REPEAT_S: Final = 60.0
+_LATE_REPEAT_S: Final = 300.0
+_LONGEST_WATCH_S: Final = 86_400.0
+"""For how long a cancel is tried that its platform never accepted: no engine asks for it again."""
 _CALL_LIMIT_S: Final = 30.0
 _MARK_LIMIT_S: Final = 3.0
 _CALLERS_SHARE: Final = 0.9
@@ -245,22 +249,29 @@ class Cancellations:
         return pursuit
 
     async def _pursue(self, pursuit: Pursuit) -> None:
-        give_up = time.monotonic() + self._watch_s
-        pause_s = _FIRST_REPEAT_S
+        began, pause_s, is_told = time.monotonic(), _FIRST_REPEAT_S, False
         try:
-            while time.monotonic() < give_up:
+            while True:
                 await self._try(pursuit)
                 if pursuit.is_accepted and not pursuit.is_over:
                     await self._ends_soon(pursuit)
                 if pursuit.is_done:
                     return
+                age_s = time.monotonic() - began
+                if age_s >= self._watch_s and not is_told:
+                    self._raise_alarm(pursuit)
+                    is_told, pause_s = True, _LATE_REPEAT_S
+                if is_told and (pursuit.is_accepted or age_s >= _LONGEST_WATCH_S):
+                    return
                 await pursuit.rest(pause_s * random.uniform(0.75, 1.25))  # noqa: S311 - a thousand cancels do not repeat in step
-                pause_s = min(pause_s * 2, _LONGEST_REPEAT_S)
-            UNCONFIRMED.labels(pursuit.live.agent.name).inc()
-            minutes = round(self._watch_s / 60)
-            pursuit.live.log.error("cancel unconfirmed", minutes=minutes, reason=_reason(pursuit))
+                pause_s = pause_s if is_told else min(pause_s * 2, _LONGEST_REPEAT_S)
         finally:
             pursuit.end_round()
+
+    def _raise_alarm(self, pursuit: Pursuit) -> None:
+        UNCONFIRMED.labels(pursuit.live.agent.name).inc()
+        minutes = round(self._watch_s / 60)
+        pursuit.live.log.error("cancel unconfirmed", minutes=minutes, reason=_reason(pursuit))
 
     async def _try(self, pursuit: Pursuit) -> None:
         """Make one round: mark, find, look, ask."""
@@ -319,6 +330,8 @@ class Cancellations:
         is_product = isinstance(job.agent, JobAgent) and job.agent.cancel_finished
         if not is_product or pursuit.is_accepted:
             status = await self._statuses.observe(job)
+            if job.silent_since is not None and not pursuit.is_accepted:
+                status = await self._statuses.observe(job)  # one unlucky question is no reason to cancel finished work
             if _is_over(job):
                 self._finish(pursuit, status)
                 return

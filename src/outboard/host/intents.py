@@ -125,6 +125,8 @@ class Intents:
             lease_end=now + self._limit_s,
             held=claimed,
             may_have_arrived=record.may_have_arrived,
+            # What was given back may have been sent just now; a silent claimant's create was sent long ago.
+            sent_at=float("-inf") if record.claim else now,
             is_withdrawn=record.is_cancelled,
             is_promised=True,
         )

@@ -92,6 +92,9 @@ class Submission:
         may_have_arrived: A create was sent, and what became of it is not known.
         sent_at: Monotonic seconds of the last create; minus infinity when another process sent it, long ago.
         sends: How many creates this process sent.
+        faults: How many of them ended with an error that nobody declared.
+        renewing: The turn that was written last, or is being tried to be written.
+        renewed_until: Until when the claim stands with it.
         is_withdrawn: The task was cancelled.
         trouble: Why the submission takes so long.
         is_promised: An intent was handed out, or is about to be.
@@ -112,6 +115,8 @@ class Submission:
     sent_at: float = float("-inf")
     sends: int = 0
     faults: int = 0
+    renewing: int = 0
+    renewed_until: float = 0.0
     is_withdrawn: bool = False
     is_promised: bool = False
     promise: asyncio.Task[None] | None = None
@@ -265,7 +270,9 @@ class Starts:
             return not submission.needs_record or submission.is_withdrawn
         if is_fresh and submission.sends == 0:
             return True
-        lease_end = time.monotonic() + self.limit_s
+        if submission.renewing != held.record.turn + 1:
+            # Counted from the first try, as others do: it may have been written although its answer was lost.
+            submission.renewing, submission.renewed_until = held.record.turn + 1, time.monotonic() + self.limit_s
         try:
             renewed = await self._records.replace(held, held.record.renewed(held.record.claim, may_have_arrived=True))
         except StoreUnavailable as error:
@@ -274,8 +281,8 @@ class Starts:
         if renewed is None:
             await self._yield_to_other(submission)
             return False
-        submission.held, submission.lease_end = renewed, lease_end
-        return True
+        submission.held, submission.lease_end = renewed, submission.renewed_until
+        return submission.lease_end > time.monotonic() or not submission.needs_record
 
     async def _yield_to_other(self, submission: Submission) -> None:
         """Find out who changed the record: a cancel leaves the claim with us, anything else is another replica."""
@@ -300,10 +307,12 @@ class Starts:
         try:
             task = await fetch_offloaded(request.task, self._stores, request.log, self.limit_s)
             submission.request = request = replace(request, task=task)
-            left_s = self.limit_s if submission.held is None else submission.lease_end - time.monotonic()
+            left_s = submission.lease_end - time.monotonic() if submission.needs_record else self.limit_s
+            if left_s <= 0:
+                return None  # the claim ran out meanwhile; it is renewed before anything is sent
             submission.may_have_arrived = True
             late = partial(self._arrived, submission) if submission.agent.is_blocking else None
-            job = await self._calls.about_request(request, "create", task, timeout_s=max(0.001, left_s), late=late)
+            job = await self._calls.about_request(request, "create", task, timeout_s=left_s, late=late)
             return _checked_job(submission.agent, job)
         except OutboardError as error:
             submission.sent_at = time.monotonic()

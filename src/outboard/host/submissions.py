@@ -317,7 +317,6 @@ class Submissions:
                 return None
 
     async def _claim_key(self, submission: Submission, place: str, limit_s: float) -> bool:
-        lease_end = time.monotonic() + self._limit_s
         record = Record(
             key=submission.request.key,
             stage=Stage.CLAIMED,
@@ -330,7 +329,8 @@ class Submissions:
         held = await self._records.create(place, record, limit_s)
         if held is None:
             return False
-        submission.held, submission.lease_end = held, lease_end
+        # The lease runs from the submission's beginning: others count from the first write, whose answer may be lost.
+        submission.held = held
         return True
 
     def _unclaimed(self, submission: Submission, error: StoreUnavailable) -> bytes:
@@ -348,6 +348,7 @@ class Submissions:
         if record.claim == self._claim:
             # An earlier try of this very process, which is over.
             submission.held, submission.may_have_arrived = held, record.may_have_arrived
+            submission.sent_at = time.monotonic()  # at the latest
             if record.is_cancelled:
                 submission.withdraw()
             return None

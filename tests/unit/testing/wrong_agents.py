@@ -28,6 +28,7 @@ from outboard.agent import (
     SecretRef,
     StateMap,
     Status,
+    Submission,
     Task,
     TaskConfig,
     TaskType,
@@ -226,7 +227,7 @@ class GuessesSuccess(NamedAgent):
     async def get(self, job: LedgerJobRef, ctx: Context[JobApi]) -> Status | Missing:
         try:
             return await super().get(job, ctx)
-        except Exception:
+        except Exception:  # noqa: BLE001 - that is what is wrong
             return Status(state="FAILED", message="gone")
 
 
@@ -237,7 +238,7 @@ class AnswersFromMemory(NamedAgent):
     async def get(self, job: LedgerJobRef, ctx: Context[JobApi]) -> Status | Missing:
         try:
             return await super().get(job, ctx)
-        except Exception:
+        except Exception:  # noqa: BLE001 - that is what is wrong
             return Status(state="RUNNING")
 
 
@@ -285,7 +286,6 @@ class HopesForTheBest(NamedAgent):
 class SucceedsWhenCancelled(NamedAgent):
     name = "succeeds_when_cancelled"
     task_types = WRONG
-    outputs: ClassVar[Any] = STATE_MAP and NamedAgent.outputs
     states = StateMap(
         {
             "QUEUED": Phase.QUEUED,
@@ -448,9 +448,9 @@ class TakesASecret(TaskConfig):
 class _Idle:
     """The methods of an agent that starts nothing."""
 
-    submission = Named()
-    states = STATE_MAP
-    task_types = WRONG
+    submission: ClassVar[Submission] = Named()
+    states: ClassVar[StateMap] = STATE_MAP
+    task_types: ClassVar[Sequence[TaskType]] = WRONG
 
     async def create(self, task: Task[Any], ctx: Context[None]) -> Any:
         return NewJob(id=ctx.key.name(), zone="a")

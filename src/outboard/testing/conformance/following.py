@@ -125,7 +125,7 @@ async def _adopt(stage: Stage, *, has_record: bool = True) -> None:
     needs(stage.stand_in.jobs, "jobs")
     first = stage.task(_kept(stage))
     await stage.await_job(await stage.create(first), first)
-    await asyncio.sleep(visible_s(stage.agent))  # type: ignore[arg-type]  # asked of agents with jobs only
+    await asyncio.sleep(visible_s(stage.agent))
     if not has_record:
         await asyncio.sleep(stage.settings.answer_retention.total_seconds() + _MARGIN_S)  # replicas remember, too
         await stage.forget_records()

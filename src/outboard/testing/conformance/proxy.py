@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from io import BytesIO
 from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, web
@@ -90,7 +91,7 @@ class FaultProxy(PlatformServer):
                     request.method,
                     URL(f"{self._target}{request.raw_path}", encoded=True),
                     headers=headers,
-                    data=body,
+                    data=BytesIO(body),
                     allow_redirects=False,
                 ) as answer:
                     received = await answer.read()

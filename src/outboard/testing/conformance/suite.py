@@ -56,6 +56,7 @@ write a case, and name it in the entry points `outboard.cases`, or on the comman
 _COMPLETE: Final = "complete the case"
 _AT_ONCE: Final = 6
 _REAL_LIMIT_S: Final = 120.0
+_VIRTUAL_LIMIT_S: Final = 5 * 86_400.0
 
 
 def check_case(case: Case) -> AgentReport:
@@ -134,7 +135,7 @@ class _Suite:
     def _virtual(self, check: Check) -> Finding:
         began = perf_counter()
         try:
-            return run_virtually(lambda: self._make(check))
+            return run_virtually(lambda: self._make(check), limit_s=_VIRTUAL_LIMIT_S)
         except (Deadlock, OutOfTime) as error:
             reason = Broken(f"nothing happened any more: {error}", "see what the agent waits for without a limit")
             return _finding(check.name, reason, perf_counter() - began)

@@ -1,0 +1,93 @@
+"""`outboard check` as an author has it: in a folder with an agent, in a terminal or in a pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.cli.shells import Shell
+
+_ONLY = ("--only", "runs", "--only", "started-once/reply-lost", "--only", "declared")
+
+
+@pytest.fixture(autouse=True)
+def no_other_agents(shell: Shell) -> None:
+    del shell.environment["OUTBOARD_AGENTS"]
+
+
+def document(text: str) -> Any:
+    return json.loads(text)
+
+
+def findings_of(report: Any, agent: str) -> dict[str, Any]:
+    (found,) = (each for each in report["agents"] if each["agent"] == agent)
+    return {finding["check"]: finding for finding in found["findings"]}
+
+
+def test_a_right_agent_passes_and_a_wrong_one_is_told_what_to_change(shell: Shell) -> None:
+    done = shell.run("check", "wrong_package:RIGHT", "wrong_package:WRONG", *_ONLY)
+    assert done.code == 1
+    assert "wrong started-once/reply-lost: FAILED\n  seen:   the platform has 2 jobs for one task" in done.out
+    assert "change: send ctx.key.token() as the platform's idempotency token" in done.out
+    assert "right started-once" not in done.out
+    assert "checking right (1 of 2)" in done.err
+
+
+def test_the_report_is_one_json_document_here_and_in_a_file(shell: Shell) -> None:
+    done = shell.run("check", "wrong_package:WRONG", *_ONLY, "--json", "--report", "build/check.json")
+    report = document(done.out)
+    assert (done.code, done.err) == (1, "")
+    assert report == document((shell.folder / "build" / "check.json").read_text())
+    assert (report["version"], report["is_conforming"]) == (1, False)
+    assert findings_of(report, "wrong")["started-once/reply-lost"]["outcome"] == "failed"
+    assert report["counts"]["failed"] == 1
+
+
+def test_without_a_case_the_ten_lines_are_printed_and_strictness_fails(shell: Shell) -> None:
+    done = shell.run("check", "wrong_package:Both")
+    assert done.code == 0
+    assert "CASE = Case(MyAgent, my_platform)" in done.out
+    assert shell.run("check", "wrong_package:Right", "--strict").code == 1
+
+
+def test_a_case_may_be_named_for_an_agent(shell: Shell) -> None:
+    done = shell.run("check", "wrong_package:Wrong", "--case", "wrong_package:WRONG", *_ONLY, "--json")
+    assert findings_of(document(done.out), "wrong")["started-once/reply-lost"]["outcome"] == "failed"
+    alone = shell.run("check", "--case", "wrong_package:RIGHT", *_ONLY, "--json")
+    assert (alone.code, document(alone.out)["is_conforming"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "name what to check, or say --all"),
+        (("wrong_package",), "names no agent"),
+        (("wrong_package:Missing",), "has no Missing"),
+        (("wrong_package:NOT_ONE",), "neither an agent class nor a platform nor a case"),
+        (("--case", "wrong_package:Right", "wrong_package:Right"), "is no Case"),
+    ],
+)
+def test_wrong_usage_is_told(shell: Shell, arguments: tuple[str, ...], words: str) -> None:
+    done = shell.run("check", *arguments)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_a_module_that_cannot_be_loaded_fails_the_run_and_is_named(shell: Shell) -> None:
+    (shell.folder / "breaks.py").write_text("from outboard import AsyncAgent, TaskType\nclass A(AsyncAgent): pass\n")
+    done = shell.run("check", "no_such_module:Agent", "breaks:A")
+    assert done.code == 1
+    assert "not loaded: no_such_module:Agent: no_such_module cannot be imported" in done.err
+    assert "not loaded: breaks:A: A needs a name that never changes" in done.err
+
+
+def test_every_installed_agent_has_a_case_and_runs(shell: Shell, tmp_path: Path) -> None:
+    done = shell.run("check", "--all", "--strict", "--only", "runs", "--only", "declared", "--only", "handles", "--json")
+    report = document(done.out)
+    assert (done.code, report["is_conforming"], report["failures"]) == (0, True, [])
+    names = {"duckdb", "duckdb_rows", "process", "file_sensor", "flytekit_file_sensor"}
+    assert {each["agent"] for each in report["agents"] if each["has_case"]} == names
+    assert all(findings_of(report, name)["runs/succeeds"]["outcome"] == "passed" for name in names)
