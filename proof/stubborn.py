@@ -1,10 +1,10 @@
 """Stubborn platforms and dying replicas: a cancel that was accepted is not yet an end.
 
-* `stubborn/platform`: platforms that ignore cancels, take twenty minutes, refuse them, hang, or answer nonsense;
-* `stubborn/adopted`: the engine lost the handle of attempt 0, attempt 1 is to take its job over, and is cancelled before it
+* `cancels/stubborn`: platforms that ignore cancels, take twenty minutes, refuse them, hang, or answer nonsense;
+* `cancels/adopted`: the engine lost the handle of attempt 0, attempt 1 is to take its job over, and is cancelled before it
   can: the job has to end too, although no DeleteTask ever named it;
-* `stubborn/drained`: a rolling upgrade while cancels wait for their platform;
-* `stubborn/killed`: a replica is killed at every step of a DeleteTask, with and without an answer on its way.
+* `cancels/drained`: a rolling upgrade while cancels wait for their platform;
+* `cancels/killed`: a replica is killed at every step of a DeleteTask, with and without an answer on its way.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from outboard.domain.tasks import RawTask
@@ -37,7 +38,7 @@ from outboard.testing.propeller import Propeller, PropellerSettings
 from outboard.testing.replicas import CLEAR, Call, Fleet, Passage
 from outboard.testing.stores import MemoryStores
 from outboard.testing.virtual_time import run_virtually
-from proof.cancels import Counts, Watch
+from proof.cancel_counts import Counts, Watch
 from proof.scenarios import KINDS, Result, Scenario, System, World
 
 _BACKGROUND_S: Final = 2_400.0
@@ -95,12 +96,9 @@ def platform(system: System, size: int, seed: int) -> Iterator[Result]:
         for kind in KINDS:
             for replicas in range(1, size + 1):
                 random.seed(seed)
-                played = run_virtually(
-                    lambda kind=kind, replicas=replicas: _stubborn(system, kind, replicas, how),  # type: ignore[misc]  # a lambda's default
-                    patience_s=0,
-                )
+                played = run_virtually(partial(_stubborn, system, kind, replicas, how), patience_s=0)
                 counts.add(played, f"{kind}, {replicas} replicas")
-        yield counts.row("stubborn", how, seed)
+        yield counts.row("cancels", f"platform {how}", seed)
 
 
 async def _adopted(system: System, kind: str, *, outage_s: float, abort_s: float) -> Counts:
@@ -123,16 +121,13 @@ def adopted(system: System, size: int, seed: int) -> Iterator[Result]:
     """Abort attempt 1 while it waits for a platform that has attempt 0's job; `size` moments of the abort."""
     for kind in KINDS:
         counts = Counts()
-        chance = random.Random(seed)
+        chance = random.Random(seed)  # noqa: S311 - choices that can be repeated
         for _ in range(size):
             abort_s = chance.uniform(10.1, 60.0)
             random.seed(seed)
-            played = run_virtually(
-                lambda abort_s=abort_s: _adopted(system, kind, outage_s=300.0, abort_s=abort_s),  # type: ignore[misc]  # a lambda's default
-                patience_s=0,
-            )
+            played = run_virtually(partial(_adopted, system, kind, outage_s=300.0, abort_s=abort_s), patience_s=0)
             counts.add(played, f"abort at {abort_s:.1f} s")
-        yield counts.row("stubborn", f"adopted, {kind}", seed)
+        yield counts.row("cancels", f"adopted, {kind}", seed)
 
 
 async def _drained(system: System, tasks: Sequence[RawTask], outage_s: float) -> Counts:
@@ -155,11 +150,12 @@ async def _drained(system: System, tasks: Sequence[RawTask], outage_s: float) ->
 def drained(system: System, size: int, seed: int) -> Iterator[Result]:
     """Upgrade both replicas while the cancels of `size` tasks of each kind wait for their platform."""
     for outage_s in (60.0, 600.0):
-        tasks = [sample_task(kind, node=f"n{n}", running_s=None) for n in range(size) for kind in KINDS.values()]
-        tasks = [sample_task(task.type, node=f"{task.identity.node}-{task.type[7:]}", running_s=None) for task in tasks]
+        tasks = [
+            sample_task(kind, node=f"n{n}-{name}", running_s=None) for n in range(size) for name, kind in KINDS.items()
+        ]
         random.seed(seed)
-        counts = run_virtually(lambda tasks=tasks, outage_s=outage_s: _drained(system, tasks, outage_s), patience_s=0)  # type: ignore[misc]  # a lambda's default
-        yield counts.row("stubborn", f"drained, platform down {outage_s:.0f} s", seed)
+        counts = run_virtually(partial(_drained, system, tasks, outage_s), patience_s=0)
+        yield counts.row("cancels", f"drained, platform down {outage_s:.0f} s", seed)
 
 
 def _killing(system: System, kind: str, *, is_down: bool, deaf_to: int) -> Any:
@@ -174,7 +170,7 @@ def _killing(system: System, kind: str, *, is_down: bool, deaf_to: int) -> Any:
             if is_down:
                 world.faults.add(Unreachable(), within=(time.time(), time.time() + 120))
             point.arm(fleet, restart_after_s=5.0)
-            await asyncio.sleep(8)
+            await asyncio.sleep(30)
             point.disarm(fleet)
             await driving
             await asyncio.sleep(_BACKGROUND_S)
@@ -193,33 +189,33 @@ def killed(system: System, size: int, seed: int) -> Iterator[Result]:
                 _killing(system, kind, is_down=is_down, deaf_to=deaf_to), sample=size, seed=seed, patience_s=0
             ):
                 counts.add(run.result, f"{kind}, killed at step {run.at}")
-        yield counts.row("stubborn", f"killed, {words}", seed)
+        yield counts.row("cancels", f"killed, {words}", seed)
 
 
 SCENARIOS: Sequence[Scenario] = (
     Scenario(
-        name="stubborn/platform",
+        name="cancels/stubborn",
         promise="A job is cancelled until it has ended, however its platform takes it.",
         run=platform,
         short=2,
         full=3,
     ),
     Scenario(
-        name="stubborn/adopted",
+        name="cancels/adopted",
         promise="A job whose handle was lost ends with the attempt that was to take it over.",
         run=adopted,
         short=3,
         full=50,
     ),
     Scenario(
-        name="stubborn/drained",
+        name="cancels/drained",
         promise="An upgrade forgets no cancel.",
         run=drained,
         short=5,
         full=50,
     ),
     Scenario(
-        name="stubborn/killed",
+        name="cancels/killed",
         promise="A replica that dies at any step of a DeleteTask leaves nothing that lives on.",
         run=killed,
         short=10,

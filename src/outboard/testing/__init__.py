@@ -7,6 +7,8 @@
 `crashes`           the same scenario once per step, with a kill there
 `stores`            an object store in memory, with outages, lost replies and latency
 `propeller`         how FlytePropeller drives tasks
+`conformance`       one set of checks that every agent passes, `outboard check`
+`cases`             how the agents that ship are checked
 `flyte_names`       how Flyte names nodes, and where it puts their outputs
 ==================  =========================================================================
 

@@ -215,9 +215,11 @@ class PlatformServer:
         mark: Operation | None = getattr(request.match_info.handler, _MARK, None)
         if mark is None:
             return await handler(request)
-        body = await request.text()
+        body = await request.read()
         name = mark if isinstance(mark, str) else mark(request)
-        fault = self.faults.strike(name, lambda: f"{request.raw_path}\n{_header_text(request)}\n{body}")
+        fault = self.faults.strike(
+            name, lambda: f"{request.raw_path}\n{_header_text(request)}\n{body.decode('utf-8', 'replace')}"
+        )
         if fault is None:
             return await handler(request)
         return await meet(fault, request, handler, self._closing)

@@ -84,8 +84,26 @@ def test_a_module_that_cannot_be_loaded_fails_the_run_and_is_named(shell: Shell)
     assert "not loaded: breaks:A: A needs a name that never changes" in done.err
 
 
+def test_packages_name_their_cases_and_a_broken_one_is_told(shell: Shell) -> None:
+    package = shell.folder / "somebody-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
+    points = ("right = wrong_package:RIGHT", "gone = no_such_module:CASE", "odd = wrong_package:NOT_ONE")
+    (package / "entry_points.txt").write_text("[outboard.cases]\n" + "\n".join(points) + "\n")
+    done = shell.run("check", "--all", "--only", "runs/succeeds", "--json")
+    report = document(done.out)
+    assert findings_of(report, "right")["runs/succeeds"]["outcome"] == "passed"
+    assert {each["source"]: each["reason"] for each in report["failures"]} == {
+        "gone": "its case needs no_such_module, which cannot be imported",
+        "odd": "wrong_package:NOT_ONE is no Case; name one",
+    }
+    assert done.code == 1
+
+
 def test_every_installed_agent_has_a_case_and_runs(shell: Shell, tmp_path: Path) -> None:
-    done = shell.run("check", "--all", "--strict", "--only", "runs", "--only", "declared", "--only", "handles", "--json")
+    done = shell.run(
+        "check", "--all", "--strict", "--only", "runs", "--only", "declared", "--only", "handles", "--json"
+    )
     report = document(done.out)
     assert (done.code, report["is_conforming"], report["failures"]) == (0, True, [])
     names = {"duckdb", "duckdb_rows", "process", "file_sensor", "flytekit_file_sensor"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -13,14 +14,26 @@ from outboard.testing.faults import Stall, When
 from outboard.testing.processes import Process
 from outboard.testing.propeller import Propeller, PropellerSettings
 from outboard.testing.virtual_time import run_virtually
-from unit.host.started_once import BLIND, KINDS, PREFIX, Once, Suspensions, attempt, cancelled, created, ended, is_right
+from unit.host.started_once import (
+    BLIND,
+    BROKEN,
+    KINDS,
+    PREFIX,
+    Once,
+    Suspensions,
+    attempt,
+    cancelled,
+    created,
+    ended,
+    is_right,
+)
 
 Found = tuple[int, int, bool]
 """Jobs that were started, jobs that live, and whether the engine was told the truth."""
-ANSWERED_ONCE = 1
+Played: TypeAlias = Callable[[CrashPoint], Coroutine[Any, Any, Found]]
 
 
-def resent(kind: str) -> Callable[[CrashPoint], object]:
+def resent(kind: str) -> Played:
     """The same request is sent again until it is answered; polls land anywhere."""
 
     async def scenario(crash: CrashPoint) -> Found:
@@ -35,7 +48,7 @@ def resent(kind: str) -> Callable[[CrashPoint], object]:
     return scenario
 
 
-def retried(kind: str) -> Callable[[CrashPoint], object]:
+def retried(kind: str) -> Played:
     """A failed CreateTask burns the attempt; the next one has another key."""
 
     async def scenario(crash: CrashPoint) -> Found:
@@ -52,7 +65,7 @@ def retried(kind: str) -> Callable[[CrashPoint], object]:
     return scenario
 
 
-def withdrawn(kind: str) -> Callable[[CrashPoint], object]:
+def withdrawn(kind: str) -> Played:
     """The task is cancelled as soon as there is a handle; its job would never end."""
 
     async def scenario(crash: CrashPoint) -> Found:
@@ -70,18 +83,24 @@ def withdrawn(kind: str) -> Callable[[CrashPoint], object]:
 
 
 def most_jobs(kind: str, scenario: object) -> int:
-    return 2 if kind == "ledger_nothing_retry" and scenario is retried else ANSWERED_ONCE
+    return 2 if kind == "ledger_nothing_retry" and scenario is retried else 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scenario", [resent, retried], ids=lambda scenario: str(scenario.__name__))
+@pytest.mark.parametrize(
+    ("scenario", "kind"),
+    [
+        pytest.param(scenario, kind, marks=BROKEN if (scenario, kind) == (retried, "ledger_nothing") else [])
+        for scenario in (resent, retried)
+        for kind in KINDS
+    ],
+)
 def test_wherever_a_replica_dies_there_is_one_job_and_the_right_end(
-    kind: str, scenario: Callable[[str], Callable[[CrashPoint], object]]
+    kind: str, scenario: Callable[[str], Played]
 ) -> None:
     made = scenario(kind)
     wrong = []
-    for run in crash_points(made, patience_s=0):  # type: ignore[arg-type]  # a Callable of two shapes
-        jobs, live, is_told = run.result  # type: ignore[misc]
+    for run in crash_points(made, patience_s=0):
+        jobs, live, is_told = run.result
         fewest = 0 if kind in BLIND else 1
         if not fewest <= jobs <= most_jobs(kind, scenario) or live or not is_told:
             wrong.append((run.at, run.result))
@@ -91,8 +110,8 @@ def test_wherever_a_replica_dies_there_is_one_job_and_the_right_end(
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in BLIND])
 def test_wherever_a_replica_dies_a_cancelled_task_leaves_nothing_that_lives(kind: str) -> None:
     wrong = []
-    for run in crash_points(withdrawn(kind), patience_s=0):  # type: ignore[arg-type]
-        jobs, live, is_told = run.result  # type: ignore[misc]
+    for run in crash_points(withdrawn(kind), patience_s=0):
+        jobs, live, is_told = run.result
         if jobs > 1 or live or not is_told:
             wrong.append((run.at, run.result))
     assert not wrong
@@ -120,7 +139,11 @@ def test_a_replica_that_stood_still_while_another_took_over_sends_nothing_any_mo
             return once.jobs, len(once.ledger.live()), is_right(kind, status)
 
     suspensions = Suspensions()
-    monkeypatch.setattr(Process, "step", lambda process, callback, args: suspensions.step(process, callback, args))
+    monkeypatch.setattr(
+        Process,
+        "step",
+        lambda process, callback, args: suspensions.step(process, callback, args),  # noqa: PLW0108 - becomes a method
+    )
     wrong = []
     for number in range(40):
         at_s = 0.003 + 0.0075 * number

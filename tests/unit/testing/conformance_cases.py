@@ -7,10 +7,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from outboard.agent import Agent
+from outboard.domain.types import Interface
 from outboard.testing.conformance import AgentReport, Case, Finding, Outcome, PlatformJob, Site, StandIn, check_case
 from outboard.testing.faults import FaultPlan
 from outboard.testing.ledger import Ledger
-from outboard.testing.ledger_agents import LedgerPlatform, sample_task
+from outboard.testing.ledger_agents import ANSWER, LedgerPlatform, sample_task
 
 
 def jobs_of(ledger: Ledger) -> list[PlatformJob]:
@@ -24,6 +25,7 @@ def ledger_case(
     is_at_boundary: bool = False,
     long: dict[str, Any] | None = None,
     platform: type[LedgerPlatform] = LedgerPlatform,
+    interface: Interface = ANSWER,
     **options: Any,
 ) -> Case:
     """Return the case of an agent over the ledger; `long` says more about the long task."""
@@ -36,7 +38,7 @@ def ledger_case(
             platform=lambda: platform(ledger, faults, stores=site.stores, agents=[agent]),
             jobs=lambda: jobs_of(ledger),
             faults=None if is_at_boundary else faults,
-            quick=sample_task(kind, login="password"),
+            quick=sample_task(kind, login="password", interface=interface),
             long=sample_task(kind, login="password", running_s=None, **(long or {})),
             failing=sample_task(kind, login="password", outcome="LOST", outputs=None),
         )

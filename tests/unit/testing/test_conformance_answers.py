@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from outboard.agent import Agent, Connection, Context, Platform, Sensor, SyncAgent, Task, TaskConfig, TaskType
+from outboard.domain.tasks import RawTask
 from outboard.domain.types import Interface, SimpleType
 from outboard.errors import Rejected
 from outboard.testing.conformance import Case, Outcome, Site, StandIn, check_case
@@ -71,7 +72,7 @@ class SeesGhosts(Looking):
         return True
 
 
-def case_of(agent: type[Agent]) -> Case:
+def case_of(agent: type[Agent], *checks: str) -> Case:
     class One(Platform[Connection, None]):
         name = "one"
 
@@ -83,12 +84,10 @@ def case_of(agent: type[Agent]) -> Case:
 
     @asynccontextmanager
     async def stand_in(site: Site) -> AsyncIterator[StandIn]:
-        absent = Task(type=kind, config={"is_there": False}, interface=interface)
-        yield StandIn(
-            platform=One, quick=Task(type=kind, config={}, interface=interface), long=absent, failing=absent
-        )
+        absent: RawTask = Task(type=kind, config={"is_there": False}, interface=interface)
+        yield StandIn(platform=One, quick=Task(type=kind, config={}, interface=interface), long=absent, failing=absent)
 
-    return Case(agent, stand_in)
+    return Case(agent, stand_in, checks=checks)
 
 
 @pytest.mark.parametrize("agent", [Answering, Looking])
@@ -108,4 +107,4 @@ def test_agents_without_jobs_pass(agent: type[Agent]) -> None:
     ],
 )
 def test_what_is_wrong_with_them_is_found(agent: type[Agent], check: str, words: str) -> None:
-    assert words in failed(check_case(case_of(agent)))[check].message
+    assert words in failed(check_case(case_of(agent, check)))[check].message

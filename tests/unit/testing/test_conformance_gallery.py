@@ -11,6 +11,7 @@ import pytest
 from outboard.agent import Agent
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key
+from outboard.domain.types import Interface, SimpleType
 from outboard.testing.conformance import check_case, check_class
 from unit.testing import wrong_agents as wrong
 from unit.testing.conformance_cases import failed, ledger_case
@@ -19,6 +20,7 @@ FOUND: list[tuple[type[Agent], str, str]] = [
     (wrong.CreatesTwice, "runs/succeeds", "2 jobs for one task"),
     (wrong.CreatesTwice, "started-once/repeated-create", "three creates with two keys left"),
     (wrong.IgnoresTheKey, "started-once/reply-lost", "2 jobs for one task"),
+    (wrong.IgnoresTheKey, "started-once/effect-comes-late", "2 jobs for one task"),
     (wrong.IgnoresTheKey, "started-once/repeated-create", "instead of the first"),
     (wrong.IgnoresTheKey, "started-once/replica-dies-after-create", "2 jobs for one task"),
     (wrong.RetriesByItself, "started-once/reply-lost", "2 jobs for one task"),
@@ -83,6 +85,14 @@ def test_an_error_map_that_calls_a_lost_reply_not_sent_starts_a_second_job() -> 
     found = failed(check_case(case))
     assert found["started-once/reply-lost"].message == "the platform has 2 jobs for one task"
     assert "not sent" in found["declared/errors"].message
+
+
+def test_a_secret_is_found_in_the_engines_journal_too() -> None:
+    text = Interface(outputs={"text": SimpleType.STRING})
+    case = ledger_case(wrong.GivesItsSecret, "runs/succeeds", "redaction", interface=text)
+    found = failed(check_case(case))["redaction/canary"].message
+    assert "a status" in found
+    assert "the engine's journal" in found
 
 
 def test_the_same_error_map_is_asked_where_faults_strike_at_the_boundary() -> None:

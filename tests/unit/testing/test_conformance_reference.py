@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from outboard.agent import Agent
+from outboard.agent import Agent, Context, Task, TaskType
 from outboard.testing.conformance import AgentReport, Case, Clock, Outcome, Site, StandIn, check_case, check_class
 from outboard.testing.faults import FAULTS
+from outboard.testing.job_agents import JobConfig, LedgerJobRef, request_fields
 from outboard.testing.ledger_agents import LEDGER_AGENTS, LedgerLookupAgent, LedgerNamedAgent, sample_task
 from outboard.testing.platform_server import PlatformServer
 from outboard.testing.rest_agents import (
@@ -21,6 +22,7 @@ from outboard.testing.rest_agents import (
     RestPlatform,
     RestSettings,
 )
+from outboard.testing.rest_clients import BlockingRestClient
 from unit.testing.conformance_cases import jobs_of, ledger_case
 
 
@@ -68,6 +70,28 @@ def test_a_blocking_agent_passes_in_real_time() -> None:
     assert told(check_case(case)) == []
 
 
+class PatientAgent(RestBlockingAgent):
+    """It waits ten minutes for an answer, whatever its deadline is."""
+
+    name = "patient"
+    task_types = (TaskType("patient"),)
+
+    def create(self, task: Task[JobConfig], ctx: Context[BlockingRestClient]) -> LedgerJobRef:
+        view = ctx.client.create(token=ctx.key.token(), timeout_s=600, **request_fields(task, ctx))
+        return LedgerJobRef(id=view.id)
+
+
+class PatientPlatform(BlockingRestPlatform):
+    def agents(self) -> list[Agent]:
+        return [PatientAgent(self)]
+
+
+def test_a_blocking_agent_without_time_limits_is_found() -> None:
+    report = check_case(rest_case(PatientAgent, PatientPlatform, "deadlines", clock=Clock.REAL))
+    (finding,) = report.having(Outcome.FAILED)
+    assert (finding.check, finding.message) == ("deadlines/kept", "create ran on after the deadline")
+
+
 def test_every_fault_of_the_kit_is_met_by_creates() -> None:
     report = check_case(ledger_case(LedgerNamedAgent, "started-once"))
     names = {finding.check for finding in report.findings}
@@ -96,7 +120,8 @@ def test_a_case_whose_modules_are_not_installed_is_not_run() -> None:
     case = ledger_case(LedgerNamedAgent, requires=("no_such_module",))
     report = check_case(case)
     assert report.is_conforming
-    assert "no_such_module" in {finding.message for finding in report.having(Outcome.NOT_RUN)}.pop()
+    unrun = {finding.check: finding for finding in report.having(Outcome.NOT_RUN)}
+    assert unrun["started-once"].message == "the case needs no_such_module"
 
 
 def test_late_visibility_within_what_is_declared_is_no_fault() -> None:

@@ -68,7 +68,10 @@ async def test_requests_are_told_apart_by_method_path_and_query() -> None:
         aiohttp.ClientSession() as session,
     ):
         proxy.faults.add(throttled(), "find")
-        async with session.get(f"{proxy.url}/jobs?label=a=b") as found, session.get(f"{proxy.url}/jobs?ids=a") as listed:
+        async with (
+            session.get(f"{proxy.url}/jobs?label=a=b") as found,
+            session.get(f"{proxy.url}/jobs?ids=a") as listed,
+        ):
             assert (found.status, listed.status) == (429, 200)
         assert (proxy.faults.calls["find"], proxy.faults.calls["other"]) == (1, 1)
 
@@ -76,9 +79,12 @@ async def test_requests_are_told_apart_by_method_path_and_query() -> None:
 async def test_a_platform_that_is_not_there_is_a_bad_gateway() -> None:
     async with PlatformServer() as server:
         gone = server.url
-    async with FaultProxy(gone, OPERATIONS) as proxy, aiohttp.ClientSession() as session:
-        async with session.get(f"{proxy.url}/jobs/a") as answer:
-            assert answer.status == 502
+    async with (
+        FaultProxy(gone, OPERATIONS) as proxy,
+        aiohttp.ClientSession() as session,
+        session.get(f"{proxy.url}/jobs/a") as answer,
+    ):
+        assert answer.status == 502
 
 
 def test_an_agent_is_checked_through_the_proxy() -> None:
@@ -95,6 +101,8 @@ def test_an_agent_is_checked_through_the_proxy() -> None:
                 long=sample_task("rest_named", running_s=None),
             )
 
-    report = check_case(Case(RestNamedAgent, stand_in, checks=("started-once/reply", "started-once/effect", "unreachable")))
+    report = check_case(
+        Case(RestNamedAgent, stand_in, checks=("started-once/reply", "started-once/effect", "unreachable"))
+    )
     assert failed(report) == {}
     assert len(report.having(Outcome.PASSED)) >= 6

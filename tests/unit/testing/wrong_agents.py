@@ -395,6 +395,19 @@ class LogsItsSecret(_Noting):
         return await self.started(task, ctx, "")
 
 
+class GivesItsSecret(_Noting):
+    """Its outputs hold the value of a secret."""
+
+    name = "gives_its_secret"
+    task_types = WRONG
+
+    async def create(self, task: Task[JobConfig], ctx: Context[JobApi]) -> NotedJob:
+        return await self.started(task, ctx, "")
+
+    async def fetch_outputs(self, job: NotedJob, ctx: Context[JobApi]) -> Mapping[str, Any]:
+        return {"text": ctx.secrets[SECRET].get_secret_value()}
+
+
 class KeepsTooMuch(_Noting):
     name = "keeps_too_much"
     task_types = WRONG

@@ -6,7 +6,9 @@ ends what still runs when it is taken down.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -26,6 +28,8 @@ from outboard.platforms.embedded.settings import EmbeddedSettings
 from outboard.testing.conformance.cases import Case, Clock, MakeStandIn, PlatformJob, Site, StandIn
 
 _ENDLESS_SQL: Final = "SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE a.range % 7 = b.range % 3"
+_ENDING_S: Final = 10.0
+_LOOK_EVERY_S: Final = 0.05
 _ONE_ROW: Final = Interface(outputs={"rows": ListType(SimpleType.STRUCT)})
 
 
@@ -59,10 +63,17 @@ async def _jobs_in(site: Site, tasks: Mapping[str, RawTask]) -> AsyncIterator[St
             prefix=str(site.folder / "out"),
         )
     finally:
-        for job in _jobs(root):
-            if job.is_live:
-                with contextlib.suppress(OutboardError):
-                    JobDirectory(root).cancel(job.id)
+        await _end_all(root)
+
+
+async def _end_all(root: Path) -> None:
+    """End what still runs, and wait for that: runners write into the folder that is about to go."""
+    give_up = time.monotonic() + _ENDING_S
+    while (living := [job for job in _jobs(root) if job.is_live]) and time.monotonic() < give_up:
+        for job in living:
+            with contextlib.suppress(OutboardError):
+                JobDirectory(root).cancel(job.id)
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _jobs(root: Path) -> Iterator[PlatformJob]:

@@ -32,7 +32,7 @@ from outboard.testing.faults import (
     Unreachable,
     When,
 )
-from outboard.testing.processes import current_process, die
+from outboard.testing.processes import current_process, die, outside
 
 METHODS: Final = {
     "create": "create",
@@ -99,17 +99,25 @@ class Boundary:
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
         function = getattr(agent, method)
 
-        async def call(*args: Any, **options: Any) -> Any:
-            fault = self._begin(operation)
-            await self._perish(operation, When.BEFORE, die_now)
-            if fault is not None and fault.when is When.BEFORE:
-                await self._suffer(agent, fault)
+        async def take_effect(after_s: float, *args: Any, **options: Any) -> Any:
+            if after_s:
+                await asyncio.sleep(after_s)
             self._note(operation, 1)
             try:
                 answer = await self._watch.run(method, function(*args, **options))
             finally:
                 self._note(operation, -1)
             self._evidence.see(f"what {method} returned", answer)
+            return answer
+
+        async def call(*args: Any, **options: Any) -> Any:
+            fault = self._begin(operation)
+            await self._perish(operation, When.BEFORE, die_now)
+            if isinstance(fault, Stall) and fault.when is When.BEFORE and fault.seconds is not None:
+                return await outside(take_effect(fault.seconds, *args, **options))
+            if fault is not None and fault.when is When.BEFORE:
+                await self._suffer(agent, fault)
+            answer = await take_effect(0.0, *args, **options)
             if fault is not None and fault.when is When.AFTER:
                 await self._suffer(agent, fault)
             await self._perish(operation, When.AFTER, die_now)

@@ -275,15 +275,14 @@ async def keeps_deadlines(stage: Stage) -> None:
     task = stage.task(_kept(stage))
     limit_s = stage.pace.call_s
     stage.break_next("create", Stall(when=When.BEFORE))
-    handle = await _in_time("CreateTask", stage.fleet.create_task(task, timeout_s=limit_s), limit_s)
+    handle = await _in_time(
+        "CreateTask", stage.fleet.create_task(task, timeout_s=limit_s), limit_s, stage.pace.margin_s
+    )
     await stage.await_job(handle, task)
     stage.break_next(stage.status_operation, Stall(when=When.BEFORE), times=2)
     await asyncio.sleep(stage.pace.poll_s)
-    await _in_time("GetTask", stage.poll(handle, task), stage.pace.status_s + _MARGIN_S)
-    if stage.case.is_virtual:
-        await asyncio.sleep(stage.settings.submission_limit.total_seconds() + _MARGIN_S)
-    else:
-        await asyncio.sleep(stage.settings.submission_limit.total_seconds())
+    await _in_time("GetTask", stage.poll(handle, task), stage.pace.status_s, stage.pace.margin_s)
+    await asyncio.sleep(stage.settings.submission_limit.total_seconds() + _MARGIN_S)
     left = sorted(name for name, count in stage.boundary.running.items() if count > 0)
     if left:
         raise Broken(
@@ -294,7 +293,7 @@ async def keeps_deadlines(stage: Stage) -> None:
     await _stopped(stage, handle, task)
 
 
-async def _in_time(what: str, work: Any, limit_s: float) -> Any:
+async def _in_time(what: str, work: Any, limit_s: float, margin_s: float) -> Any:
     began = time.monotonic()
     try:
         answer = await work
@@ -304,7 +303,7 @@ async def _in_time(what: str, work: Any, limit_s: float) -> Any:
             "give every call of the client a time limit below ctx.timeout_s, and do not catch CancelledError",
         ) from None
     took_s = time.monotonic() - began
-    if took_s > limit_s + _MARGIN_S:
+    if took_s > limit_s + margin_s:
         raise Broken(f"{what} took {took_s:.1f} of {limit_s:g} s", "give every call a time limit below ctx.timeout_s")
     return answer
 

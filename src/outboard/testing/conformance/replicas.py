@@ -18,6 +18,8 @@ from outboard.host import Host
 
 T = TypeVar("T")
 _CLOSING_S: Final = 10.0
+_LATE_S: Final = 4.0
+"""How long after its deadline an answer is waited for: other work may keep the machine."""
 
 
 class RealFleet:
@@ -62,6 +64,6 @@ class RealFleet:
         living = [host for number, host in enumerate(self._hosts) if number not in self._dead]
         self._turn += 1
         try:
-            return await asyncio.wait_for(work(living[self._turn % len(living)]), timeout_s)
+            return await asyncio.wait_for(work(living[self._turn % len(living)]), timeout_s + _LATE_S)
         except (asyncio.TimeoutError, TimeoutError):
             raise Unavailable(f"no answer within {timeout_s:g} s", code="DEADLINE_EXCEEDED") from None

@@ -46,7 +46,7 @@ class Selection:
 def select(
     specs: Sequence[str], case_specs: Sequence[str], settings: Mapping[str, Mapping[str, Any]], *, is_all: bool
 ) -> Selection:
-    """Return what `module:name` texts name, and, where `is_all`, every agent of every installed platform.
+    """Return what `module:name` texts name, and, where `is_all`, every agent of every installed platform or case.
 
     Raises:
         InvalidSettings: A text does not name an agent, a platform or a case.
@@ -63,6 +63,8 @@ def select(
         selection.failures += [{"source": each.source, "reason": each.reason} for each in registry.failures]
         selection.failures += broken
         selection.subjects += _subjects(registry, by_class)
+        served = {subject.agent for subject in selection.subjects}
+        selection.subjects += [Subject(agent=case.agent, case=case) for case in cases if case.agent not in served]
     for spec in specs:
         found = _loaded(spec, selection)
         if found is not None:

@@ -55,6 +55,7 @@ class Pace:
         end_s: Until a quick job has ended, whatever was lost on the way.
         call_s: One call of an engine.
         status_s: One answer about a job.
+        margin_s: How late an answer may be: nothing in virtual time, and on a busy machine a while.
         unreachable_s: Silence after which the phase says so.
         settings: The host's, where they differ from its defaults.
     """
@@ -63,16 +64,20 @@ class Pace:
     end_s: float
     call_s: float
     status_s: float
+    margin_s: float
     unreachable_s: float
     settings: dict[str, Any]
 
 
-VIRTUAL: Final = Pace(poll_s=2.0, end_s=7200.0, call_s=10.0, status_s=2.0, unreachable_s=300.0, settings={})
+VIRTUAL: Final = Pace(
+    poll_s=2.0, end_s=7200.0, call_s=10.0, status_s=2.0, margin_s=1.0, unreachable_s=300.0, settings={}
+)
 REAL: Final = Pace(
     poll_s=0.1,
     end_s=45.0,
     call_s=3.0,
     status_s=0.5,
+    margin_s=4.0,
     unreachable_s=1.0,
     settings={
         "submission_limit": timedelta(seconds=4),

@@ -21,6 +21,8 @@ from outboard.testing.replicas import Fleet
 
 _REFUSALS: Final = ("400", "401", "403")
 _MOST_STEPS: Final = 12
+_LATE: Final = 1.3
+"""Of the submission limit: after it, but within the half minute that a request may still be on its way."""
 _REMEDY: Final = {
     Token: "send ctx.key.token() as the platform's idempotency token with every create",
     Named: "name the job ctx.key.name(), and when the platform says that the name is taken, return the job of that name",
@@ -119,6 +121,19 @@ async def meets(fault: Fault, name: str, stage: Stage) -> None:
     await _judge(stage, status, must_succeed=name not in _REFUSALS, was_kept=keeps_effect(fault))
 
 
+async def comes_late(when: When, stage: Stage) -> None:
+    """One job, although the first create takes effect, or is answered, when nobody waits for it any more."""
+    needs(stage.stand_in.jobs, "jobs")
+    late_s = stage.settings.submission_limit.total_seconds() * _LATE
+    task = stage.task(stage.stand_in.quick)
+    stage.break_next("create", Stall(when=when, seconds=late_s))
+    status = await stage.follow(await stage.create(task), task)
+    if not stage.has_met("create"):
+        raise NotRun("the stand-in never met the fault; mark what creates jobs with operation('create')")
+    await asyncio.sleep(late_s)
+    await _judge(stage, status, must_succeed=True, was_kept=True)
+
+
 async def dies(when: When, stage: Stage) -> None:
     """One job, although the first replica dies before or after its create."""
     needs(stage.stand_in.jobs, "jobs")
@@ -213,6 +228,8 @@ def _checks() -> Iterator[Check]:
     for name, fault in FAULTS.items():
         run: LiveCheck = partial(meets, fault, name)
         yield Check(name=f"started-once/{name.replace(' ', '-')}", run=run)
+    yield Check(name="started-once/effect-comes-late", run=partial(comes_late, When.BEFORE))
+    yield Check(name="started-once/reply-comes-late", run=partial(comes_late, When.AFTER))
     for when in When:
         yield Check(name=f"started-once/replica-dies-{when.value}-create", run=partial(dies, when), kills=True)
     for step in range(_MOST_STEPS):

@@ -53,6 +53,8 @@ write a case, and name it in the entry points `outboard.cases`, or on the comman
                 quick=Task(type="my_type", config={...}), long=Task(...), failing=Task(...),
             )
     CASE = Case(MyAgent, my_platform)"""
+_ALONE: Final = tuple(check.name for check in PURITY)
+"""Checks that are told by their whole name where there is no case: the rest of their group is made without one."""
 _COMPLETE: Final = "complete the case"
 _AT_ONCE: Final = 6
 _REAL_LIMIT_S: Final = 120.0
@@ -87,7 +89,8 @@ def check_class(
     """
     findings = _declared(agent, instance)
     kind = kind_of(agent)
-    for name in dict.fromkeys(check.name.partition("/")[0] for check in LIVE_CHECKS if check.kinds & kind):
+    asked = [check.name for check in LIVE_CHECKS if check.kinds & kind]
+    for name in dict.fromkeys(name if name in _ALONE else name.partition("/")[0] for name in asked):
         findings.append(Finding(check=name, outcome=Outcome.NOT_RUN, message=why_not, remedy=remedy))
     return _report(agent, findings, has_case=False)
 
