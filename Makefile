@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup test check demo bench proof lint types contracts format lock clean
+.PHONY: setup test conformance check demo bench proof lint types contracts format lock clean
 
 setup: $(VENV)/.ready
 
@@ -32,8 +32,13 @@ types: setup
 contracts: setup
 	$(BIN)/lint-imports
 
+# The agents that ship, put to what every agent's author can put theirs to.
+conformance: setup
+	$(BIN)/outboard check --all --strict --report build/reports/check.json
+
 check: lint types contracts
 	$(MAKE) test
+	$(MAKE) conformance
 
 demo: setup
 	$(BIN)/outboard demo
