@@ -14,6 +14,7 @@ latest first, through their records and through the agent's `find`:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -23,14 +24,21 @@ from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key, earlier_attempts
 from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
-from outboard.domain.statuses import TaskStatus
+from outboard.domain.statuses import Cause, Ending, TaskStatus
 from outboard.errors import AgentFault, OutboardError, StoreUnavailable, Unsupported
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.records import Records
-from outboard.host.starts import Starts, Submission, can_find
+from outboard.host.starts import IN_FLIGHT_S, OUTCOME_UNKNOWN, Starts, Submission, can_find, is_repeatable
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0
+_OPTIONAL_TRIES: Final = 3
+_SUPERSEDED: Final = Ending(
+    phase=Phase.RETRYABLE_FAILED,
+    code="Superseded",
+    message="a later attempt of this task began before this one did",
+    cause=Cause.PLATFORM,
+)
 Observe = Callable[[LiveJob], Awaitable[TaskStatus]]
 
 
@@ -85,8 +93,11 @@ class Adoptions:
         self._starts = starts
         self._observe = observe
 
-    async def adopt(self, submission: Submission, follows: Follows) -> Handle | None:
+    async def adopt(self, submission: Submission, follows: Follows) -> Handle | Ending | None:
         """Return this attempt's handle of an earlier attempt's job; None when there is none to adopt.
+
+        Where nobody can tell whether an earlier attempt has a job, this one ends like that one: a second job is nothing
+        that an engine's retry may bring about.
 
         Raises:
             Handed: Another replica goes on with the submission.
@@ -94,8 +105,11 @@ class Adoptions:
         task = submission.request.task
         attempts = earlier_attempts(self._installation, task.identity, task.output_prefix)
         over: list[Mapping[str, Any]] = []
+        landed_at = time.monotonic() + IN_FLIGHT_S
         for earlier in await self._read_all(submission, attempts):
-            live = await self._job_of(submission, earlier, follows)
+            live = await self._job_of(submission, earlier, follows, landed_at)
+            if isinstance(live, Ending):
+                return live
             if live is None:
                 continue
             if live.handle.job in over or _is_over(earlier.record):
@@ -128,17 +142,50 @@ class Adoptions:
                 return _Earlier(key=key, prefix=prefix, place=place, record=held.record if held else None)
         return _Earlier(key=key, prefix=prefix, place=place)
 
-    async def _job_of(self, submission: Submission, earlier: _Earlier, follows: Follows) -> LiveJob | None:
+    async def _job_of(
+        self, submission: Submission, earlier: _Earlier, follows: Follows, landed_at: float
+    ) -> LiveJob | Ending | None:
         record = earlier.record
         if record is not None and record.handle:
             return self._live_jobs.find(record.handle)
         if record is not None and record.stage is Stage.ENDED:
-            return None
+            return _unknown(record.ending.status) if record.ending is not None else None
         if record is not None or follows.knows(earlier.key):
             return await self._await_submission(submission, earlier, follows)
-        return await self._find(submission, earlier)
+        found = await self._find(submission, earlier)
+        if found is None and is_repeatable(submission.agent) and can_find(submission.agent):
+            # Its create needed no record: a process that is gone by now may have sent it just before.
+            pause_s = _FIRST_PAUSE_S
+            while time.monotonic() < landed_at:
+                pause_s = await self._rest(submission, pause_s, None)
+            found = await self._find(submission, earlier)
+        if found is not None or (begun := await self._fence(submission, earlier)) is None:
+            return found
+        return await self._job_of(submission, replace(earlier, record=begun), follows, landed_at)
 
-    async def _await_submission(self, submission: Submission, earlier: _Earlier, follows: Follows) -> LiveJob | None:
+    async def _fence(self, submission: Submission, earlier: _Earlier) -> Record | None:
+        """Make sure that an attempt of which there is no trace is never begun: its request may come late.
+
+        Returns:
+            The record of whoever began it meanwhile.
+        """
+        place, pause_s, tries = earlier.place, _FIRST_PAUSE_S, 0
+        new = Record(key=earlier.key, stage=Stage.CLAIMED, created_at=submission.created_at).ended(_SUPERSEDED)
+        while place is not None:
+            try:
+                held = await self._records.change(place, earlier.key, lambda record: None if record else new)
+            except StoreUnavailable as error:
+                tries += 1
+                if not submission.needs_record and can_find(submission.agent) and tries >= _OPTIONAL_TRIES:
+                    return None
+                pause_s = await self._rest(submission, pause_s, error)
+            else:
+                return held.record if held is not None and held.record.stage is not Stage.ENDED else None
+        return None
+
+    async def _await_submission(
+        self, submission: Submission, earlier: _Earlier, follows: Follows
+    ) -> LiveJob | Ending | None:
         """Wait until an attempt that is still being submitted has a job or will never have one."""
         live = self._intent(submission, earlier)
         pause_s = _FIRST_PAUSE_S
@@ -152,10 +199,11 @@ class Adoptions:
             except OutboardError as raised:
                 error = raised
             else:
-                if isinstance(found, LiveJob):
+                if isinstance(found, LiveJob) and found.handle.ending is None:
                     return found
-                if found.phase.is_terminal:
-                    return None
+                status = found if isinstance(found, TaskStatus) else found.fallback
+                if status.phase.is_terminal:
+                    return _unknown(status)
             pause_s = await self._rest(submission, pause_s, error)
         return None
 
@@ -224,6 +272,13 @@ class Adoptions:
         if submission.agent.outputs is OutputSource.FILES and source != handle.output_prefix:
             return replace(handle, source_prefix=source)
         return handle
+
+
+def _unknown(status: TaskStatus) -> Ending | None:
+    error = status.error
+    if status.phase is not Phase.FAILED or error is None or error.code != OUTCOME_UNKNOWN:
+        return None
+    return Ending(phase=status.phase, code=error.code, message=error.message, cause=error.cause)
 
 
 def _is_over(record: Record | None) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from outboard import __version__
 from outboard.agent.agents import JobAgent
+from outboard.agent.submission import Token
 from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import TaskStatus
@@ -26,6 +27,8 @@ from outboard.host.starts import IN_FLIGHT_S, Submission, unknown_outcome, visib
 from outboard.host.words import Words
 from outboard.wire.tasks import decode_create_bytes
 
+_CLOCKS_APART_S: Final = 7_200.0
+"""Machines whose clocks differ by more have other troubles."""
 SUBMITTING: Final = TaskStatus(phase=Phase.INITIALIZING, message="the job is being submitted")
 
 
@@ -120,8 +123,7 @@ class Intents:
             agent=agent,
             place=held.place,
             created_at=record.created_at,
-            # Another process's wall clock: where it is far off, either way, the submission is old and nothing is sent.
-            opened=now - abs(time.time() - record.created_at),
+            opened=_opened(live, agent, record),
             lease_end=now + self._limit_s,
             held=claimed,
             may_have_arrived=record.may_have_arrived,
@@ -131,6 +133,15 @@ class Intents:
             is_promised=True,
         )
         self._take_over(submission)
+
+
+def _opened(live: LiveJob, agent: JobAgent[Any, Any, Any], record: Record) -> float:
+    """Return when a submission began, on this process's monotonic clock, as far as can be told."""
+    kind, age_s = agent.submission, abs(time.time() - record.created_at)
+    if isinstance(kind, Token) and age_s + _CLOCKS_APART_S < kind.valid_for.total_seconds():
+        return live.claim_seen_at  # however wrong the clocks, the token is known: only what we saw ourselves counts
+    # Another process's wall clock: where it is far off, either way, the submission is old and nothing is sent.
+    return time.monotonic() - age_s
 
 
 def _release(text: str) -> tuple[int, ...]:

@@ -49,6 +49,8 @@ class LiveJob:
         rest_until: Monotonic time before which nothing will change.
         reached: The furthest phase of a live job that was reported; nothing before it follows.
         success: What the platform said of a job that succeeded, while its outputs are not there yet.
+        outputs_refused_since: Monotonic time of the first refusal of its outputs.
+        output_refusals: How many there were.
         is_billed: What it consumed was counted.
         task: What a sensor pokes with, once it was recalled.
         resolved: The job of an intent, once it is known.
@@ -77,6 +79,8 @@ class LiveJob:
     rest_until: float = 0.0
     reached: Phase | None = None
     success: tuple[Status, TaskStatus] | None = None
+    outputs_refused_since: float | None = None
+    output_refusals: int = 0
     is_billed: bool = False
     task: Task[Any] | None = None
     flags: set[str] = field(default_factory=set)

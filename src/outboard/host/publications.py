@@ -200,6 +200,8 @@ class Publications:
             if record.is_cancelled:
                 self._pursue(encoded)
             return encoded
+        if submission.is_adopted and not record.is_cancelled:
+            return self.settled(submission, record)  # it is another attempt's job, and that attempt's to stop
         submission.request.log.error(
             "second job under one key; it is stopped", job=mine.job.get("id"), stage=record.stage.value
         )

@@ -61,6 +61,7 @@ LONGEST_WINDOW_S: Final = 900.0
 IN_FLIGHT_S: Final = 30.0
 """How long a request that nobody waits for any more may still be on its way."""
 CANCELLED: Final = Ending(phase=Phase.ABORTED, message="cancelled before its job was started")
+OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
 _FIND_LIMIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
@@ -98,6 +99,7 @@ class Submission:
         is_withdrawn: The task was cancelled.
         trouble: Why the submission takes so long.
         is_promised: An intent was handed out, or is about to be.
+        is_adopted: Its job is one that an earlier attempt started.
         promise: Makes sure that other processes can go on.
         job: The job that it came to.
         late_job: The job of a create that was given up, and whose thread came back with it.
@@ -119,6 +121,7 @@ class Submission:
     renewed_until: float = 0.0
     is_withdrawn: bool = False
     is_promised: bool = False
+    is_adopted: bool = False
     promise: asyncio.Task[None] | None = None
     trouble: OutboardError | None = None
     job: JobRef | None = None
@@ -140,6 +143,10 @@ class Submission:
     def is_in_window(self) -> bool:
         """Whether a create may still be sent."""
         return time.monotonic() - self.opened < self.window_s
+
+    def may_open(self, opened: float) -> bool:
+        """Tell whether a create may be repeated beside another process that began at this time, by its own clock."""
+        return is_repeatable(self.agent) and time.monotonic() - opened < self.window_s
 
     def withdraw(self) -> None:
         """Send nothing any more, unless that is the only way to learn which job to stop."""
@@ -321,7 +328,7 @@ class Starts:
             request.log.warning(
                 "job not started yet", error=type(error).__name__, error_id=error.error_id, reason=error.message
             )
-            return await self._judge(submission, error)
+            return await self._judge(submission, error, has_arrived=has_arrived)
 
     def _arrived(self, submission: Submission, job: Any) -> None:
         """Take the job of a create whose thread came back after it was given up."""
@@ -331,7 +338,9 @@ class Starts:
             submission.wake.set()
             self._report_late(submission, job)
 
-    async def _judge(self, submission: Submission, error: OutboardError) -> JobRef | Ending | None:
+    async def _judge(
+        self, submission: Submission, error: OutboardError, *, has_arrived: bool
+    ) -> JobRef | Ending | None:
         """Return how the task ends with this error, or None when it may still succeed."""
         ending = self._ending(submission, error)
         if ending is None or not submission.may_have_arrived:
@@ -340,6 +349,8 @@ class Starts:
         if can_find(submission.agent):
             found = await self._search(submission)
             return found if isinstance(found, JobRef) else ending
+        if has_arrived and not isinstance(error, Rejected):
+            return None  # whether the earlier one did can still be learned, while the window lasts
         return ending
 
     def _ending(self, submission: Submission, error: OutboardError) -> Ending | None:
@@ -432,7 +443,7 @@ def unknown_outcome(agent: Agent, key: str, words: Words, trouble: OutboardError
     reason = f": {words.text(trouble.message, 300)}" if trouble else ""
     return Ending(
         phase=Phase.RETRYABLE_FAILED if is_retried else Phase.FAILED,
-        code="OutcomeUnknown",
+        code=OUTCOME_UNKNOWN,
         message=f"whether the job was started is unknown{reason}; look on {agent.platform.name} for {key}",
         cause=Cause.PLATFORM,
     )

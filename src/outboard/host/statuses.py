@@ -9,7 +9,8 @@ status instead. Only the platform's own word ends a job. The rules:
   the only thing that Flyte shows, and back once when the platform answers again;
 * "no such job": nothing, for ten minutes and its agent's `visibility`, since read replicas lag and platforms fail over;
   then the third sighting with no other answer in between ends it as RETRYABLE_FAILED "record gone";
-* success is reported once its outputs are there; they are fetched and checked beside the polls, which may be shorter;
+* success is reported once its outputs are there; they are fetched and checked beside the polls, which may be shorter; six
+  hours of refusals end it as RETRYABLE_FAILED "outputs gone";
 * terminal answers are final;
 * whatever else goes wrong in an agent or in here is an unanswered question too;
 * a handle that this replica cannot read is parked as RUNNING: another replica will read it.
@@ -29,12 +30,14 @@ from outboard.domain.phases import Phase, advance
 from outboard.domain.states import Reading
 from outboard.domain.statuses import Cause, Failure, Missing, Status, TaskStatus
 from outboard.errors import (
+    AgentError,
     AgentFault,
     Forbidden,
     OperatorError,
     OutboardError,
     Retry,
     StoreUnavailable,
+    Throttled,
     Unauthorized,
     Unavailable,
     UnreadableHandle,
@@ -54,6 +57,9 @@ from outboard.host.words import Words
 
 _GONE_AFTER_S: Final = 600.0
 _SIGHTINGS: Final = 3
+_OUTPUTS_GONE_AFTER_S: Final = 6 * 3600.0
+"""A job that did its work is not thrown away over a gateway that answers 400 for an afternoon."""
+_NO_REFUSALS: Final = (Throttled, Unavailable, Unauthorized, Forbidden)
 _LONGEST_REST: Final = timedelta(minutes=5)
 _LATE_LINKS_S: Final = 60.0
 _INTENT_REST_S: Final = 0.25
@@ -77,6 +83,7 @@ class Statuses:
         self._submissions = submissions
         self._accounts = accounts
         self._tellings: set[asyncio.Task[None]] = set()
+        self._followings: dict[bytes, asyncio.Future[LiveJob | TaskStatus]] = {}
         self._live_jobs = live_jobs
         self._parked = ParkedHandles()
         self._calls = calls
@@ -133,6 +140,8 @@ class Statuses:
     async def close(self) -> None:
         """Give up fetching outputs; whoever asks the next replica gets them."""
         await self._endings.close()
+        for following in self._followings.values():
+            following.cancel()
         await asyncio.gather(*self._tellings, return_exceptions=True)
 
     async def _ask(self, live: LiveJob, limit_s: float) -> TaskStatus:
@@ -144,7 +153,7 @@ class Statuses:
         if not isinstance(agent, JobAgent):
             raise AgentFault(f"agent {agent.name} answers at once and has no jobs to report on")
         if live.success is not None:
-            return await self._complete(live, *live.success, limit_s)
+            return await self._retry_outputs(live, limit_s)
         answer = await self._platform_answer(live, agent, limit_s)
         if isinstance(answer, Missing):
             return self._judge_absence(live, agent)
@@ -163,10 +172,16 @@ class Statuses:
 
     async def _follow(self, live: LiveJob, limit_s: float) -> TaskStatus:
         """Return where an intent's job stands, or its submission while there is none."""
-        try:
-            found = await asyncio.wait_for(self._submissions.follow(live), limit_s)
-        except (asyncio.TimeoutError, TimeoutError):
-            raise StoreUnavailable(f"the submission record was not read within {limit_s:g} s") from None
+        following = self._followings.get(live.encoded)
+        if following is None:
+            following = self._followings[live.encoded] = asyncio.ensure_future(self._submissions.follow(live))
+            following.add_done_callback(_take_exception)
+        await asyncio.wait({following}, timeout=limit_s)
+        if not following.done():
+            # It goes on: a take-over that a slow store keeps from ending would never happen; the next poll hears of it.
+            raise StoreUnavailable(f"the submission record was not read within {limit_s:g} s")
+        self._followings.pop(live.encoded, None)
+        found = following.result()
         if isinstance(found, LiveJob):
             self._live_jobs.resolve(live, found)
             return await self.observe(found, limit_s)
@@ -236,6 +251,28 @@ class Statuses:
             return await asyncio.wait_for(self._endings.join(live.handle.key.text, b"", finish), limit_s)
         except (asyncio.TimeoutError, TimeoutError):
             return live.fallback
+
+    async def _retry_outputs(self, live: LiveJob, limit_s: float) -> TaskStatus:
+        """Ask again for the outputs of a job that succeeded, until the platform has refused them for good."""
+        if live.success is None:
+            return live.fallback
+        status, succeeded = live.success
+        try:
+            return await self._complete(live, status, succeeded, limit_s)
+        except _NO_REFUSALS:
+            raise
+        except AgentError as error:
+            now = time.monotonic()
+            live.output_refusals += 1
+            if live.outputs_refused_since is None:
+                live.outputs_refused_since = now
+            if live.output_refusals < _SIGHTINGS or now - live.outputs_refused_since < _OUTPUTS_GONE_AFTER_S:
+                raise
+            words = f"the job succeeded, and its outputs are refused: {self._words.text(error.message, 500)}"
+            failure = Failure(code="OutputsGone", message=words, retry=Retry.YES, cause=Cause.PLATFORM)
+            ended = failed_status(self._words.failure(failure), succeeded)
+            self._tell_others(live, ended)
+            return ended
 
     def _failed(
         self,
@@ -377,6 +414,11 @@ class Statuses:
         if state not in live.flags and len(live.flags) < 16:
             live.flags.add(state)
             live.log.warning("unknown platform state", state=state[:100])
+
+
+def _take_exception(following: asyncio.Future[LiveJob | TaskStatus]) -> None:
+    if not following.cancelled():
+        following.exception()  # nobody may poll again, and asyncio would print it
 
 
 def _pause(hint: object) -> timedelta | None:

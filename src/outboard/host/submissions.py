@@ -46,7 +46,7 @@ from outboard.host.records import Held, Records
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.starts import CANCELLED, Handed, Starts, Submission, can_find, is_repeatable
+from outboard.host.starts import CANCELLED, Handed, Starts, Submission, can_find
 from outboard.host.stores import Store
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
@@ -56,6 +56,7 @@ _PATIENCE_S: Final = 1.0
 _CALLERS_SHARE: Final = 0.9
 _OPTIONAL_LIMIT_S: Final = 2.0
 """How long a create that is safe without its record waits for it."""
+_OPTIONAL_TRIES: Final = 3
 _REQUIRED_LIMIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0
@@ -124,7 +125,12 @@ class Submissions:
         key = request.key.text
         flight = self._flights.begin(key, request.fingerprint, lambda: self._fly(request))
         patience_s = _PATIENCE_S if timeout_s is None else min(_PATIENCE_S, timeout_s / 3)
-        await asyncio.wait({flight}, timeout=patience_s)
+        try:
+            await asyncio.wait({flight}, timeout=patience_s)
+        except asyncio.CancelledError:
+            if (submission := self._running.get(key)) is not None:
+                self._promise(submission, flight)  # the caller asks elsewhere now, perhaps for the next attempt
+            raise
         submission = self._running.get(key)
         if submission is not None and not flight.done():
             promise = self._promise(submission, flight)
@@ -279,8 +285,13 @@ class Submissions:
         try:
             if submission.held is None and (settled := await self._enter(submission)) is not None:
                 return settled
-            if (adopted := await self._adoptions.adopt(submission, self)) is not None:
+            adopted = await self._adoptions.adopt(submission, self)
+            if isinstance(adopted, Ending):
+                return await self._publications.end(submission, adopted)
+            if adopted is not None:
+                submission.is_adopted = True
                 return await self._publications.handle(submission, self._codec.encode(adopted))
+            await self._claim_late(submission)
             outcome = await self._starts.start(submission)
             if isinstance(outcome, Ending):
                 return await self._publications.end(submission, outcome)
@@ -295,16 +306,18 @@ class Submissions:
             return None
         is_claimed = is_needed or not can_find(submission.agent)
         limit_s = _REQUIRED_LIMIT_S if is_needed else _OPTIONAL_LIMIT_S
-        pause_s = _FIRST_PAUSE_S
+        pause_s, tries = _FIRST_PAUSE_S, 1
         while True:
             try:
                 if is_claimed and await self._claim_key(submission, place, limit_s):
                     return None
+                is_needed = is_needed or is_claimed  # somebody was here before, and what he did must be known
                 held = await self._records.read(place, submission.request.key, limit_s)
             except StoreUnavailable as error:
                 submission.trouble = error
-                if not is_needed:
+                if not is_needed and tries >= _OPTIONAL_TRIES:
                     return None  # the platform's own means are left, and they are good
+                tries += 1
                 if self._starts.is_draining or not submission.is_in_window or submission.is_withdrawn:
                     return self._unclaimed(submission, error)
                 await submission.rest(pause_s)
@@ -352,9 +365,10 @@ class Submissions:
             if record.is_cancelled:
                 submission.withdraw()
             return None
-        if is_repeatable(submission.agent) and not record.is_cancelled:
+        opened = time.monotonic() - abs(time.time() - record.created_at)
+        if submission.may_open(opened) and not record.is_cancelled:
             # Whoever else is at it, or died at it: the platform answers both of us with one job.
-            submission.opened = time.monotonic() - abs(time.time() - record.created_at)
+            submission.opened, submission.sent_at = opened, time.monotonic()
             submission.may_have_arrived, submission.is_promised = record.may_have_arrived, True
             return None
         give_up, pause_s = time.monotonic() + _PATIENCE_S, _FIRST_PAUSE_S
@@ -394,12 +408,27 @@ class Submissions:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
+    async def _claim_late(self, submission: Submission) -> None:
+        """Try once more to leave a trace of a job that only its record could show to the next attempt."""
+        place = submission.place
+        if place is None or submission.held is not None or can_find(submission.agent) or self._records.is_down(place):
+            return
+        try:
+            if not await self._claim_key(submission, place, _OPTIONAL_LIMIT_S):
+                found = await self._records.read(place, submission.request.key, _OPTIONAL_LIMIT_S)
+                if found is not None:
+                    self._accept(submission, found)
+        except StoreUnavailable as error:
+            submission.trouble = error
+
     def _accept(self, submission: Submission, found: Held) -> bool:
         """Go on with a record that was there when an intent was to be written; others can do so as well."""
         if found.record.claim == self._claim:
             submission.held = found
         if found.record.is_cancelled:
             submission.withdraw()
+        elif found.record.stage is Stage.ENDED:
+            submission.opened = float("-inf")  # a later attempt has begun: nothing is sent any more
         return True
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from pydantic import SecretStr
 
 from outboard.agent import Registry
@@ -37,7 +36,6 @@ KINDS = (
 )
 BLIND = ("ledger_nothing", "ledger_nothing_retry")
 PREFIX = "s3://flyte/exec/n0/data"
-BROKEN = pytest.mark.xfail(strict=True, reason="a fault of the core that is reported with its mending")
 
 
 @dataclass

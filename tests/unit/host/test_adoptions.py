@@ -14,7 +14,7 @@ from outboard.testing.faults import REPLY_LOST, Stall, When
 from outboard.testing.ledger_jobs import CANCELLING
 from outboard.testing.replicas import CLEAR, Call, Passage
 from outboard.testing.virtual_time import virtually
-from unit.host.started_once import BROKEN, KINDS, PREFIX, Once, attempt, cancelled, created, ended, polled
+from unit.host.started_once import KINDS, PREFIX, Once, attempt, cancelled, created, ended, polled
 
 FINDABLE = ("ledger_token_find", "ledger_named", "ledger_lookup", "ledger_files")
 
@@ -137,7 +137,6 @@ async def test_an_attempt_that_a_dead_replica_was_submitting_is_finished_and_ado
     assert (once.jobs, status.phase) == (1, Phase.SUCCEEDED)
 
 
-@BROKEN
 @pytest.mark.parametrize("kind", ["ledger_named", "ledger_token_find", "ledger_files"])
 @virtually
 async def test_a_create_that_a_dead_replica_had_sent_without_a_record_is_waited_for(kind: str) -> None:
@@ -154,7 +153,6 @@ async def test_a_create_that_a_dead_replica_had_sent_without_a_record_is_waited_
     assert (once.jobs, status.phase) == (1, Phase.SUCCEEDED)
 
 
-@BROKEN
 @pytest.mark.parametrize("kind", KINDS)
 @virtually
 async def test_a_request_that_arrives_after_the_next_attempt_began_starts_nothing(kind: str) -> None:
@@ -172,7 +170,6 @@ async def test_a_request_that_arrives_after_the_next_attempt_began_starts_nothin
     assert (once.jobs, status.phase) == (1, Phase.SUCCEEDED)
 
 
-@BROKEN
 @virtually
 async def test_an_attempt_of_which_nobody_can_tell_is_not_followed_by_a_second_job() -> None:
     """The engine's retry is not the author's consent."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -188,7 +187,6 @@ async def test_bytes_that_are_not_ours_are_the_one_error() -> None:
     sky.fleet.kill()
 
 
-@pytest.mark.xfail(strict=True, reason="a success whose outputs are refused for good is neither success nor failure")
 @pytest.mark.parametrize("fault", [Refuse(status=404, code="NOT_FOUND"), Refuse(status=400, code="INVALID_ARGUMENT")])
 def test_a_job_whose_outputs_are_gone_for_good_does_not_hang_for_ever(fault: Any) -> None:
     async def play() -> list[Phase]:
@@ -199,16 +197,3 @@ def test_a_job_whose_outputs_are_gone_for_good_does_not_hang_for_ever(fault: Any
         return await sky.poll(handle, task, hours=24)
 
     assert run_virtually(play)[-1].is_terminal
-
-
-@pytest.mark.xfail(strict=True, reason="RUNNING is guessed where nothing is known, and this replica stays there")
-@virtually
-async def test_a_replica_that_guessed_agrees_with_the_others_once_the_platform_answers() -> None:
-    sky = Sky()
-    task = sample_task("ledger_named", queued_s=10_000)
-    handle = await sky.create(task)
-    sky.faults.add(Refuse(), "get", times=1)
-    await asyncio.sleep(timedelta(minutes=1).total_seconds())
-    phases = await sky.poll(handle, task, hours=1)
-    sky.fleet.kill()
-    assert set(phases[2:]) == {Phase.QUEUED}

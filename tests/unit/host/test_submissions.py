@@ -32,7 +32,7 @@ from outboard.testing.processes import current_process
 from outboard.testing.replicas import CLEAR, Call, Passage
 from outboard.testing.stores import Fault as StoreFault
 from outboard.testing.virtual_time import virtually
-from unit.host.started_once import BLIND, BROKEN, KINDS, PREFIX, Once, attempt, cancelled, created, ended, polled
+from unit.host.started_once import BLIND, KINDS, PREFIX, Once, attempt, cancelled, created, ended, polled
 
 SERVICE_KEY = SecretStr(base64.b64encode(bytes(range(32))).decode())
 NOT_FOUND = Refuse(status=404, code="NOT_FOUND", words="no such queue")
@@ -144,7 +144,7 @@ async def test_a_claim_whose_renewal_was_written_unheard_ends_when_others_think_
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=[] if kind == "ledger_lookup" else BROKEN) for kind in KINDS if kind not in BLIND],
+    [kind for kind in KINDS if kind not in BLIND],
 )
 @pytest.mark.parametrize("skew_s", [-3_600.0, 3_600.0])
 @virtually
@@ -163,7 +163,6 @@ async def test_clocks_that_disagree_by_an_hour_neither_end_nor_double_a_request_
     assert (once.jobs, status.phase) == (1, Phase.SUCCEEDED)
 
 
-@BROKEN
 @pytest.mark.parametrize("kind", ["ledger_named", "ledger_token_find", "ledger_files"])
 @virtually
 async def test_a_caller_who_is_gone_at_once_leaves_a_submission_that_others_can_see(kind: str) -> None:
@@ -180,7 +179,6 @@ async def test_a_caller_who_is_gone_at_once_leaves_a_submission_that_others_can_
     assert (once.jobs, status.phase) == (1, Phase.SUCCEEDED)
 
 
-@BROKEN
 @virtually
 async def test_an_earlier_create_that_may_have_arrived_is_not_forgotten_when_a_later_one_is_refused() -> None:
     """The reply was lost, and then the credentials expired for two minutes."""

@@ -16,7 +16,6 @@ from outboard.testing.propeller import Propeller, PropellerSettings
 from outboard.testing.virtual_time import run_virtually
 from unit.host.started_once import (
     BLIND,
-    BROKEN,
     KINDS,
     PREFIX,
     Once,
@@ -88,11 +87,7 @@ def most_jobs(kind: str, scenario: object) -> int:
 
 @pytest.mark.parametrize(
     ("scenario", "kind"),
-    [
-        pytest.param(scenario, kind, marks=BROKEN if (scenario, kind) == (retried, "ledger_nothing") else [])
-        for scenario in (resent, retried)
-        for kind in KINDS
-    ],
+    [(scenario, kind) for scenario in (resent, retried) for kind in KINDS],
 )
 def test_wherever_a_replica_dies_there_is_one_job_and_the_right_end(
     kind: str, scenario: Callable[[str], Played]
