@@ -46,7 +46,7 @@ from outboard.host.records import Held, Records
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.starts import CANCELLED, Handed, Starts, Submission, can_find
+from outboard.host.starts import CANCELLED, Handed, Starts, Submission
 from outboard.host.stores import Store
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
@@ -304,14 +304,13 @@ class Submissions:
         place, is_needed = submission.place, submission.needs_record
         if place is None or (not is_needed and self._records.is_down(place)):
             return None
-        is_claimed = is_needed or not can_find(submission.agent)
         limit_s = _REQUIRED_LIMIT_S if is_needed else _OPTIONAL_LIMIT_S
         pause_s, tries = _FIRST_PAUSE_S, 1
         while True:
             try:
-                if is_claimed and await self._claim_key(submission, place, limit_s):
+                if await self._claim_key(submission, place, limit_s):
                     return None
-                is_needed = is_needed or is_claimed  # somebody was here before, and what he did must be known
+                is_needed = True  # somebody was here before, and what he did must be known
                 held = await self._records.read(place, submission.request.key, limit_s)
             except StoreUnavailable as error:
                 submission.trouble = error
@@ -326,8 +325,6 @@ class Submissions:
             submission.trouble = None
             if held is not None:
                 return await self._join(submission, held)
-            if not is_claimed:
-                return None
 
     async def _claim_key(self, submission: Submission, place: str, limit_s: float) -> bool:
         record = Record(
@@ -411,7 +408,7 @@ class Submissions:
     async def _claim_late(self, submission: Submission) -> None:
         """Try once more to leave a trace of a job that only its record could show to the next attempt."""
         place = submission.place
-        if place is None or submission.held is not None or can_find(submission.agent) or self._records.is_down(place):
+        if place is None or submission.held is not None or self._records.is_down(place):
             return
         try:
             if not await self._claim_key(submission, place, _OPTIONAL_LIMIT_S):
