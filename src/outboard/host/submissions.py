@@ -55,8 +55,8 @@ from outboard.wire.tasks import encode_create_bytes
 _PATIENCE_S: Final = 1.0
 _CALLERS_SHARE: Final = 0.9
 _OPTIONAL_LIMIT_S: Final = 2.0
-"""How long a create that is safe without its record waits for it."""
-_OPTIONAL_TRIES: Final = 3
+_OPTIONAL_WAIT_S: Final = 10.0
+"""How long a create that is safe by its platform's own means waits for its record: one call, and all of them."""
 _REQUIRED_LIMIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0
@@ -300,12 +300,12 @@ class Submissions:
             del self._running[key]
 
     async def _enter(self, submission: Submission) -> bytes | None:
-        """Claim the key, or read what others did with it; return the handle when there is nothing left to do."""
+        """Claim the key, or act on what others did with it; return the handle when there is nothing left to do."""
         place, is_needed = submission.place, submission.needs_record
-        if place is None or (not is_needed and self._records.is_down(place)):
+        if place is None:
             return None
         limit_s = _REQUIRED_LIMIT_S if is_needed else _OPTIONAL_LIMIT_S
-        pause_s, tries = _FIRST_PAUSE_S, 1
+        give_up, pause_s = time.monotonic() + _OPTIONAL_WAIT_S, _FIRST_PAUSE_S
         while True:
             try:
                 if await self._claim_key(submission, place, limit_s):
@@ -314,9 +314,8 @@ class Submissions:
                 held = await self._records.read(place, submission.request.key, limit_s)
             except StoreUnavailable as error:
                 submission.trouble = error
-                if not is_needed and tries >= _OPTIONAL_TRIES:
+                if not is_needed and time.monotonic() + pause_s > give_up:
                     return None  # the platform's own means are left, and they are good
-                tries += 1
                 if self._starts.is_draining or not submission.is_in_window or submission.is_withdrawn:
                     return self._unclaimed(submission, error)
                 await submission.rest(pause_s)
