@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from outboard import __version__
 from outboard.agent.agents import JobAgent
-from outboard.agent.submission import Token
+from outboard.agent.submission import Lookup, Token
 from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import TaskStatus
@@ -138,8 +138,9 @@ class Intents:
 def _opened(live: LiveJob, agent: JobAgent[Any, Any, Any], record: Record) -> float:
     """Return when a submission began, on this process's monotonic clock, as far as can be told."""
     kind, age_s = agent.submission, abs(time.time() - record.created_at)
-    if isinstance(kind, Token) and age_s + _CLOCKS_APART_S < kind.valid_for.total_seconds():
-        return live.claim_seen_at  # however wrong the clocks, the token is known: only what we saw ourselves counts
+    remembered = kind.valid_for if isinstance(kind, Token) else kind.retained_for if isinstance(kind, Lookup) else None
+    if remembered is not None and age_s + _CLOCKS_APART_S < remembered.total_seconds():
+        return live.claim_seen_at  # however wrong the clocks, the platform remembers: only what we saw ourselves counts
     # Another process's wall clock: where it is far off, either way, the submission is old and nothing is sent.
     return time.monotonic() - age_s
 

@@ -21,7 +21,7 @@ from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending
 from outboard.errors import ContractViolation, HandleError, StoreUnavailable
 from outboard.host.records import Records
-from outboard.host.starts import Starts, Submission, is_repeatable
+from outboard.host.starts import Handed, Starts, Submission, is_repeatable
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
@@ -124,29 +124,34 @@ class Publications:
             await self._starts.stop(submission.request, job)
 
     async def end(self, submission: Submission, ending: Ending) -> bytes:
-        """Publish how a task ended without a job; return the handle to answer with."""
+        """Publish how a task ended without a job; return the handle to answer with.
+
+        Raises:
+            Handed: Another replica goes on with the submission.
+        """
         request, place = submission.request, submission.place
         request.log.warning("job not started", error=ending.code, phase=ending.phase.value, reason=ending.message)
         if place is None:
             return self.ended(submission, ending)
 
+        claim = submission.held.record.claim if submission.held is not None else ""
+
         def write(record: Record | None) -> Record | None:
             if record is None:
-                record = Record(key=request.key, stage=Stage.CLAIMED, created_at=submission.created_at)
-            return record.ended(ending) if record.stage is Stage.CLAIMED else None
-
-        def write_late(record: Record | None) -> Record | None:
-            claim = submission.held.record.claim if submission.held is not None else ""
-            is_taken_over = record is not None and record.claim != claim
-            return None if is_taken_over else write(record)
+                record = Record(key=request.key, stage=Stage.CLAIMED, claim=claim, created_at=submission.created_at)
+            # A claim that another replica took over meanwhile is that one's to end: it may be sending a create.
+            is_ours = record.stage is Stage.CLAIMED and record.claim == claim
+            return record.ended(ending) if is_ours else None
 
         try:
             held = await self._records.change(place, request.key, write)
         except StoreUnavailable as error:
             request.log.warning("end not yet written down; trying again", error_id=error.error_id, reason=error.message)
-            self._write_later(submission, lambda: self._records.change(place, request.key, write_late))
+            self._write_later(submission, lambda: self._records.change(place, request.key, write))
             return self.ended(submission, ending)
-        return self.settled(submission, held.record) if held else self.ended(submission, ending)
+        if held is None or held.record.stage is Stage.CLAIMED:
+            raise Handed
+        return self.settled(submission, held.record)
 
     def settled(self, submission: Submission, record: Record) -> bytes:
         """Return the handle that a record which is no mere claim stands for."""

@@ -59,7 +59,8 @@ _OPTIONAL_WAIT_S: Final = 10.0
 """How long a create that is safe by its platform's own means waits for its record: one call, and all of them."""
 _REQUIRED_LIMIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 30.0
+_LONGEST_PAUSE_S: Final = 5.0
+"""Between tries to claim: until then a submission dies with this process."""
 
 
 class Submissions:
