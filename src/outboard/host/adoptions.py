@@ -28,11 +28,18 @@ from outboard.domain.statuses import Cause, Ending, TaskStatus
 from outboard.errors import AgentFault, OutboardError, StoreUnavailable, Unsupported
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.records import Records
-from outboard.host.starts import IN_FLIGHT_S, OUTCOME_UNKNOWN, Starts, Submission, can_find, is_repeatable
+from outboard.host.starts import (
+    IN_FLIGHT_S,
+    OUTCOME_UNKNOWN,
+    STORE_PATIENCE_S,
+    Starts,
+    Submission,
+    can_find,
+    is_repeatable,
+)
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0
-_OPTIONAL_TRIES: Final = 3
 _SUPERSEDED: Final = Ending(
     phase=Phase.RETRYABLE_FAILED,
     code="Superseded",
@@ -130,12 +137,12 @@ class Adoptions:
 
     async def _read(self, submission: Submission, key: Key, prefix: str) -> _Earlier:
         place = self._records.place(prefix, key)
-        pause_s = _FIRST_PAUSE_S
+        pause_s, give_up = _FIRST_PAUSE_S, time.monotonic() + STORE_PATIENCE_S
         while place is not None:
             try:
                 held = await self._records.read(place, key)
             except StoreUnavailable as error:
-                if not submission.needs_record and can_find(submission.agent):
+                if not submission.needs_record and can_find(submission.agent) and time.monotonic() > give_up:
                     break  # the platform's own means are left, and they are good
                 pause_s = await self._rest(submission, pause_s, error)
             else:
@@ -169,14 +176,13 @@ class Adoptions:
         Returns:
             The record of whoever began it meanwhile.
         """
-        place, pause_s, tries = earlier.place, _FIRST_PAUSE_S, 0
+        place, pause_s, give_up = earlier.place, _FIRST_PAUSE_S, time.monotonic() + STORE_PATIENCE_S
         new = Record(key=earlier.key, stage=Stage.CLAIMED, created_at=submission.created_at).ended(_SUPERSEDED)
         while place is not None:
             try:
                 held = await self._records.change(place, earlier.key, lambda record: None if record else new)
             except StoreUnavailable as error:
-                tries += 1
-                if not submission.needs_record and can_find(submission.agent) and tries >= _OPTIONAL_TRIES:
+                if not submission.needs_record and can_find(submission.agent) and time.monotonic() > give_up:
                     return None
                 pause_s = await self._rest(submission, pause_s, error)
             else:
@@ -249,6 +255,7 @@ class Adoptions:
             submission.trouble = error
         if self._starts.is_draining:
             await self._starts.give_back(submission)
+        await self._starts.keep(submission)
         await submission.rest(pause_s)
         return min(pause_s * 2, _LONGEST_PAUSE_S)
 

@@ -65,6 +65,8 @@ OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
 _FIND_LIMIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
+STORE_PATIENCE_S: Final = 10.0
+"""How long a submission that is safe by its platform's own means waits for its record."""
 _SENDS_OF_A_FAULT: Final = 3
 _WITHOUT_FIND: Final = (AsyncAgent.find, BlockingAgent.find)
 
@@ -98,6 +100,7 @@ class Submission:
         renewed_until: Until when the claim stands with it.
         is_withdrawn: The task was cancelled.
         trouble: Why the submission takes so long.
+        unrenewed_since: Monotonic seconds since when the claim could not be renewed.
         is_promised: An intent was handed out, or is about to be.
         is_adopted: Its job is one that an earlier attempt started.
         promise: Makes sure that other processes can go on.
@@ -120,6 +123,7 @@ class Submission:
     renewing: int = 0
     renewed_until: float = 0.0
     is_withdrawn: bool = False
+    unrenewed_since: float | None = None
     is_promised: bool = False
     is_adopted: bool = False
     promise: asyncio.Task[None] | None = None
@@ -284,12 +288,30 @@ class Starts:
             renewed = await self._records.replace(held, held.record.renewed(held.record.claim, may_have_arrived=True))
         except StoreUnavailable as error:
             submission.trouble = error
-            return not submission.needs_record
+            return self._may_go_on(submission)
         if renewed is None:
             await self._yield_to_other(submission)
             return False
+        submission.unrenewed_since = None
         submission.held, submission.lease_end = renewed, submission.renewed_until
         return submission.lease_end > time.monotonic() or not submission.needs_record
+
+    async def keep(self, submission: Submission) -> None:
+        """Renew the claim of a submission that waits, before another replica takes it for abandoned.
+
+        Raises:
+            Handed: One has done so already.
+        """
+        if submission.held is not None and submission.lease_end - time.monotonic() < self.limit_s / 2:
+            await self._holds(submission)
+
+    @staticmethod
+    def _may_go_on(submission: Submission) -> bool:
+        """Tell whether a create may be sent although the store has not answered for a while."""
+        now = time.monotonic()
+        if submission.unrenewed_since is None:
+            submission.unrenewed_since = now
+        return not submission.needs_record and now - submission.unrenewed_since >= STORE_PATIENCE_S
 
     async def _yield_to_other(self, submission: Submission) -> None:
         """Find out who changed the record: a cancel leaves the claim with us, anything else is another replica."""

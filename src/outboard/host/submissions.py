@@ -46,7 +46,7 @@ from outboard.host.records import Held, Records
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.starts import CANCELLED, Handed, Starts, Submission
+from outboard.host.starts import CANCELLED, STORE_PATIENCE_S, Handed, Starts, Submission
 from outboard.host.stores import Store
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
@@ -55,8 +55,6 @@ from outboard.wire.tasks import encode_create_bytes
 _PATIENCE_S: Final = 1.0
 _CALLERS_SHARE: Final = 0.9
 _OPTIONAL_LIMIT_S: Final = 2.0
-_OPTIONAL_WAIT_S: Final = 10.0
-"""How long a create that is safe by its platform's own means waits for its record: one call, and all of them."""
 _REQUIRED_LIMIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
@@ -306,7 +304,7 @@ class Submissions:
         if place is None:
             return None
         limit_s = _REQUIRED_LIMIT_S if is_needed else _OPTIONAL_LIMIT_S
-        give_up, pause_s = time.monotonic() + _OPTIONAL_WAIT_S, _FIRST_PAUSE_S
+        give_up, pause_s = time.monotonic() + STORE_PATIENCE_S, _FIRST_PAUSE_S
         while True:
             try:
                 if await self._claim_key(submission, place, limit_s):
@@ -363,8 +361,8 @@ class Submissions:
                 submission.withdraw()
             return None
         opened = time.monotonic() - abs(time.time() - record.created_at)
-        if submission.may_open(opened) and not record.is_cancelled:
-            # Whoever else is at it, or died at it: the platform answers both of us with one job.
+        if submission.may_open(opened) and not record.is_cancelled and await self._take_claim(submission, held):
+            # Whoever else was at it, or died at it: the platform answers both of us with one job.
             submission.opened, submission.sent_at = opened, time.monotonic()
             submission.may_have_arrived, submission.is_promised = record.may_have_arrived, True
             return None
@@ -379,6 +377,18 @@ class Submissions:
             if found is not None and found.record.stage is not Stage.CLAIMED:
                 return self._publications.settled(submission, found.record)
         raise Handed
+
+    async def _take_claim(self, submission: Submission, held: Held) -> bool:
+        """Take another process's claim: only one of us may say how the task ends."""
+        lease_end = time.monotonic() + self._limit_s
+        try:
+            taken = await self._records.replace(held, held.record.renewed(self._claim, may_have_arrived=True))
+        except StoreUnavailable as error:
+            submission.trouble = error
+            return False
+        if taken is not None:
+            submission.held, submission.lease_end = taken, lease_end
+        return taken is not None
 
     def _promise(self, submission: Submission, flight: asyncio.Future[bytes]) -> asyncio.Task[None]:
         """Return a task that ends once other processes could go on with a submission."""
