@@ -143,12 +143,21 @@ class Publications:
             is_ours = record.stage is Stage.CLAIMED and record.claim == claim
             return record.ended(ending) if is_ours else None
 
-        try:
-            held = await self._records.change(place, request.key, write)
-        except StoreUnavailable as error:
-            request.log.warning("end not yet written down; trying again", error_id=error.error_id, reason=error.message)
-            self._write_later(submission, lambda: self._records.change(place, request.key, write))
-            return self.ended(submission, ending)
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                held = await self._records.change(place, request.key, write)
+            except StoreUnavailable as error:
+                words = "end not yet written down; trying again"
+                request.log.warning(words, error_id=error.error_id, reason=error.message)
+                if submission.held is None or submission.lease_end > time.monotonic():
+                    self._write_later(submission, lambda: self._records.change(place, request.key, write))
+                    return self.ended(submission, ending)
+                # The claim has run out: whoever has taken it over may be about to start the job.
+                await submission.rest(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            else:
+                break
         if held is None or held.record.stage is Stage.CLAIMED:
             raise Handed
         return self.settled(submission, held.record)

@@ -413,6 +413,7 @@ class Starts:
                     return _Absence.UNKNOWN if self._is_forgotten(submission) else _Absence.PROVEN
             if self.is_draining:
                 await self.give_back(submission)
+            await self.keep(submission)
             await self._pause(submission, pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         return submission.late_job
