@@ -26,7 +26,7 @@ FOUND: list[tuple[type[Agent], str, str]] = [
     (wrong.RetriesByItself, "started-once/reply-lost", "2 jobs for one task"),
     (wrong.HasOneJobForAll, "started-once/repeated-create", "two tasks got the same job"),
     (wrong.RefusesItsOwnName, "started-once/repeated-create", "there is a job named"),
-    (wrong.RefusesItsOwnName, "started-once/replica-dies-after-create", "the job was started, and the task was told"),
+    (wrong.RefusesItsOwnName, "started-once/repeated-create", "there is a job named"),
     (wrong.ChangesItsTask, "started-once/repeated-create", "changed the task"),
     (wrong.RemembersJobs, "started-once/replica-dies-after-create", "the task did not end"),
     (wrong.FindsEverything, "find/by-key", "for a key that has none"),
