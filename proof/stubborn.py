@@ -137,6 +137,9 @@ async def _drained(system: System, tasks: Sequence[RawTask], outage_s: float) ->
         began = time.time() + 30
         world.faults.cut_off(began, began + outage_s)
         driving = [asyncio.ensure_future(Propeller(watch).run(task, abort_at_s=40)) for task in tasks]
+        # A neighbour that nobody cancels: its polls tell the new replicas which bucket their engine uses.
+        neighbour = sample_task(KINDS["named"], node="neighbour", running_s=outage_s + 600)
+        driving.append(asyncio.ensure_future(Propeller(watch).run(neighbour)))
         await asyncio.sleep(60)
         for replica in fleet.replicas:  # one after the other, as a deployment does it
             with contextlib.suppress(Exception):
@@ -144,11 +147,11 @@ async def _drained(system: System, tasks: Sequence[RawTask], outage_s: float) ->
             replica.restart()
         await asyncio.gather(*driving)
         await asyncio.sleep(outage_s + _BACKGROUND_S)
-        return _count(world, watch, len(tasks))
+        return _count(world, watch, len(driving))
 
 
 def drained(system: System, size: int, seed: int) -> Iterator[Result]:
-    """Upgrade both replicas while the cancels of `size` tasks of each kind wait for their platform."""
+    """Upgrade both replicas while the cancels of `size` tasks of each kind wait for their platform, and one goes on."""
     for outage_s in (60.0, 600.0):
         tasks = [
             sample_task(kind, node=f"n{n}-{name}", running_s=None) for n in range(size) for name, kind in KINDS.items()

@@ -4,23 +4,26 @@ Each cancelled task has a pursuit, which goes on whatever becomes of the DeleteT
 mark (nothing is submitted for this task any more, on any replica), finds the job where the handle is only an intent,
 asks for its state (finished work is left alone), asks the platform to stop it, and looks until it is over, asking again
 after 5 s, doubling to 60 s, for half an hour; then it raises an alarm. Only where the platform has accepted no cancel
-yet it goes on, since no engine will ask again: for a day.
+yet it goes on, since no engine will ask again: for a day. One that outlives a few seconds is owed (see `owed_cancels`):
+where this process ends before it, another goes on.
 
 DeleteTask answers OK when the job is over, gone, or will never be started, and when the mark is written and the
 platform accepted the cancel; then it waits a moment for the end. It answers an error only where no cancel could be
-handed over, and at most three times per handle, counted over all replicas: FlytePropeller counts every failed abort
-against the whole workflow.
+handed over, or its handle not be read, and at most three times per handle, counted over all replicas:
+FlytePropeller counts every failed abort against the whole workflow. What is answered with OK before its end is owed then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
 from collections.abc import Awaitable
 from typing import Final
 
 from outboard.agent.agents import JobAgent
+from outboard.domain.handles import HANDLE_LIMIT_BYTES
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import TaskStatus
 from outboard.errors import (
@@ -33,11 +36,13 @@ from outboard.errors import (
     Throttled,
     Unauthorized,
     Unavailable,
+    UnreadableHandle,
 )
 from outboard.host.calls import Calls
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.logs import TaskLog
 from outboard.host.metrics import FOREIGN, UNCONFIRMED
+from outboard.host.owed_cancels import OwedCancels
 from outboard.host.settings import HostSettings
 from outboard.host.statuses import Statuses
 from outboard.host.submissions import Submissions
@@ -52,7 +57,11 @@ _CALL_LIMIT_S: Final = 30.0
 _MARK_LIMIT_S: Final = 3.0
 _CALLERS_SHARE: Final = 0.9
 """Of a caller's time: an answer that comes at its end comes too late."""
-_MOST_REFUSALS: Final = 3
+_OWED_AFTER_S: Final = 3.0
+"""When a cancel is owed whether or not anybody was answered; most have ended by then."""
+_HAND_BACK_LIMIT_S: Final = 3.0
+_UNREAD: Final = 10_000
+"""How many handles are remembered that could not be read."""
 _UNCERTAIN: Final = (Unauthorized, Forbidden, Throttled, Unavailable)
 
 
@@ -60,25 +69,29 @@ class Pursuit:
     """A task that was cancelled, and what is known of its end.
 
     Attributes:
+        name: What it is known by, here and among the owed cancels.
         job: The job to stop, once it is known.
         is_marked: No replica submits anything for the task any more.
         is_accepted: The platform accepted the cancel.
         is_over: There is no job any more, and never will be.
         trouble: Why the cancel was not handed over in the last round.
         marking: Writes the mark.
+        settling: Writes down that it is owed.
         refusals: How many cancels were answered with an error, by all replicas, as far as that is known here.
         uncounted: How many more by this one.
     """
 
     __slots__ = (
-        "_nudge", "_round", "is_accepted", "is_marked", "is_over", "job", "live", "marking", "refusals", "task", "trouble",
-        "uncounted",
+        "_nudge", "_round", "is_accepted", "is_marked", "is_over", "job", "live", "marking", "name", "refusals", "settling",
+        "task", "trouble", "uncounted",
     )  # fmt: skip
 
     def __init__(self, live: LiveJob) -> None:
         self.live = live
         self.job = None if live.handle.is_intent else live
+        self.name = ""
         self.marking: asyncio.Task[None] | None = None
+        self.settling: asyncio.Task[None] | None = None
         self.refusals = self.uncounted = 0
         self.is_marked = False
         self.is_accepted = False
@@ -138,16 +151,26 @@ class Cancellations:
     """Cancels jobs and confirms it."""
 
     def __init__(
-        self, settings: HostSettings, live_jobs: LiveJobs, statuses: Statuses, calls: Calls, submissions: Submissions
+        self,
+        settings: HostSettings,
+        live_jobs: LiveJobs,
+        statuses: Statuses,
+        calls: Calls,
+        submissions: Submissions,
+        owed: OwedCancels,
     ) -> None:
         self._live_jobs = live_jobs
         self._statuses = statuses
         self._calls = calls
         self._submissions = submissions
+        self._owed = owed
+        self._most_refusals = settings.cancel_refusals
         self._wait_s = settings.cancel_wait.total_seconds()
         self._watch_s = settings.cancel_watch.total_seconds()
         self._pursuits: dict[str, Pursuit] = {}
+        self._unread: dict[bytes, int] = {}
         submissions.report_withdrawn(self.pursue)
+        owed.report_to(self)
 
     async def cancel(self, encoded: bytes, timeout_s: float | None = None) -> None:
         """Cancel a task's job; returns when it is over or gone, or when the platform accepted the cancel.
@@ -157,11 +180,15 @@ class Cancellations:
 
         Raises:
             UnreadableHandle: Another replica must do it.
-            OutboardError: The cancel could not be handed over; the engine should ask again. Never more than three times
-                per handle.
+            OutboardError: The cancel could not be handed over; the engine should ask again. Never more than
+                `cancel_refusals` times per handle.
         """
+        give_up = None if timeout_s is None else time.monotonic() + timeout_s * _CALLERS_SHARE
         try:
             live = self._live_jobs.find(encoded)
+        except UnreadableHandle as error:
+            await self._leave(encoded, error, _left(give_up, _MARK_LIMIT_S))
+            return
         except ForeignHandle as error:
             FOREIGN.inc()
             TaskLog().error("cancel of a foreign handle", error_id=error.error_id, bytes=len(encoded))
@@ -173,7 +200,6 @@ class Cancellations:
             return
         if live.handle.ending is not None or (_is_over(live) and not agent.cancel_finished):
             return
-        give_up = None if timeout_s is None else time.monotonic() + timeout_s * _CALLERS_SHARE
         pursuit = self._begin(live)
         if not pursuit.is_accepted:
             await pursuit.hand_over(_left(give_up, _CALL_LIMIT_S))
@@ -182,24 +208,61 @@ class Cancellations:
             await pursuit.end(_left(give_up, wait_s))
         if not (pursuit.is_over or (pursuit.is_accepted and pursuit.is_marked)):
             await self._refuse(pursuit, _left(give_up, _MARK_LIMIT_S))
+        if not pursuit.is_over:
+            self._owe(pursuit)
+            await self._owed.settle(_left(give_up, _MARK_LIMIT_S))  # nobody asks again after this answer
+
+    def can_pursue(self, encoded: bytes) -> bool:
+        """Tell whether this process can read a handle."""
+        try:
+            self._live_jobs.find(encoded)
+        except OutboardError:
+            return False
+        return True
 
     def pursue(self, encoded: bytes) -> None:
         """See to it that the job of a handle ends, in the background."""
+        self.take_over(encoded)
+
+    def take_over(self, encoded: bytes) -> asyncio.Task[None] | None:
+        """Do what `pursue` does and return the pursuit; None where there is nothing to pursue."""
         try:
             live = self._live_jobs.find(encoded)
         except OutboardError as error:
             TaskLog().error("job to be cancelled cannot be followed", error_id=error.error_id, reason=error.message)
-            return
-        if live.handle.ending is None and isinstance(live.agent, JobAgent):
-            self._begin(live).nudge()
+            return None
+        if live.handle.ending is not None or not isinstance(live.agent, JobAgent):
+            return None
+        pursuit = self._begin(live)
+        pursuit.nudge()
+        return pursuit.task
+
+    def give_up(self, encoded: bytes, reason: str) -> None:
+        """Tell an operator that nobody pursues a cancel any more."""
+        try:
+            live = self._live_jobs.find(encoded)
+        except OutboardError:
+            UNCONFIRMED.labels("unknown").inc()
+            TaskLog().error("cancel unconfirmed", handle=_digest(encoded).hex(), reason=reason)
+        else:
+            UNCONFIRMED.labels(live.agent.name).inc()
+            live.log.error("cancel unconfirmed", reason=reason)
 
     async def drain(self, patience_s: float) -> None:
         """Wait until every cancel was tried to be handed over."""
         rounds = [pursuit.hand_over(patience_s) for pursuit in self._pursuits.values() if not pursuit.is_accepted]
         await asyncio.gather(*rounds)
 
+    async def hand_back(self) -> None:
+        """Leave what is pursued to the other replicas; it goes on here as well, until the end."""
+        for pursuit in self._pursuits.values():
+            self._owe(pursuit)
+        await self._owed.hand_back(_HAND_BACK_LIMIT_S)
+
     async def close(self) -> None:
-        """Stop watching; jobs whose cancel was accepted are left to their platform."""
+        """Stop watching; what is not confirmed is left to the other replicas."""
+        await self.hand_back()
+        await self._owed.close()
         tasks = [pursuit.task for pursuit in self._pursuits.values() if pursuit.task is not None]
         for pursuit in self._pursuits.values():
             pursuit.live.log.warning("cancel not confirmed; this process ends", accepted=pursuit.is_accepted)
@@ -207,15 +270,29 @@ class Cancellations:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _leave(self, encoded: bytes, error: UnreadableHandle, limit_s: float) -> None:
+        """Raise that another replica must do it; not more often than an engine can bear, and then leave it to them."""
+        name = _digest(encoded)
+        self._unread[name] = count = self._unread.pop(name, 0) + 1
+        if len(self._unread) > _UNREAD:
+            del self._unread[next(iter(self._unread))]
+        # Nobody can count them together, and there may be three replicas.
+        if not self._most_refusals or count <= max(1, self._most_refusals // 3):
+            raise error
+        if len(encoded) <= HANDLE_LIMIT_BYTES:
+            self._owed.leave(name.hex(), encoded)
+            await self._owed.settle(limit_s)
+        self.give_up(encoded, f"it is left to the other replicas: {error.message}")
+
     async def _refuse(self, pursuit: Pursuit, limit_s: float) -> None:
         """Raise why the cancel was not handed over; not more often than an engine can bear."""
-        live = pursuit.live
+        live, most = pursuit.live, self._most_refusals
         pursuit.uncounted += 1
         if counted := await self._count(pursuit, limit_s):
             pursuit.uncounted, pursuit.refusals = 0, counted
         # Where they cannot be counted together each replica counts for itself, and there may be three of them.
-        count = counted or pursuit.refusals + pursuit.uncounted + _MOST_REFUSALS - 1
-        if count > _MOST_REFUSALS:
+        count = counted or pursuit.refusals + pursuit.uncounted + max(0, most - max(1, most // 3))
+        if most and count > most:
             live.log.error("cancel not handed over; it is still being tried", reason=_reason(pursuit))
             return
         name = live.agent.platform.name
@@ -242,11 +319,28 @@ class Cancellations:
             pursuit = self._pursuits.get(name)
         if pursuit is None:
             pursuit = self._pursuits[name] = Pursuit(live)
+            pursuit.name = name
             pursuit.task = asyncio.ensure_future(self._pursue(pursuit))
-            pursuit.task.add_done_callback(lambda _: self._pursuits.pop(name, None))
+            owing = asyncio.get_running_loop().call_later(_OWED_AFTER_S, self._owe_late, pursuit)
+
+            def forget(_: object) -> None:
+                owing.cancel()
+                self._pursuits.pop(name, None)
+
+            pursuit.task.add_done_callback(forget)
         elif pursuit.job is None and not live.handle.is_intent:
             pursuit.job = live
         return pursuit
+
+    def _owe(self, pursuit: Pursuit) -> None:
+        """Let other processes go on with a pursuit when this one ends."""
+        live = pursuit.job or pursuit.live
+        if pursuit.task is not None and not pursuit.task.done():
+            self._owed.add(pursuit.name, live.encoded, pursuit.live.handle.output_prefix, pursuit.task)
+
+    def _owe_late(self, pursuit: Pursuit) -> None:
+        self._owe(pursuit)
+        pursuit.settling = asyncio.ensure_future(self._owed.settle(_LONGEST_REPEAT_S))
 
     async def _pursue(self, pursuit: Pursuit) -> None:
         began, pause_s, is_told = time.monotonic(), _FIRST_REPEAT_S, False
@@ -389,6 +483,10 @@ def _is_over(live: LiveJob) -> bool:
 
 def _reason(pursuit: Pursuit) -> str:
     return pursuit.trouble.message if pursuit.trouble else "the job has not ended"
+
+
+def _digest(encoded: bytes) -> bytes:
+    return hashlib.sha256(encoded).digest()[:8]
 
 
 def _left(give_up: float | None, limit_s: float) -> float:

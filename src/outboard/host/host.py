@@ -8,6 +8,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 `submissions`        a job is started once
 `statuses`           only the platform's own word ends a job
 `cancellations`      a cancel reaches the job, and is confirmed
+`owed_cancels`       by another process, where this one ends before
 `answers`            sync agents answer a terminal phase, always
 `insights`           logs and metrics leave without secrets
 `outputs`            success needs proof
@@ -25,7 +26,8 @@ from typing_extensions import Self
 
 from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
-from outboard.domain.handles import HandleCodec
+from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.owed import OwedCodec
 from outboard.domain.records import RecordCodec
 from outboard.domain.seals import ServiceKey
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
@@ -44,6 +46,7 @@ from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.late_answers import LateAnswers
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
+from outboard.host.owed_cancels import OwedCancels
 from outboard.host.records import Records
 from outboard.host.requests import Request, prepare
 from outboard.host.secrets import Redactor, SecretSource
@@ -94,7 +97,7 @@ class Host:
         self._foreign = ForeignHandles(registry, self.codec, is_accepted=self.settings.accept_flytekit_handles)
         self._unclaimed = UnclaimedJobs()
         self._live_jobs = LiveJobs(
-            registry, self._foreign.decode, self._source, words, self.settings.remembered, self._unclaimed
+            registry, self._decode, self._source, words, self.settings.remembered, self._unclaimed
         )
         memos = SensorMemos(self.codec, self.stores)
         outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
@@ -102,6 +105,11 @@ class Host:
         records = Records(self.stores, RecordCodec(keys, accepts_clear=clear), self.settings.records)
         self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
         claim = secrets.token_hex(8)
+        installation = self.settings.installation
+        owed_codec = OwedCodec(installation, keys, accepts_clear=clear)
+        self._owed = OwedCancels(
+            self.stores, owed_codec, claim, installation=installation, records=self.settings.records
+        )
         self._submissions = Submissions(
             self.settings,
             calls=self._calls,
@@ -121,7 +129,7 @@ class Host:
             self.settings, self._live_jobs, self._calls, outputs, memos, self._submissions, self.accounts, words
         )
         self._cancellations = Cancellations(
-            self.settings, self._live_jobs, self._statuses, self._calls, self._submissions
+            self.settings, self._live_jobs, self._statuses, self._calls, self._submissions, self._owed
         )
         self._insights = Insights(self._live_jobs, self._calls, self.redact)
         self._is_draining = False
@@ -139,6 +147,7 @@ class Host:
 
     async def list_agents(self) -> Sequence[AgentInfo]:
         """Return what is served here."""
+        self._owed.learn()  # engines list every some seconds: a process that nobody else asks reads what is owed as well
         return [
             AgentInfo(name=agent.name, task_types=served, is_sync=agent.is_sync)
             for agent in self.registry
@@ -220,6 +229,7 @@ class Host:
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
         self._is_draining = True
+        await self._cancellations.hand_back()  # first: a process is not always given the time to end in order
         # Every flight has a limit of its own; this one is for agents that swallow their cancellation.
         patience_s = self.settings.submission_limit.total_seconds() + _DRAIN_MARGIN_S
         left = await self._submissions.drain(patience_s)
@@ -239,7 +249,13 @@ class Host:
     async def _observe(self, live: LiveJob) -> TaskStatus:
         return await self._statuses.observe(live)
 
+    def _decode(self, encoded: bytes) -> Handle:
+        handle = self._foreign.decode(encoded)
+        self._owed.learn(handle.output_prefix)
+        return handle
+
     def _prepare(self, task: RawTask) -> Request:
+        self._owed.learn(task.output_prefix)
         return prepare(
             task,
             registry=self.registry,

@@ -47,6 +47,8 @@ class HostSettings(BaseModel):
         status_limit: The longest a status answer may take; then the last known status is answered.
         cancel_wait: How long DeleteTask waits for the end after the platform accepted the cancel.
         cancel_watch: How long an accepted cancel is confirmed and repeated in the background.
+        cancel_refusals: How many times DeleteTask of one handle may be answered with an error, by all replicas together; 0 is
+            without limit, for Flyte 2, whose engine counts none.
         idle_client: When an unused client is closed.
         remembered: How many jobs and answers are kept in memory.
         answer_retention: How long answers of sync agents and handles of finished submissions are kept for repeated
@@ -68,6 +70,7 @@ class HostSettings(BaseModel):
     status_limit: timedelta = timedelta(seconds=2)
     cancel_wait: timedelta = timedelta(seconds=2)
     cancel_watch: timedelta = timedelta(minutes=30)
+    cancel_refusals: int = Field(default=3, ge=0)
     idle_client: timedelta = timedelta(minutes=10)
     remembered: int = Field(default=20_000, ge=1)
     answer_retention: timedelta = timedelta(minutes=10)
