@@ -15,7 +15,7 @@ from outboard.host.answers import Answers
 from outboard.host.outputs import Outputs
 from outboard.host.records import Records
 from outboard.host.requests import Request
-from outboard.host.starts import Handed
+from outboard.host.submission import Handed
 
 
 class LateAnswers:

@@ -21,7 +21,8 @@ from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending
 from outboard.errors import ContractViolation, HandleError, StoreUnavailable
 from outboard.host.records import Records
-from outboard.host.starts import Handed, Starts, Submission, is_repeatable
+from outboard.host.starts import Starts
+from outboard.host.submission import Handed, Submission, is_repeatable
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 

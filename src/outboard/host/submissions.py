@@ -10,6 +10,7 @@ wherever it is sent, and into the handle, since FlytePropeller burns a retry for
 
 =================  ===================================================
 `submissions`      one key: claim, adopt, start, publish
+`submission`       what this process knows of one
 `starts`           from a claim to a job, whatever is lost on the way
 `adoptions`        the jobs of earlier attempts
 `publications`     what came of it, for other replicas
@@ -46,8 +47,9 @@ from outboard.host.records import Held, Records
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.starts import CANCELLED, STORE_PATIENCE_S, Handed, Starts, Submission
+from outboard.host.starts import CANCELLED, Starts
 from outboard.host.stores import Store
+from outboard.host.submission import STORE_PATIENCE_S, Handed, Submission
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 from outboard.wire.tasks import encode_create_bytes
