@@ -102,3 +102,12 @@ def test_every_module_named_exists(document: Path) -> None:
     rooms = "|".join(sorted(path.parent.name for path in source.glob("*/__init__.py")))
     named = re.findall(rf"`(?:src/outboard/)?((?:{rooms})/[\w/]+\.py)`", document.read_text(encoding="utf-8"))
     assert [each for each in named if not (source / each).exists()] == []
+
+
+def test_the_map_of_the_host_leaves_no_module_out() -> None:
+    folder = ROOT / "src" / "outboard" / "host"
+    text = (folder / "__init__.py").read_text(encoding="utf-8").partition('\n"""\n')[0]
+    there = {path.stem for path in folder.glob("[a-z]*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
+    assert set(re.findall(r"`(\w+)`", text)) == there
