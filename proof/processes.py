@@ -92,7 +92,7 @@ async def _end_amidst_creates(number: signal.Signals, system: System, size: int,
             launch = partial(RealService, system.name, platform.url, Path(folder), submission_limit_s=_SUBMISSION_S)
             async with launch() as first, RemoteEndpoint.at(first.address) as endpoint:
                 creating = asyncio.gather(*(story.create(endpoint) for story in stories))
-                await _half_started(ledger, stories, creating)
+                await _well_begun(ledger, stories, creating)
                 begun_amidst = sum(not story.handle for story in stories)
                 took_s = await first.end(number)
                 await creating
@@ -106,16 +106,16 @@ async def _end_amidst_creates(number: signal.Signals, system: System, size: int,
     return [_count(number, kind, stories, ledger, seed, shared) for kind in KINDS]
 
 
-async def _half_started(ledger: Ledger, stories: Sequence[_Story], creating: asyncio.Future[Any]) -> None:
-    """Wait until the platform has half of the jobs.
+async def _well_begun(ledger: Ledger, stories: Sequence[_Story], creating: asyncio.Future[Any]) -> None:
+    """Wait until the platform has a quarter of the jobs.
 
     Raises:
         ServiceFailed: The creates ended before.
     """
-    half = asyncio.ensure_future(ledger.effects.reaches("started", len(stories) // 2))
-    await asyncio.wait({half, creating}, return_when=asyncio.FIRST_COMPLETED)
-    if not half.done():
-        half.cancel()
+    quarter = asyncio.ensure_future(ledger.effects.reaches("started", len(stories) // 4))
+    await asyncio.wait({quarter, creating}, return_when=asyncio.FIRST_COMPLETED)
+    if not quarter.done():
+        quarter.cancel()
         errors = sum((story.errors for story in stories), Counter())
         raise ServiceFailed(f"the creates ended with {len(ledger.jobs)} jobs started: {dict(errors)}")
 
@@ -179,7 +179,7 @@ SCENARIOS = tuple(
         promise=f"{number.name} amidst concurrent creates loses no job and starts none twice.",
         run=partial(end_amidst_creates, number),
         short=200,
-        full=800,
+        full=200,
         systems=(OUTBOARD, FLYTEKIT),
         is_waiting=True,
     )
