@@ -33,6 +33,8 @@ from outboard.host.submission import IN_FLIGHT_S, STORE_PATIENCE_S, Submission, 
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0
+_STOPPING_S: Final = 10.0
+"""How long an attempt waits for the end of one before it that was cancelled; a platform may take hours over it."""
 _SUPERSEDED: Final = Ending(
     phase=Phase.RETRYABLE_FAILED,
     code="Superseded",
@@ -115,6 +117,7 @@ class Adoptions:
             if live.handle.job in over or _is_over(earlier.record):
                 if earlier.record is not None and earlier.record.is_cancelled:
                     follows.withdrawn(live.encoded)  # whoever saw to its end may be dead
+                    await self._await_stop(submission, live)
                 over.append(live.handle.job)
                 continue
             if await self._is_of_use(submission, live):
@@ -230,6 +233,15 @@ class Adoptions:
                     job_version=type(found[0]).handle_version,
                 )
                 return self._live(replace(handle, key=earlier.key, output_prefix=earlier.prefix))
+
+    async def _await_stop(self, submission: Submission, live: LiveJob) -> None:
+        """Give the platform a moment to take an earlier attempt's cancel: two jobs of one task are one too many."""
+        give_up, pause_s = time.monotonic() + _STOPPING_S, _FIRST_PAUSE_S
+        while time.monotonic() < give_up and not submission.is_withdrawn:
+            live.rest_until = 0.0
+            if (await self._observe(live)).phase.is_terminal or live.is_cancelling:
+                return
+            pause_s = await self._rest(submission, pause_s, None)
 
     async def _is_of_use(self, submission: Submission, live: LiveJob) -> bool:
         pause_s = _FIRST_PAUSE_S
