@@ -14,12 +14,17 @@ KEY = Key("ob-exec-n0-0-" + "a" * 26)
 
 def written(version: int = 1, mode: int = 0, **fields: Any) -> bytes:
     """A record that some release wrote."""
+    return body_of({"key": KEY.text, "stage": "claimed", **fields}, version, mode)
+
+
+def body_of(fields: object, version: int = 1, mode: int = 0) -> bytes:
+    """What some release wrote where a record belongs."""
     import zlib
 
     import ormsgpack
 
     deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
-    packed = ormsgpack.packb({"key": KEY.text, "stage": "claimed", **fields})
+    packed = ormsgpack.packb(fields)
     return b"\xffOR" + bytes((version, mode)) + deflate.compress(packed) + deflate.flush()
 
 
@@ -53,8 +58,18 @@ def test_what_a_later_release_adds_to_a_record_is_ignored() -> None:
         written(turn="1"),
         written(end=["FAILED"]),
         written(end=7),
+        body_of([KEY.text, "claimed"]),
     ],
-    ids=["empty", "header", "a handle", "another key's", "a field of another form", "half an end", "no end"],
+    ids=[
+        "empty",
+        "header",
+        "a handle",
+        "another key's",
+        "a field of another form",
+        "half an end",
+        "no end",
+        "no fields",
+    ],
 )
 def test_what_no_release_will_ever_read_is_foreign(record: bytes) -> None:
     with pytest.raises(ForeignHandle):

@@ -14,7 +14,6 @@ the field `job` is left empty, which makes that release park the handle rather t
 from __future__ import annotations
 
 import secrets
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -23,10 +22,10 @@ import ormsgpack
 
 from outboard.domain.identity import Scope
 from outboard.domain.keys import Key
-from outboard.domain.phases import Phase
-from outboard.domain.seals import SEAL_BYTES, Envelope, ServiceKey
+from outboard.domain.packing import MALFORMED, deflate, of, pack_ending, unpack, unpack_ending
+from outboard.domain.seals import NEWER, SEAL_BYTES, Envelope, ServiceKey
 from outboard.domain.secret_refs import is_secret_name, is_secret_value
-from outboard.domain.statuses import Cause, Ending
+from outboard.domain.statuses import Ending
 from outboard.errors import ContractViolation, ForeignHandle, HandleTooLarge, UnreadableHandle
 
 HANDLE_LIMIT_BYTES: Final = 512
@@ -34,7 +33,6 @@ _MAGIC: Final = b"\xffOB"
 _JOB_FIELD: Final = 9
 _INFLATED_LIMIT: Final = 16 * 1024
 _LATER: Final = frozenset({"intent", "end", "source", "job"})
-_NEWER: Final = "this handle was written by a newer release; another replica or an upgrade will read it"
 _FOREIGN: Final = "these bytes are not a handle of Outboard; pass the resource_meta of CreateTask unchanged"
 
 
@@ -159,8 +157,7 @@ def _is_reference(item: Any) -> bool:
 
 
 def _pack(handle: Handle, output_types: Mapping[str, Any] | None) -> bytes:
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return deflate.compress(_fields_of(handle, output_types)) + deflate.flush()
+    return deflate(_fields_of(handle, output_types), 9)
 
 
 def _fields_of(handle: Handle, output_types: Mapping[str, Any] | None) -> bytes:
@@ -198,8 +195,7 @@ def _later_fields(handle: Handle) -> dict[str, Any]:
     if handle.is_intent:
         later["intent"] = True
     if handle.ending is not None:
-        end = handle.ending
-        later["end"] = [end.phase.value, end.code, end.message, end.cause.value]
+        later["end"] = pack_ending(handle.ending)
     if handle.source_prefix:
         later["source"] = handle.source_prefix
     if later and handle.job:
@@ -207,55 +203,36 @@ def _later_fields(handle: Handle) -> dict[str, Any]:
     return later
 
 
-def _ending(packed: Any) -> Ending | None:
-    if packed is None:
-        return None
-    phase, code, message, cause = packed
-    try:
-        return Ending(phase=Phase(phase), code=_of(str, code), message=_of(str, message), cause=Cause(cause))
-    except ValueError:
-        raise UnreadableHandle(_NEWER) from None
-
-
 def _unpack(body: bytes) -> Handle:
     try:
-        inflate = zlib.decompressobj(-15)
-        packed = inflate.decompress(body, _INFLATED_LIMIT)
-        if not inflate.eof or inflate.unused_data:
-            raise ForeignHandle(_FOREIGN)
-        fields = ormsgpack.unpackb(packed)
+        fields = unpack(body, _INFLATED_LIMIT)
         project, domain, org, namespace = fields[4]
         later = fields[13] if len(fields) > 13 else {}
         if not isinstance(later, dict) or not later.keys() <= _LATER:
-            raise UnreadableHandle(_NEWER)  # a stage that this release would misread, as 0.1.0 would ours
+            raise UnreadableHandle(NEWER)  # a stage that this release would misread, as 0.1.0 would ours
+        end = later.get("end")
         return Handle(
-            agent=_of(str, fields[0]),
-            task_type=_of(str, fields[1]),
-            task_type_version=_of(int, fields[2]),
-            key=Key.parse(_of(str, fields[3])),
+            agent=of(str, fields[0]),
+            task_type=of(str, fields[1]),
+            task_type_version=of(int, fields[2]),
+            key=Key.parse(of(str, fields[3])),
             scope=Scope(
-                project=_of(str, project), domain=_of(str, domain), org=_of(str, org), namespace=_of(str, namespace)
+                project=of(str, project), domain=of(str, domain), org=of(str, org), namespace=of(str, namespace)
             ),
-            connection=_of(dict, fields[5]),
-            account=_of(str, fields[6]),
-            output_prefix=_of(str, fields[7]),
-            created_at=_of(int, fields[8]),
-            job=_of(dict, later.get("job", fields[_JOB_FIELD])),
-            job_version=_of(int, fields[10]),
-            output_types=None if fields[11] is None else _of(dict, fields[11]),
-            memo=_of(bytes, fields[12]),
-            is_intent=_of(bool, later.get("intent", False)),
-            ending=_ending(later.get("end")),
-            source_prefix=_of(str, later.get("source", "")),
+            connection=of(dict, fields[5]),
+            account=of(str, fields[6]),
+            output_prefix=of(str, fields[7]),
+            created_at=of(int, fields[8]),
+            job=of(dict, later.get("job", fields[_JOB_FIELD])),
+            job_version=of(int, fields[10]),
+            output_types=None if fields[11] is None else of(dict, fields[11]),
+            memo=of(bytes, fields[12]),
+            is_intent=of(bool, later.get("intent", False)),
+            ending=None if end is None else unpack_ending(end),
+            source_prefix=of(str, later.get("source", "")),
         )
-    except (zlib.error, ValueError, TypeError, IndexError, KeyError):
+    except MALFORMED:
         raise ForeignHandle(_FOREIGN) from None
-
-
-def _of(expected: type, value: Any) -> Any:
-    if not isinstance(value, expected):
-        raise TypeError
-    return value
 
 
 def _too_large(handle: Handle, size: int) -> str:

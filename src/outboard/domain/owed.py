@@ -14,13 +14,11 @@ Fields are read by name; unknown ones are ignored.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import ormsgpack
-
+from outboard.domain.packing import MALFORMED, of, pack, unpack
 from outboard.domain.seals import Envelope, ServiceKey
 from outboard.errors import ForeignHandle
 
@@ -78,9 +76,7 @@ class OwedCodec:
             name: {"handle": entry.handle, "claim": entry.claim, "turn": entry.turn, "since": entry.since}
             for name, entry in owed.items()
         }
-        deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
-        body = deflate.compress(ormsgpack.packb({"entries": entries})) + deflate.flush()
-        return self._envelope.frame(body, bound_to=self._bound_to)
+        return self._envelope.frame(pack({"entries": entries}), bound_to=self._bound_to)
 
     def decode(self, encoded: bytes) -> dict[str, OwedCancel]:
         """Return the list in these bytes.
@@ -91,13 +87,9 @@ class OwedCodec:
         """
         body = self._envelope.open(encoded, bound_to=self._bound_to)
         try:
-            inflate = zlib.decompressobj(-15)
-            packed = inflate.decompress(body, _INFLATED_LIMIT)
-            if not inflate.eof or inflate.unused_data:
-                raise ForeignHandle(_FOREIGN)
-            entries = ormsgpack.unpackb(packed)["entries"]
-            return {_of(str, name): _entry(fields) for name, fields in entries.items()}
-        except (zlib.error, ValueError, TypeError, LookupError, AttributeError):
+            entries = unpack(body, _INFLATED_LIMIT)["entries"]
+            return {of(str, name): _entry(fields) for name, fields in entries.items()}
+        except MALFORMED:
             raise ForeignHandle(_FOREIGN) from None
 
 
@@ -119,14 +111,8 @@ def crowded_out(owed: Mapping[str, OwedCancel]) -> list[str]:
 
 def _entry(fields: Mapping[str, Any]) -> OwedCancel:
     return OwedCancel(
-        handle=_of(bytes, fields["handle"]),
-        claim=_of(str, fields.get("claim", "")),
-        turn=_of(int, fields.get("turn", 0)),
-        since=_of(int, fields.get("since", 0)),
+        handle=of(bytes, fields["handle"]),
+        claim=of(str, fields.get("claim", "")),
+        turn=of(int, fields.get("turn", 0)),
+        since=of(int, fields.get("since", 0)),
     )
-
-
-def _of(expected: type, value: Any) -> Any:
-    if not isinstance(value, expected):
-        raise TypeError
-    return value

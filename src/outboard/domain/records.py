@@ -15,20 +15,18 @@ one copied to another key's place does not open. Fields are read by name; unknow
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
-import ormsgpack
 from typing_extensions import Self
 
 from outboard.domain.keys import Key
-from outboard.domain.phases import Phase
+from outboard.domain.packing import MALFORMED, of, pack, pack_ending, unpack, unpack_ending, word_of
 from outboard.domain.seals import Envelope, ServiceKey
-from outboard.domain.statuses import Cause, Ending
-from outboard.errors import ForeignHandle, UnreadableHandle
+from outboard.domain.statuses import Ending
+from outboard.errors import ForeignHandle
 
 _MAGIC: Final = b"\xffOR"
 _FOREIGN: Final = "this is not the submission record of this key; whoever may write there has replaced it"
@@ -113,9 +111,7 @@ class RecordCodec:
 
     def encode(self, record: Record) -> bytes:
         """Return a record's bytes."""
-        deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
-        body = deflate.compress(ormsgpack.packb(_fields_of(record))) + deflate.flush()
-        return self._envelope.frame(body, bound_to=record.key.text.encode())
+        return self._envelope.frame(pack(_fields_of(record)), bound_to=record.key.text.encode())
 
     def decode(self, encoded: bytes, key: Key) -> Record:
         """Return the record of `key` in these bytes.
@@ -126,12 +122,8 @@ class RecordCodec:
         """
         body = self._envelope.open(encoded, bound_to=key.text.encode())
         try:
-            inflate = zlib.decompressobj(-15)
-            packed = inflate.decompress(body, _INFLATED_LIMIT)
-            if not inflate.eof or inflate.unused_data:
-                raise ForeignHandle(_FOREIGN)
-            record = _record(ormsgpack.unpackb(packed))
-        except (zlib.error, ValueError, TypeError, LookupError):
+            record = _record(unpack(body, _INFLATED_LIMIT))
+        except MALFORMED:
             raise ForeignHandle(_FOREIGN) from None
         if record.key != key:
             raise ForeignHandle(_FOREIGN)
@@ -139,7 +131,6 @@ class RecordCodec:
 
 
 def _fields_of(record: Record) -> dict[str, Any]:
-    end = record.ending
     fields = {
         "key": record.key.text,
         "stage": record.stage.value,
@@ -151,7 +142,7 @@ def _fields_of(record: Record) -> dict[str, Any]:
         "cancelled": record.is_cancelled,
         "refusals": record.refusals,
         "handle": record.handle,
-        "end": [end.phase.value, end.code, end.message, end.cause.value] if end else None,
+        "end": pack_ending(record.ending) if record.ending else None,
         "request": record.request,
     }
     return {name: value for name, value in fields.items() if value}
@@ -159,38 +150,18 @@ def _fields_of(record: Record) -> dict[str, Any]:
 
 def _record(fields: Mapping[str, Any]) -> Record:
     end = fields.get("end")
-    _refuse_unknown(Stage, fields["stage"])
-    if end is not None:
-        _refuse_unknown(Phase, end[0])
-        _refuse_unknown(Cause, end[3])
+    stage = word_of(Stage, fields["stage"])
     return Record(
-        key=Key.parse(_of(str, fields["key"])),
-        stage=Stage(fields["stage"]),
-        claim=_of(str, fields.get("claim", "")),
-        turn=_of(int, fields.get("turn", 0)),
-        created_at=_of(int, fields.get("created", 0)),
-        release=_of(str, fields.get("release", "")),
-        may_have_arrived=_of(bool, fields.get("arrived", False)),
-        is_cancelled=_of(bool, fields.get("cancelled", False)),
-        refusals=_of(int, fields.get("refusals", 0)),
-        handle=_of(bytes, fields.get("handle", b"")),
-        ending=None
-        if end is None
-        else Ending(phase=Phase(end[0]), code=_of(str, end[1]), message=_of(str, end[2]), cause=Cause(end[3])),
-        request=_of(bytes, fields.get("request", b"")),
+        key=Key.parse(of(str, fields["key"])),
+        stage=stage,
+        claim=of(str, fields.get("claim", "")),
+        turn=of(int, fields.get("turn", 0)),
+        created_at=of(int, fields.get("created", 0)),
+        release=of(str, fields.get("release", "")),
+        may_have_arrived=of(bool, fields.get("arrived", False)),
+        is_cancelled=of(bool, fields.get("cancelled", False)),
+        refusals=of(int, fields.get("refusals", 0)),
+        handle=of(bytes, fields.get("handle", b"")),
+        ending=None if end is None else unpack_ending(end),
+        request=of(bytes, fields.get("request", b"")),
     )
-
-
-def _of(expected: type, value: Any) -> Any:
-    if not isinstance(value, expected):
-        raise TypeError
-    return value
-
-
-def _refuse_unknown(words: type[Enum], word: object) -> None:
-    try:
-        words(word)
-    except ValueError:
-        raise UnreadableHandle(
-            "this record was written by a newer release; another replica or an upgrade will read it"
-        ) from None

@@ -23,6 +23,7 @@ from typing import Final
 
 from outboard.errors import ForeignHandle, InvalidSettings, UnreadableHandle
 
+NEWER: Final = "this was written by a newer release; another replica or an upgrade will read it"
 SEAL_BYTES: Final = 48
 """Magic, version, mode, key id, nonce and authentication tag, with room for deflate's own worst case."""
 _VERSION: Final = 1
@@ -123,7 +124,7 @@ class Envelope:
             raise ForeignHandle(self._foreign)
         version, mode = framed[prefix - 2], framed[prefix - 1]
         if version > _VERSION or mode > _SEALED:
-            raise UnreadableHandle("this was written by a newer release; another replica or an upgrade will read it")
+            raise UnreadableHandle(NEWER)
         if mode == _CLEAR:
             if not self._accepts_clear:
                 raise ForeignHandle("this service accepts what is sealed only, and these bytes are not sealed")

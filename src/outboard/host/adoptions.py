@@ -29,7 +29,7 @@ from outboard.errors import AgentFault, OutboardError, StoreUnavailable, Unsuppo
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.records import Records
 from outboard.host.starts import OUTCOME_UNKNOWN, Starts
-from outboard.host.submission import IN_FLIGHT_S, STORE_PATIENCE_S, Submission, can_find, is_repeatable
+from outboard.host.submission import IN_FLIGHT_S, Submission, can_find, is_repeatable
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0
@@ -133,13 +133,13 @@ class Adoptions:
 
     async def _read(self, submission: Submission, key: Key, prefix: str) -> _Earlier:
         place = self._records.place(prefix, key)
-        pause_s, give_up = _FIRST_PAUSE_S, time.monotonic() + STORE_PATIENCE_S
+        pause_s, since = _FIRST_PAUSE_S, time.monotonic()
         while place is not None:
             try:
                 held = await self._records.read(place, key)
             except StoreUnavailable as error:
-                if not submission.needs_record and can_find(submission.agent) and time.monotonic() > give_up:
-                    break  # the platform's own means are left, and they are good
+                if can_find(submission.agent) and submission.may_do_without(since):
+                    break
                 pause_s = await self._rest(submission, pause_s, error)
             else:
                 return _Earlier(key=key, prefix=prefix, place=place, record=held.record if held else None)
@@ -157,7 +157,7 @@ class Adoptions:
             return await self._await_submission(submission, earlier, follows)
         found = await self._find(submission, earlier)
         if found is None and is_repeatable(submission.agent) and can_find(submission.agent):
-            # Its create needed no record: a process that is gone by now may have sent it just before.
+            # Where its store was down it was begun without a record, by a process that may have sent it just before.
             pause_s = _FIRST_PAUSE_S
             while time.monotonic() < landed_at:
                 pause_s = await self._rest(submission, pause_s, None)
@@ -172,13 +172,13 @@ class Adoptions:
         Returns:
             The record of whoever began it meanwhile.
         """
-        place, pause_s, give_up = earlier.place, _FIRST_PAUSE_S, time.monotonic() + STORE_PATIENCE_S
+        place, pause_s, since = earlier.place, _FIRST_PAUSE_S, time.monotonic()
         new = Record(key=earlier.key, stage=Stage.CLAIMED, created_at=submission.created_at).ended(_SUPERSEDED)
         while place is not None:
             try:
                 held = await self._records.change(place, earlier.key, lambda record: None if record else new)
             except StoreUnavailable as error:
-                if not submission.needs_record and can_find(submission.agent) and time.monotonic() > give_up:
+                if can_find(submission.agent) and submission.may_do_without(since):
                     return None
                 pause_s = await self._rest(submission, pause_s, error)
             else:

@@ -44,6 +44,7 @@ from outboard.host.metrics import FOREIGN, UNCONFIRMED
 from outboard.host.owed_cancels import OwedCancels
 from outboard.host.pursuits import Pursuit
 from outboard.host.settings import HostSettings
+from outboard.host.starts import OUTCOME_UNKNOWN
 from outboard.host.statuses import Statuses
 from outboard.host.submissions import Submissions
 
@@ -383,7 +384,13 @@ class Cancellations:
             return  # it succeeded, and whoever asks for its outputs gets them
         if pursuit.live.last is None or not pursuit.live.last.phase.is_terminal:
             pursuit.live.last = status
-        pursuit.live.log.info("cancel confirmed", phase=status.phase.value, state=status.state)
+        log = pursuit.live.log
+        if status.error is not None and status.error.code == OUTCOME_UNKNOWN:
+            # There may be a job, and nobody can find it: only people can stop it.
+            UNCONFIRMED.labels(pursuit.live.agent.name).inc()
+            log.error("cancel unconfirmed", reason=status.message)
+            return
+        log.info("cancel confirmed", phase=status.phase.value, state=status.state)
 
 
 def _is_over(live: LiveJob) -> bool:

@@ -6,6 +6,7 @@ validating) and keeps what was reported, so that phases never go backwards and t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -54,6 +55,7 @@ class LiveJob:
         is_billed: What it consumed was counted.
         task: What a sensor pokes with, once it was recalled.
         resolved: The job of an intent, once it is known.
+        following: Asks what became of an intent; it may outlast the poll that began it.
         is_cancelling: The platform is stopping the job.
         claim_seen: Who was submitting when this process looked last, and in which turn.
         claim_seen_at: Monotonic time of the first sight of that.
@@ -85,6 +87,7 @@ class LiveJob:
     task: Task[Any] | None = None
     flags: set[str] = field(default_factory=set)
     resolved: LiveJob | None = None
+    following: asyncio.Task[LiveJob | TaskStatus] | None = None
     is_cancelling: bool = False
     claim_seen: tuple[str, int] | None = None
     claim_seen_at: float = 0.0

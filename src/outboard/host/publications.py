@@ -1,8 +1,8 @@
 """Publications: what came of a submission, written down where other replicas look for it.
 
 A job is published by moving the key's record to SUBMITTED, an end without a job by moving it to ENDED. Somebody else
-may have been faster: then the record decides, and a job that it does not name is one too many and is stopped. Where
-the platform itself tells a repeated request from a new one, a job needs no record, unless others were promised one.
+may have been faster: then the record decides, and a job that it does not name is one too many and is stopped. An end
+is told only by who holds the claim. What the store does not take is written later.
 """
 
 from __future__ import annotations

@@ -55,7 +55,6 @@ from outboard.host.settings import HostSettings
 from outboard.host.stores import Store
 from outboard.host.submission import (
     IN_FLIGHT_S,
-    STORE_PATIENCE_S,
     Handed,
     Submission,
     can_find,
@@ -183,7 +182,9 @@ class Starts:
             renewed = await self._records.replace(held, held.record.renewed(held.record.claim, may_have_arrived=True))
         except StoreUnavailable as error:
             submission.trouble = error
-            return self._may_go_on(submission)
+            if submission.unrenewed_since is None:
+                submission.unrenewed_since = time.monotonic()
+            return submission.may_do_without(submission.unrenewed_since)
         if renewed is None:
             await self._yield_to_other(submission)
             return False
@@ -199,14 +200,6 @@ class Starts:
         """
         if submission.held is not None and submission.lease_end - time.monotonic() < self.limit_s / 2:
             await self._holds(submission)
-
-    @staticmethod
-    def _may_go_on(submission: Submission) -> bool:
-        """Tell whether a create may be sent although the store has not answered for a while."""
-        now = time.monotonic()
-        if submission.unrenewed_since is None:
-            submission.unrenewed_since = now
-        return not submission.needs_record and now - submission.unrenewed_since >= STORE_PATIENCE_S
 
     async def _yield_to_other(self, submission: Submission) -> None:
         """Find out who changed the record: a cancel leaves the claim with us, anything else is another replica."""

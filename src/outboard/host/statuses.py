@@ -83,7 +83,7 @@ class Statuses:
         self._submissions = submissions
         self._accounts = accounts
         self._tellings: set[asyncio.Task[None]] = set()
-        self._followings: dict[bytes, asyncio.Future[LiveJob | TaskStatus]] = {}
+        self._followings: set[asyncio.Task[LiveJob | TaskStatus]] = set()
         self._live_jobs = live_jobs
         self._parked = ParkedHandles()
         self._calls = calls
@@ -140,7 +140,7 @@ class Statuses:
     async def close(self) -> None:
         """Give up fetching outputs; whoever asks the next replica gets them."""
         await self._endings.close()
-        for following in self._followings.values():
+        for following in self._followings:
             following.cancel()
         await asyncio.gather(*self._tellings, return_exceptions=True)
 
@@ -172,21 +172,27 @@ class Statuses:
 
     async def _follow(self, live: LiveJob, limit_s: float) -> TaskStatus:
         """Return where an intent's job stands, or its submission while there is none."""
-        following = self._followings.get(live.encoded)
+        following = live.following
         if following is None:
-            following = self._followings[live.encoded] = asyncio.ensure_future(self._submissions.follow(live))
-            following.add_done_callback(_take_exception)
+            following = live.following = asyncio.ensure_future(self._submissions.follow(live))
+            self._followings.add(following)
+            following.add_done_callback(self._followed)
         await asyncio.wait({following}, timeout=limit_s)
         if not following.done():
             # It goes on: a take-over that a slow store keeps from ending would never happen; the next poll hears of it.
             raise StoreUnavailable(f"the submission record was not read within {limit_s:g} s")
-        self._followings.pop(live.encoded, None)
+        live.following = None
         found = following.result()
         if isinstance(found, LiveJob):
             self._live_jobs.resolve(live, found)
             return await self.observe(found, limit_s)
         live.rest_until = time.monotonic() + _INTENT_REST_S
         return found
+
+    def _followed(self, following: asyncio.Task[LiveJob | TaskStatus]) -> None:
+        self._followings.discard(following)
+        if not following.cancelled():
+            following.exception()  # nobody may poll again, and asyncio would print it
 
     async def _platform_answer(
         self, live: LiveJob, agent: JobAgent[Any, Any, Any], limit_s: float
@@ -414,11 +420,6 @@ class Statuses:
         if state not in live.flags and len(live.flags) < 16:
             live.flags.add(state)
             live.log.warning("unknown platform state", state=state[:100])
-
-
-def _take_exception(following: asyncio.Future[LiveJob | TaskStatus]) -> None:
-    if not following.cancelled():
-        following.exception()  # nobody may poll again, and asyncio would print it
 
 
 def _pause(hint: object) -> timedelta | None:

@@ -97,6 +97,13 @@ class Submission:
         """Whether a create may still be sent."""
         return time.monotonic() - self.opened < self.window_s
 
+    def may_do_without(self, since: float) -> bool:
+        """Tell whether to go on without the record, whose store has not answered since this time.
+
+        The platform's own means are left then, and they are good; a moment's outage is no reason to rely on them.
+        """
+        return not self.needs_record and time.monotonic() - since >= STORE_PATIENCE_S
+
     def may_open(self, opened: float) -> bool:
         """Tell whether a create may be repeated beside another process that began at this time, by its own clock."""
         return is_repeatable(self.agent) and time.monotonic() - opened < self.window_s

@@ -49,7 +49,7 @@ from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
 from outboard.host.starts import CANCELLED, Starts
 from outboard.host.stores import Store
-from outboard.host.submission import STORE_PATIENCE_S, Handed, Submission
+from outboard.host.submission import Handed, Submission
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 from outboard.wire.tasks import encode_create_bytes
@@ -161,7 +161,7 @@ class Submissions:
         running = self._running.get(key)
         if running is not None:
             if running.trouble is not None:
-                raise running.trouble
+                raise running.trouble.with_traceback(None)  # the same error at every poll: it must not grow
             return SUBMITTING
         if self._flights.is_running(key):
             return SUBMITTING
@@ -302,21 +302,21 @@ class Submissions:
 
     async def _enter(self, submission: Submission) -> bytes | None:
         """Claim the key, or act on what others did with it; return the handle when there is nothing left to do."""
-        place, is_needed = submission.place, submission.needs_record
+        place, is_known = submission.place, False
         if place is None:
             return None
-        limit_s = _REQUIRED_LIMIT_S if is_needed else _OPTIONAL_LIMIT_S
-        give_up, pause_s = time.monotonic() + STORE_PATIENCE_S, _FIRST_PAUSE_S
+        limit_s = _REQUIRED_LIMIT_S if submission.needs_record else _OPTIONAL_LIMIT_S
+        since, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             try:
                 if await self._claim_key(submission, place, limit_s):
                     return None
-                is_needed = True  # somebody was here before, and what he did must be known
+                is_known = True  # somebody was here before, and what he did must be read
                 held = await self._records.read(place, submission.request.key, limit_s)
             except StoreUnavailable as error:
                 submission.trouble = error
-                if not is_needed and time.monotonic() + pause_s > give_up:
-                    return None  # the platform's own means are left, and they are good
+                if not is_known and submission.may_do_without(since):
+                    return None
                 if self._starts.is_draining or not submission.is_in_window or submission.is_withdrawn:
                     return self._unclaimed(submission, error)
                 await submission.rest(pause_s)
@@ -410,7 +410,8 @@ class Submissions:
                 # Where a claim is needed the submission makes it itself, before it sends anything.
                 if not submission.needs_record and not await self._claim_key(submission, place, _REQUIRED_LIMIT_S):
                     found = await self._records.read(place, submission.request.key)
-                    if found is not None and self._accept(submission, found):
+                    if found is not None:
+                        self._accept(submission, found)
                         return
             except OutboardError as error:
                 submission.request.log.warning("intent not yet written down", reason=error.message)
@@ -430,7 +431,7 @@ class Submissions:
         except StoreUnavailable as error:
             submission.trouble = error
 
-    def _accept(self, submission: Submission, found: Held) -> bool:
+    def _accept(self, submission: Submission, found: Held) -> None:
         """Go on with a record that was there when an intent was to be written; others can do so as well."""
         if found.record.claim == self._claim:
             submission.held = found
@@ -438,7 +439,6 @@ class Submissions:
             submission.withdraw()
         elif found.record.stage is Stage.ENDED:
             submission.opened = float("-inf")  # a later attempt has begun: nothing is sent any more
-        return True
 
 
 def _marked(record: Record | None, live: LiveJob) -> Record:

@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from outboard.agent import Registry
 from outboard.domain.phases import Phase
 from outboard.host import Host
-from outboard.testing.faults import FORBIDDEN, INVALID, Refuse, Stall, Unreachable, When
+from outboard.testing.faults import FORBIDDEN, INVALID, Cut, Refuse, Stall, Unreachable, When
 from outboard.testing.ledger_agents import sample_task
 from outboard.testing.propeller import Propeller, PropellerSettings
 from outboard.testing.replicas import CLEAR, Call, Fleet, Passage
@@ -298,3 +299,20 @@ async def test_a_handle_that_no_replica_can_read_is_answered_three_errors_at_mos
         sky.make_host = lambda: Host(Registry(), SETTINGS, stores=sky.stores)  # type: ignore[method-assign]  # the agent is gone
         sky.fleet = Fleet(2, sky.make_host)
         assert await sky.delete(handle, task) <= 3
+
+
+@virtually
+async def test_a_cancel_where_nobody_knows_whether_there_is_a_job_is_not_called_confirmed() -> None:
+    async with Sky(1, latency_s=2) as sky:
+        sky.faults.add(Cut(when=When.AFTER), "create")
+        task = forever("ledger_nothing")
+        before = _unconfirmed("ledger_nothing")
+        handle = await sky.create(task)
+        await sky.delete(handle, task)
+        await asyncio.sleep(1_800)
+        assert len(sky.ledger.live()) == 1
+        assert _unconfirmed("ledger_nothing") == before + 1
+
+
+def _unconfirmed(agent: str) -> float:
+    return REGISTRY.get_sample_value("outboard_cancel_unconfirmed_total", {"agent": agent}) or 0.0

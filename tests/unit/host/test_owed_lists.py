@@ -334,7 +334,7 @@ def test_a_sealed_list_opens_for_its_installation_alone() -> None:
 
 def test_fields_of_a_newer_release_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = ormsgpack.packb({"entries": {"one": {"handle": b"h", "shade": 3}}, "epoch": 2})
-    monkeypatch.setattr("outboard.domain.owed.ormsgpack.packb", lambda _: packed)
+    monkeypatch.setattr("outboard.domain.packing.ormsgpack.packb", lambda _: packed)
     assert CODEC.decode(CODEC.encode({})) == {"one": OwedCancel(handle=b"h")}
 
 
