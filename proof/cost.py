@@ -1,6 +1,6 @@
 """What the promise costs on the way of a GetTask: CPU per call and memory per live job, measured in this process.
 
-It informs and judges nothing: times of a shared machine decide no promise. `bench/run.py --only A` measures the same path
+It informs and judges nothing: times of a shared machine decide no promise. `bench/run.py --only calls` measures the same path
 through sockets, beside flytekit's and the bare echo's; its figures are the ones to compare between releases.
 """
 

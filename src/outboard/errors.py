@@ -16,6 +16,7 @@
     │   ├── Unauthorized          the credentials are missing, wrong or expired: the operator must act
     │   ├── Forbidden             the credentials are good but not allowed to do this
     │   ├── Throttled             slow down; carries `retry_after`
+    │   │   └── BudgetSpent       our own budget for the platform says so; nothing was sent
     │   ├── Unavailable           down, slow, reset, or answering nonsense
     │   └── OutcomeUnknown        a submission may or may not have arrived
     ├── AgentFault                the agent's author must act
@@ -206,6 +207,10 @@ class Throttled(AgentError):
     """The platform, or our own budget for it, says: slow down."""
 
     sent_default = Sent.NO
+
+
+class BudgetSpent(Throttled):
+    """Our own budget for a platform has no room for this call before its deadline; nothing was sent."""
 
 
 class Unavailable(AgentError):

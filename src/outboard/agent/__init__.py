@@ -15,6 +15,7 @@ from outboard.agent.agents import (
     Sensor,
     SyncAgent,
 )
+from outboard.agent.callbacks import Callback, Callbacks
 from outboard.agent.config import TaskConfig
 from outboard.agent.context import AccountContext, Context, Secrets
 from outboard.agent.discovery import discover
@@ -23,11 +24,12 @@ from outboard.agent.http import Http, Response
 from outboard.agent.jobs import Connection, JobRef
 from outboard.agent.platform import Platform, Settings
 from outboard.agent.registry import LoadFailure, Registry
+from outboard.agent.signatures import Genuine, Hmac, Scheme, SharedSecret
 from outboard.agent.submission import Lookup, Named, Nothing, OnUnknown, Submission, Token
 from outboard.domain.keys import Key
 from outboard.domain.labels import LabelRules, Labels
 from outboard.domain.phases import Phase
-from outboard.domain.quotas import Quotas, Rate
+from outboard.domain.quotas import Quotas, QuotaScope, Rate
 from outboard.domain.secret_refs import SecretRef, SecretScope
 from outboard.domain.states import ANY, StateMap, cancelling, failed, succeeded
 from outboard.domain.statuses import (
@@ -64,12 +66,16 @@ __all__ = [
     "BlockingAgent",
     "BlockingSensor",
     "BlockingSyncAgent",
+    "Callback",
+    "Callbacks",
     "Cause",
     "Connection",
     "Container",
     "Context",
     "ErrorMap",
     "Failure",
+    "Genuine",
+    "Hmac",
     "Http",
     "Inputs",
     "JobRef",
@@ -90,17 +96,20 @@ __all__ = [
     "Phase",
     "Platform",
     "Pod",
+    "QuotaScope",
     "Quotas",
     "Rate",
     "Registry",
     "Response",
     "Retry",
     "Schema",
+    "Scheme",
     "SecretRef",
     "SecretScope",
     "Secrets",
     "Sensor",
     "Settings",
+    "SharedSecret",
     "Sql",
     "StateMap",
     "Status",

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from outboard.agent.callbacks import Callback, Callbacks
 from outboard.agent.config import TaskConfig
 from outboard.agent.context import AccountContext, Context
 from outboard.agent.contracts import check_agent_class
@@ -103,31 +104,49 @@ class Agent:
         return self.config_model
 
 
-class JobAgent(Agent, Generic[ConfigT, JobT, ClientT], abstract=True):
+class PolledAgent(Agent, abstract=True):
+    """What agents share whose tasks engines poll; not subclassed directly.
+
+    Polls are answered from memory where they can be, and the platform is asked for many jobs at once where it can be.
+
+    Attributes:
+        poll_interval: A poll that comes sooner after an answer than this is answered from memory. The interval grows
+            with the job's age, up to `max_staleness`.
+        max_staleness: How old an answer may be that was fetched ahead of the poll that gets it.
+        status_calls: How many status calls may be under way at once for one connection.
+        is_batching: Whether `get_many` is defined.
+        batch_size: How many jobs one `get_many` may ask for.
+    """
+
+    poll_interval: ClassVar[timedelta] = timedelta(milliseconds=250)
+    max_staleness: ClassVar[timedelta] = timedelta(seconds=5)
+    status_calls: ClassVar[int] = 16
+    is_batching: ClassVar[bool] = False
+    batch_size: ClassVar[int] = 1
+
+
+class JobAgent(PolledAgent, Generic[ConfigT, JobT, ClientT], abstract=True):
     """What `AsyncAgent` and `BlockingAgent` share; not subclassed directly.
 
     Attributes:
         submission: How the platform keeps a job from being started twice.
         outputs: Where the outputs come from.
         states: From the platform's states to phases.
-        batch_size: How many jobs one `get_many` may ask for.
-        poll_interval: Polls of one job that come sooner after an answer than this are answered from memory.
         visibility: How long after its creation a job may be missing from the platform's answers.
         cancel_finished: Whether `cancel` is also called for jobs that are over (an endpoint that must be torn down).
         late_links: Names of links that only a status brings. A job that is younger than a minute is INITIALIZING rather
             than RUNNING until they are all there, since Flyte shows links on a change of phase only.
+        callbacks: Who may call back when a job changes, so that it is asked about at once (see `called_back`); None is nobody.
     """
 
     submission: ClassVar[Submission]
     outputs: ClassVar[OutputSource] = OutputSource.INLINE
     states: ClassVar[StateMap]
-    batch_size: ClassVar[int] = 1
-    poll_interval: ClassVar[timedelta] = timedelta(milliseconds=250)
     visibility: ClassVar[timedelta] = timedelta(seconds=60)
     cancel_finished: ClassVar[bool] = False
     late_links: ClassVar[Sequence[str]] = ()
+    callbacks: ClassVar[Callbacks | None] = None
     job_model: ClassVar[type[JobRef]]
-    is_batching: ClassVar[bool] = False
 
     def links(self, job: JobT, connection: Any) -> Sequence[Link]:
         """Return the links that need no call; they go into the first answer, the only one whose links Flyte always shows.
@@ -141,6 +160,14 @@ class JobAgent(Agent, Generic[ConfigT, JobT, ClientT], abstract=True):
     def judge(self, status: Status) -> Failure | None:
         """Return why a job that is over failed, where the status tells more than the state map."""
         return status.failure
+
+    def called_back(self, callback: Callback) -> Sequence[str]:
+        """Return the ids (`JobRef.id`) of the jobs that a verified callback is about; none where it is about nothing of ours.
+
+        Pure. Needed with `callbacks`. The host asks about these jobs at once; what the callback says of them is
+        not believed, so there is nothing else to read from it.
+        """
+        raise Unsupported(f"agent {self.name} takes no callbacks")
 
     def read_flytekit(
         self,
@@ -280,8 +307,10 @@ class BlockingSyncAgent(AnsweringAgent[ConfigT, ClientT], abstract=True):
         """See `SyncAgent.do`."""
 
 
-class WatchingAgent(Agent, Generic[ConfigT, ClientT], abstract=True):
+class WatchingAgent(PolledAgent, Generic[ConfigT, ClientT], abstract=True):
     """What `Sensor` and `BlockingSensor` share; not subclassed directly."""
+
+    poll_interval: ClassVar[timedelta] = timedelta(0)
 
     def read_flytekit(
         self,

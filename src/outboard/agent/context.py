@@ -7,21 +7,18 @@ no environment variables, and do the same in the service and in process. Deadlin
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
-from datetime import timedelta
-from types import TracebackType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pydantic import SecretStr
 
+from outboard.agent.spending import Budget, Spending
 from outboard.domain.identity import ExecutionIdentity, Scope
 from outboard.domain.keys import Key
 from outboard.domain.labels import Labels
 from outboard.domain.secret_refs import SecretRef
 from outboard.domain.statuses import TaskStatus
-from outboard.errors import Throttled
 
 ClientT_co = TypeVar("ClientT_co", covariant=True)
 
@@ -41,54 +38,6 @@ class Log(Protocol):
     def info(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
     def warning(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
     def error(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
-
-
-class Budget(Protocol):
-    """What is left of an account's quotas."""
-
-    def reserve(self, method: str, within_s: float = ..., /) -> float:
-        """Return the seconds to wait before a call of `method`; it is taken when they are at most `within_s`."""
-        ...
-
-
-class Spending:
-    """One platform call that is paid from the account's budget: `async with ctx.spend("runs/get"): ...`.
-
-    Blocking agents write `with` instead. `Throttled` is raised when the wait would pass the deadline.
-    """
-
-    __slots__ = ("_budget", "_method", "_timeout_s")
-
-    def __init__(self, budget: Budget, method: str, timeout_s: float) -> None:
-        self._budget = budget
-        self._method = method
-        self._timeout_s = timeout_s
-
-    def _delay_s(self) -> float:
-        delay_s = self._budget.reserve(self._method, self._timeout_s)
-        if delay_s > self._timeout_s:
-            raise Throttled(
-                f"the budget for {self._method} is spent for {delay_s:.1f} s", retry_after=timedelta(seconds=delay_s)
-            )
-        return delay_s
-
-    async def __aenter__(self) -> None:
-        delay_s = self._delay_s()
-        if delay_s > 0:
-            await asyncio.sleep(delay_s)
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-    def __enter__(self) -> None:
-        delay_s = self._delay_s()
-        if delay_s > 0:
-            time.sleep(delay_s)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
 
 # Contexts are made for every poll: a frozen dataclass would take three times as long to build.

@@ -13,6 +13,7 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
+from outboard.agent.callbacks import Callbacks
 from outboard.agent.jobs import JobRef
 from outboard.agent.submission import Lookup, Submission
 from outboard.domain.secret_refs import SecretRef
@@ -21,7 +22,7 @@ from outboard.domain.tasks import TaskType
 from outboard.errors import ContractViolation
 
 _METHODS: Final = ("create", "get", "get_many", "cancel", "find", "fetch_outputs", "logs", "metrics", "do", "poke")
-_PURE: Final = ("connection", "links", "judge", "read_flytekit")
+_PURE: Final = ("connection", "links", "judge", "read_flytekit", "called_back")
 _DURATIONS: Final = ("timeout", "visibility", "poll_interval")
 
 
@@ -129,6 +130,18 @@ def _check_jobs(cls: Any) -> None:
         raise ContractViolation(f"{who} must define get or get_many")
     if isinstance(cls.submission, Lookup) and not _is_own(cls, "find"):
         raise ContractViolation(f"{who} declares Lookup, so it must define find")
+    _check_callbacks(cls)
+
+
+def _check_callbacks(cls: Any) -> None:
+    if cls.callbacks is None:
+        return
+    if not isinstance(cls.callbacks, Callbacks):
+        raise ContractViolation(
+            f'{cls.__name__}.callbacks must be Callbacks, as in Callbacks.standard_webhooks(SecretRef("..."))'
+        )
+    if not _is_own(cls, "called_back"):
+        raise ContractViolation(f"{cls.__name__} declares callbacks, so it must define called_back")
 
 
 def _is_own(cls: type, name: str) -> bool:

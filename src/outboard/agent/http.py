@@ -3,7 +3,7 @@
 One per connection, shared by all its jobs. Every call names the platform's *method* (`runs/get`), which is what
 quotas count, spends from the account's budget, has a time limit, and answers either a decoded response or an error
 that the platform's `ErrorMap` classified: a refused connection was certainly not sent, a reset or a time-out may have
-been.
+been. An answer that means "slow down" slows the account's next calls, whatever its status (see `spending`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from outboard.agent.context import Budget, Spending
+from outboard.agent.error_facts import facts_of_answer
 from outboard.agent.error_map import ErrorMap
+from outboard.agent.spending import Budget, Spending
 from outboard.errors import Sent, Unavailable
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _DEFAULT_TIMEOUT_S: Final = 30.0
-_WORDS_LIMIT: Final = 500
 _ERROR_STATUS: Final = 400
 
 
@@ -60,10 +58,13 @@ class Http:
         budget: Where calls are paid from.
         errors: The platform's error map.
         headers: Sent with every call.
+
+    Attributes:
+        budget: The same, for clients that do not talk through this session (see `sdk_budgets`).
     """
 
     def __init__(self, *, budget: Budget, errors: ErrorMap, headers: Mapping[str, str] | None = None) -> None:
-        self._budget = budget
+        self.budget = budget
         self._errors = errors
         self._headers = dict(headers or {})
         self._session: ClientSession | None = None
@@ -98,7 +99,7 @@ class Http:
         from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415 - services without HTTP platforms never load it
 
         give_up = time.monotonic() + timeout_s
-        async with Spending(self._budget, method, timeout_s):
+        async with Spending(self.budget, method, timeout_s):
             session = self._open_session()
             left_s = give_up - time.monotonic()
             if left_s <= 0:
@@ -116,9 +117,9 @@ class Http:
                 ) as answer:
                     body = await answer.read()
                     received = {name.lower(): value for name, value in answer.headers.items()}
-                    if answer.status < _ERROR_STATUS:
-                        return Response(status=answer.status, headers=received, body=body)
-                    raise self._refusal(answer.status, received, body)
+                    if answer.status >= _ERROR_STATUS:
+                        raise self._refusal(answer.status, received, body)
+                    return self._accepted(Response(status=answer.status, headers=received, body=body))
             except (ClientError, OSError, asyncio.TimeoutError) as error:
                 raise self._transport_error(error) from None
 
@@ -143,13 +144,24 @@ class Http:
             self._session = ClientSession(headers=self._headers)
         return self._session
 
+    def _accepted(self, response: Response) -> Response:
+        if self._errors.in_body is not None and response.body:
+            try:
+                content = json.loads(response.body)
+            except ValueError:
+                return response
+            refusal = self._errors.refusal_in(content)
+            if refusal is not None:
+                raise refusal
+        return response
+
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-        code, words = _platform_words(body)
+        facts = facts_of_answer(status, headers, body)
         return self._errors.classify(
             status=status,
-            code=code,
-            words=words or f"HTTP {status}",
-            retry_after=retry_after(headers.get("retry-after"), datetime.now(timezone.utc)),
+            code=facts.codes,
+            words=facts.words or f"HTTP {status}",
+            retry_after=facts.retry_after,
         )
 
     def _transport_error(self, error: Exception) -> Exception:
@@ -159,32 +171,3 @@ class Http:
             # Nothing was connected, so nothing was sent, whatever the reason.
             return self._errors.classify(ConnectionRefusedError(error.os_error.strerror or str(error.os_error)))
         return self._errors.classify(error, words=f"{type(error).__name__} while talking to the platform")
-
-
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Return what a Retry-After header asks for: seconds or a date (RFC 9110, 10.2.3); None when it says nothing."""
-    if value is None:
-        return None
-    try:
-        return timedelta(seconds=max(0.0, float(value)))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return max(timedelta(0), parsedate_to_datetime(value) - now)
-    except (ValueError, TypeError):
-        return None
-
-
-def _platform_words(body: bytes) -> tuple[str | None, str]:
-    """Return code and message of an error body, in the forms that most platforms use."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return None, body.decode("utf-8", "replace").strip()[:_WORDS_LIMIT]
-    if isinstance(content, dict) and isinstance(content.get("error"), dict):
-        content = content["error"]
-    if not isinstance(content, dict):
-        return None, str(content)[:_WORDS_LIMIT]
-    code = next((content[n] for n in ("error_code", "code", "status", "type") if isinstance(content.get(n), str)), None)
-    words = next((content[n] for n in ("message", "error", "detail", "title") if isinstance(content.get(n), str)), "")
-    return code, words[:_WORDS_LIMIT]

@@ -57,6 +57,7 @@ EXITS: Final[Mapping[type[OutboardError], Exit]] = {
     errors.Unauthorized: Exit.FAILED,
     errors.Forbidden: Exit.FAILED,
     errors.Throttled: Exit.UNREACHABLE,
+    errors.BudgetSpent: Exit.UNREACHABLE,
     errors.Unavailable: Exit.UNREACHABLE,
     errors.OutcomeUnknown: Exit.FAILED,
     errors.AgentFault: Exit.FAILED,

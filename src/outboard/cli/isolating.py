@@ -12,26 +12,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from outboard.cli.child_documents import COMMAND, platform_document
 from outboard.cli.settings_files import AgentChoice
 from outboard.errors import InvalidSettings
 
 if TYPE_CHECKING:
-    from outboard.service.isolation import ChildSpec
     from outboard.service.settings import ServiceSettings
-
-# The working directory is searched for modules that were asked for, and for nothing else.
-_COMMAND: Final = (
-    sys.executable,
-    "-c",
-    "import sys; sys.path[:] = filter(None, sys.path); from outboard.cli.isolated import main; sys.exit(main())",
-)
-
+    from outboard.service.supervision.child import ChildSpec
 
 _ASKING_S: Final = 60.0
 _CHOOSING: Final = ("OUTBOARD_PLATFORMS", "OUTBOARD_AGENTS", "OUTBOARD_ENDPOINT", "OUTBOARD_ENGINE_CONFIG")
@@ -48,7 +40,7 @@ def divide(
     if not names:
         return choice, []
     from outboard.agent.discovery import installed  # noqa: PLC0415 - only who isolates pays for it
-    from outboard.service.isolation import ChildSpec  # noqa: PLC0415 - same
+    from outboard.service.supervision.child import ChildSpec  # noqa: PLC0415 - same
 
     installed_names = sorted(installed())
     chosen = installed_names if choice.platforms is None else list(choice.platforms)
@@ -65,12 +57,8 @@ def divide(
     specs = [
         ChildSpec(
             source=name,
-            command=_COMMAND,
-            document={
-                "choice": _fields(choice, name),
-                "directory": str(choice.directory or Path.cwd()),
-                "log_level": log_level,
-            },
+            command=COMMAND,
+            document=platform_document(choice, name, log_level),
             drain_s=settings.drain_s,
             memory_limit_bytes=settings.isolate_memory_bytes,
         )
@@ -103,15 +91,3 @@ def _source_of(agent: str, sources: Sequence[str], choice: AgentChoice, installe
         f"--isolate {agent}: there is no such platform or agent; platforms: {listed}; or give module:Platform",
         field="service.isolate",
     )
-
-
-def _fields(choice: AgentChoice, name: str) -> Mapping[str, Any]:
-    is_module = ":" in name
-    return {
-        "platforms": [] if is_module else [name],
-        "modules": [name] if is_module else [],
-        "host": dict(choice.host),
-        "service": dict(choice.service),
-        "settings": {platform: dict(each) for platform, each in choice.settings.items()},
-        "where": choice.where,
-    }

@@ -9,21 +9,24 @@ beside a Service called `outboard`.
 from __future__ import annotations
 
 import gc
-import os
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import typer
 
 from outboard.cli.choices import Agents, Installation, Platforms, SettingsFile
+from outboard.cli.grpc_environment import import_service
 from outboard.cli.isolating import divide
 from outboard.cli.light_imports import without
 from outboard.cli.settings_files import names, open_host, read_choice, read_service_settings
+from outboard.cli.workers import serve_workers
 
 EXAMPLES: Final = (
     "outboard serve --port 8000",
     "outboard serve --host 0.0.0.0 --platforms duckdb,bigquery --metrics-port 9090",
     "outboard serve --agents my_package.agents:MyPlatform --settings outboard.yaml",
     "outboard serve --agents my_package.agents:MyPlatform --isolate my_package.agents:MyPlatform",
+    "outboard serve --host 0.0.0.0 --processes 4 --metrics-port 9090",
 )
 
 
@@ -43,6 +46,14 @@ def command(  # noqa: PLR0913 - the options of the command
         int | None,
         typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_METRICS_PORT", help="Where Prometheus may scrape."),
     ] = None,
+    callbacks_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            envvar="OUTBOARD_LISTEN_CALLBACKS_PORT",
+            help="Where platforms may call when a job changes (POST /callbacks/AGENT).",
+        ),
+    ] = None,
     platforms: Platforms = None,
     agents: Agents = None,
     isolate: Annotated[
@@ -51,6 +62,14 @@ def command(  # noqa: PLR0913 - the options of the command
             metavar="PLATFORM",
             envvar="OUTBOARD_ISOLATE",
             help="Run the agents of this platform in a process of their own; repeatable.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            envvar="OUTBOARD_PROCESSES",
+            help="Serve with N processes on the one port, for more than one core; 1 by default.",
         ),
     ] = None,
     installation: Installation = None,
@@ -69,15 +88,25 @@ def command(  # noqa: PLR0913 - the options of the command
 
     One line on standard error says when it is ready, and on which port.
     """
-    # Processes that are started from here run another program at once, and need no gRPC that survives a fork; its
-    # handlers would only write to standard error, before the line that says we are ready. Read when gRPC is imported.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
     isolated = [name for each in isolate or () for name in names(each) or ()] or None
-    service_settings = read_service_settings(choice, host=host, port=port, metrics_port=metrics_port, isolate=isolated)
+    service_settings = read_service_settings(
+        choice,
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        callbacks_port=callbacks_port,
+        isolate=isolated,
+        processes=processes,
+    )
+    if service_settings.processes > 1:  # an account's quota is shared out among them
+        choice = replace(choice, host={**choice.host, "processes": service_settings.processes})
     own, specs = divide(choice, service_settings.isolate, service_settings, log_level)
+    if service_settings.processes > 1:
+        return serve_workers(own, service_settings, specs, log_level=log_level, log_format=log_format)
 
     with without("rich"):
+        import_service()
         from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - settings are checked before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
 

@@ -26,6 +26,7 @@ from outboard.cli.home import home
 from outboard.errors import InvalidSettings
 
 NO_FILE: Final = "the configuration"
+_LOCAL_WAIT: Final = 1.0
 
 
 class _Sections(BaseModel):
@@ -116,6 +117,7 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
     values = dict(choice.host)
     if is_local:
         values["secrets"] = {"allow_plain_environment": True, **values.get("secrets", {})}
+        values.setdefault("status_wait", _LOCAL_WAIT)  # there are no other polls that it could keep waiting
     if choice.modules:
         search_in(choice.directory or Path.cwd())
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")

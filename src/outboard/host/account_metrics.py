@@ -16,8 +16,6 @@ from weakref import WeakSet
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-OTHER: Final = "other"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountSample:

@@ -35,7 +35,8 @@ from outboard.errors import (
     Unauthorized,
     Unavailable,
 )
-from outboard.host.account_metrics import OTHER, AccountSample, expose
+from outboard.host.account_metrics import AccountSample, expose
+from outboard.host.labels import MOST_LABELS, OTHER, is_fit
 from outboard.host.logs import TaskLog
 from outboard.host.settings import HostSettings
 from outboard.host.words import Words
@@ -44,8 +45,6 @@ AccountKey = tuple[str, str]
 """Platform and account."""
 
 _MOST: Final = 1_000
-_MOST_LABELS: Final = 100
-_LABEL_CHARACTERS: Final = 200
 _WORDS_CHARACTERS: Final = 256
 _FORGOTTEN_S: Final = 1_800.0
 _SWEEP_S: Final = 60.0
@@ -303,8 +302,7 @@ class Accounts:
     def _begin(self, key: AccountKey) -> _Entry:
         self._make_room()
         account = key[1]
-        is_fit = self._labels < _MOST_LABELS and account != OTHER
-        label = account if is_fit and self._words.text(account, _LABEL_CHARACTERS) == account else None
+        label = account if self._labels < MOST_LABELS and is_fit(account, self._words.text) else None
         self._labels += label is not None
         entry = self._entries[key] = _Entry(label)
         return entry

@@ -41,7 +41,7 @@ _SUPERSEDED: Final = Ending(
     message="a later attempt of this task began before this one did",
     cause=Cause.PLATFORM,
 )
-Observe = Callable[[LiveJob], Awaitable[TaskStatus]]
+Look = Callable[[LiveJob], Awaitable[bool]]
 
 
 class Follows(Protocol):
@@ -76,7 +76,7 @@ class Adoptions:
     Args:
         installation: Part of every key.
         starts: Asks agents for jobs by their key.
-        observe: Asks where a job stands.
+        look: Asks the platform about a job; tells whether it answered.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Adoptions:
         live_jobs: LiveJobs,
         codec: HandleCodec,
         starts: Starts,
-        observe: Observe,
+        look: Look,
     ) -> None:
         self._installation = installation
         self._records = records
         self._live_jobs = live_jobs
         self._codec = codec
         self._starts = starts
-        self._observe = observe
+        self._look = look
 
     async def adopt(self, submission: Submission, follows: Follows) -> Handle | Ending | None:
         """Return this attempt's handle of an earlier attempt's job; None when there is none to adopt.
@@ -238,19 +238,18 @@ class Adoptions:
         """Give the platform a moment to take an earlier attempt's cancel: two jobs of one task are one too many."""
         give_up, pause_s = time.monotonic() + _STOPPING_S, _FIRST_PAUSE_S
         while time.monotonic() < give_up and not submission.is_withdrawn:
-            live.rest_until = 0.0
-            if (await self._observe(live)).phase.is_terminal or live.is_cancelling:
+            await self._look(live)
+            if live.has_ended or live.is_cancelling:
                 return
             pause_s = await self._rest(submission, pause_s, None)
 
     async def _is_of_use(self, submission: Submission, live: LiveJob) -> bool:
         pause_s = _FIRST_PAUSE_S
         while not submission.is_withdrawn:
-            live.rest_until = 0.0
-            status = await self._observe(live)
-            if status.phase.is_terminal:
-                return status.phase is Phase.SUCCEEDED
-            if live.silent_since is None and live.missing_since is None:
+            is_answered = await self._look(live)
+            if live.has_ended:
+                return live.fallback.phase is Phase.SUCCEEDED
+            if is_answered and live.missing_since is None:
                 return not live.is_cancelling
             pause_s = await self._rest(submission, pause_s, None)
         return False

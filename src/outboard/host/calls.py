@@ -2,7 +2,9 @@
 
 This is where the parts meet: the client of the connection, the budget of the account, the deadline, the secrets, the
 labels. A call whose credentials were refused is repeated once with a client that is opened anew, since secrets are
-rotated while jobs run; one that may have taken effect is not. What came of each call is told to the accounts.
+rotated while jobs run; one that may have taken effect is not. What came of each call is told to the accounts, and "slow
+down" to the budget. While a call runs, its platform calls know it by `CURRENT_CALL`: that is where their order and their
+deadline come from.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from typing import Any, Final
 from outboard.agent.agents import Agent
 from outboard.agent.context import AccountContext, Context
 from outboard.agent.jobs import Connection
+from outboard.agent.spending import CURRENT_CALL, AgentCall, Spending
 from outboard.domain.identity import Scope
-from outboard.errors import OutboardError, Sent, Unauthorized, Unavailable
+from outboard.errors import OutboardError, Sent, Throttled, Unauthorized, Unavailable
 from outboard.host.accounts import Accounts
+from outboard.host.budgets import guard
 from outboard.host.clients import Clients, OpenClient
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob
@@ -29,10 +33,15 @@ _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 class Calls:
     """Builds contexts and runs agents' methods with them."""
 
-    def __init__(self, clients: Clients, invoker: Invoker, accounts: Accounts | None = None) -> None:
+    def __init__(self, clients: Clients, invoker: Invoker, accounts: Accounts) -> None:
         self._clients = clients
         self._invoker = invoker
         self._accounts = accounts
+
+    def status_wait_s(self, live: LiveJob) -> float:
+        """Return about how long a status call about the job would wait for its account's budget; 0 when nobody knows."""
+        client = self._clients.find(live.client_key)
+        return 0.0 if client is None else client.budget.status_wait_s(live.agent.name)
 
     async def about_request(
         self,
@@ -118,7 +127,12 @@ class Calls:
         is_repeated = False
         while True:
             client.users += 1
+            call = AgentCall(agent.name, method, context.deadline)
+            token = CURRENT_CALL.set(call)
             try:
+                if client.budget.guarded and method in client.budget.guarded:
+                    async with Spending(client.budget, guard(method), context.timeout_s):
+                        call.spent = ""
                 if method in _EFFECTIVE and context.timeout_s <= 0:
                     # Opening the client took all of it, or this process was suspended: others may be at it by now.
                     raise Unavailable(f"no time was left for {method}; nothing was sent", sent=Sent.NO)
@@ -126,35 +140,31 @@ class Calls:
                     agent, method, *args, context, timeout_s=context.timeout_s, **options
                 )
             except OutboardError as error:
-                if self._accounts is not None:
-                    self._accounts.failed(client.account, error)
+                self._accounts.failed(client.account, error)
+                if isinstance(error, Throttled):
+                    client.budget.call_failed(call, error)
                 is_safe = isinstance(error, Unauthorized) and (error.sent is Sent.NO or method not in _EFFECTIVE)
                 if is_repeated or not is_safe or not self._clients.refuse(client):
                     raise
             else:
-                if self._accounts is not None:
-                    _note(self._accounts, client, method, answer)
+                self._note(call, client, answer)
                 return answer
             finally:
+                call.is_over = True
+                CURRENT_CALL.reset(token)
                 self._clients.release(client)
             is_repeated = True
             client = await self._clients.open(client.key, agent.platform, connection, scope, context.timeout_s)
             context.client, context.budget = client.value, client.budget
 
-
-def _note(accounts: Accounts, client: OpenClient, method: str, answer: object) -> None:
-    failure = _common_failure(answer) if method == "get_many" else None
-    if failure is None:
-        accounts.answered(client.account)
-    else:
-        accounts.failed(client.account, failure)
-
-
-def _common_failure(answers: object) -> OutboardError | None:
-    """Return an error of a batch in which nothing but errors came back; agents may ask for each job by itself."""
-    failure = None
-    for answer in answers.values() if isinstance(answers, dict) else ():
-        if not isinstance(answer, OutboardError):
-            return None
-        failure = answer
-    return failure
+    def _note(self, call: AgentCall, client: OpenClient, answer: object) -> None:
+        if call.method == "get_many" and isinstance(answer, dict):
+            failures = [each for each in answer.values() if isinstance(each, OutboardError)]
+            throttled = next((each for each in failures if isinstance(each, Throttled)), None)
+            if throttled is not None:
+                client.budget.call_failed(call, throttled)
+            if failures and len(failures) == len(answer):
+                # Nothing but errors came back; agents may ask for each job by itself.
+                self._accounts.failed(client.account, failures[-1])
+                return
+        self._accounts.answered(client.account)

@@ -115,7 +115,7 @@ class Cancellations:
         agent = live.agent
         if not isinstance(agent, JobAgent):
             # A sensor has no job to stop; whoever asks again is told that it is over.
-            live.last = TaskStatus(phase=Phase.ABORTED, message="cancelled")
+            live.tell(TaskStatus(phase=Phase.ABORTED, message="cancelled"))
             return
         if live.handle.ending is not None or (_is_over(live) and not agent.cancel_finished):
             return
@@ -339,14 +339,13 @@ class Cancellations:
         raise Unavailable("the job of this task is still being submitted; it will be stopped as soon as it is known")
 
     async def _stop(self, pursuit: Pursuit, job: LiveJob) -> None:
-        job.rest_until = 0.0  # finished work is left alone, so what is known must not be old
         is_product = isinstance(job.agent, JobAgent) and job.agent.cancel_finished
         if not is_product or pursuit.is_accepted:
-            status = await self._statuses.observe(job)
-            if job.silent_since is not None and not pursuit.is_accepted:
-                status = await self._statuses.observe(job)  # one unlucky question is no reason to cancel finished work
+            # Finished work is left alone, and one unlucky question is no reason to cancel it.
+            if not await self._statuses.look(job) and not pursuit.is_accepted:
+                await self._statuses.look(job)
             if _is_over(job):
-                self._finish(pursuit, status)
+                self._finish(pursuit, job.fallback)
                 return
         await self._ask(job)
         pursuit.is_accepted = True
@@ -362,7 +361,7 @@ class Cancellations:
                 raise
             # The platform knew no such job a moment ago, and now refuses to stop it: it is gone.
             live.log.info("cancel of a missing job refused", error_id=error.error_id, reason=error.message)
-        live.rest_until = 0.0
+        live.rest_until = live.fresh_until = 0.0
 
     async def _ends_soon(self, pursuit: Pursuit) -> None:
         """Look often for a moment: most platforms stop a job at once."""
@@ -370,10 +369,9 @@ class Cancellations:
         give_up, pause_s = time.monotonic() + self._wait_s, _FIRST_LOOK_S
         while job is not None and time.monotonic() + pause_s < give_up:
             await asyncio.sleep(pause_s)
-            job.rest_until = 0.0
-            status = await self._statuses.observe(job)
-            if status.phase.is_terminal or _is_over(job):
-                self._finish(pursuit, status)
+            await self._statuses.look(job)
+            if job.has_ended or _is_over(job):
+                self._finish(pursuit, job.fallback)
                 return
             pause_s *= 2
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from outboard.agent.http import Http
 from outboard.agent.jobs import Connection
 from outboard.agent.platform import Platform
+from outboard.agent.spending import CURRENT_CALL, AgentCall
 from outboard.domain.identity import Scope
 from outboard.domain.secret_refs import SecretRef, SecretScope
 from outboard.errors import AgentError, AgentFault, OutboardError, Sent, Unavailable
@@ -84,11 +85,27 @@ def _refs(value: object) -> Iterator[SecretRef]:
 
 
 class Clients:
-    """The open clients of a host."""
+    """The open clients of a host.
+
+    Args:
+        secrets: Where their secrets are.
+        budgets: What they spend.
+        words: Makes the platforms' words fit to be shown.
+        idle_s: When one that nobody uses is closed.
+        accounts: Are told of those that cannot be opened.
+        opened: Called in the event loop before the first is opened.
+    """
 
     def __init__(
-        self, secrets: SecretSource, budgets: Budgets, words: Words, idle_s: float, accounts: Accounts | None = None
+        self,
+        secrets: SecretSource,
+        budgets: Budgets,
+        words: Words,
+        idle_s: float,
+        accounts: Accounts,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
+        self._opened = opened
         self._secrets = secrets
         self._budgets = budgets
         self._words = words
@@ -177,13 +194,16 @@ class Clients:
     def _start(self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope) -> OpenClient:
         if self._sweeper is None:
             self._sweeper = asyncio.ensure_future(self._sweep())
+            self._opened()
         try:
             account = platform.account(connection)
         except Exception as error:
             raise self._classified(platform, error) from error
-        budget = self._budgets.of(platform.name, account, platform.quotas)
+        account = str(account)[:_ACCOUNT_CHARACTERS]
+        by_whom = json.dumps(key[1:], default=str)
+        budget = self._budgets.of(platform.name, account, platform.quotas, connection=by_whom, errors=platform.errors)
         http = Http(budget=budget, errors=platform.errors)
-        client = OpenClient(key, (platform.name, str(account)[:_ACCOUNT_CHARACTERS]), http, budget)
+        client = OpenClient(key, (platform.name, account), http, budget)
         keeper = asyncio.ensure_future(self._keep(client, platform, connection, scope))
         client.keeper = keeper
         self._opening[key] = client
@@ -202,6 +222,9 @@ class Clients:
         self, client: OpenClient, platform: Platform[Any, Any], connection: Connection, scope: Scope
     ) -> None:
         log = TaskLog(self._words.text, platform=platform.name)
+        # The keeper is a task of its own, and so is its context: what it sets is nobody else's.
+        call = AgentCall(platform.name, "open", time.monotonic() + _OPENING_S)
+        CURRENT_CALL.set(call)
         try:
             secrets = self._secrets.bind(secret_refs(connection), scope)
             manager = platform.open(connection, secrets, client.http)
@@ -209,12 +232,13 @@ class Clients:
                 client.value = await manager.__aenter__()
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
             classified = self._classified(platform, error)
-            if self._accounts is not None and not isinstance(error, asyncio.CancelledError):
+            if not isinstance(error, asyncio.CancelledError):
                 self._accounts.failed(client.account, classified)
             client.ready.set_exception(classified)
             await self._quietly(client.http.close(), log)
             return
         finally:
+            call.is_over = True
             del self._opening[client.key]
         if not client.is_stale:
             self._ready[client.key] = client

@@ -10,6 +10,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 `cancellations`      a cancel reaches the job, and is confirmed
 `owed_cancels`       by another process, where this one ends before
 `answers`            sync agents answer a terminal phase, always
+`callbacks`          a platform may say that a job changed
 `insights`           logs and metrics leave without secrets
 `outputs`            success needs proof
 ===================  =======================================================
@@ -36,22 +37,27 @@ from outboard.errors import DrainingError
 from outboard.host.accounts import Accounts
 from outboard.host.answers import Answers
 from outboard.host.budgets import Budgets
+from outboard.host.callbacks import CallbackReceiver
 from outboard.host.calls import Calls
 from outboard.host.cancellations import Cancellations
 from outboard.host.clients import Clients
 from outboard.host.foreign import ForeignHandles
+from outboard.host.hastening import Hastening
 from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob, LiveJobs
+from outboard.host.labels import AccountLabels
 from outboard.host.late_answers import LateAnswers
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
 from outboard.host.owed_cancels import OwedCancels
+from outboard.host.quota_overrides import overridden_quotas
 from outboard.host.records import Records
 from outboard.host.requests import Request, prepare
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
+from outboard.host.shares import Shares
 from outboard.host.statuses import Statuses
 from outboard.host.stores import Store, Stores
 from outboard.host.submissions import Submissions
@@ -87,12 +93,14 @@ class Host:
         self.codec = HandleCodec(keys, accepts_clear=self.settings.accept_clear_handles)
         self.stores: Store = stores if stores is not None else Stores()
         self._source = SecretSource(self.settings.secrets, self.redact)
-        self._budgets = Budgets()
         self._words = words = Words(self.redact)
+        overrides = overridden_quotas(self.settings, registry)
+        self._budgets = Budgets(overrides, AccountLabels(words.text), words.text)
+        self._shares = Shares(self.settings, self._budgets.rescale)
         self._invoker = Invoker(words)
         self.accounts = Accounts(self.settings, words)
         idle_s = self.settings.idle_client.total_seconds()
-        self._clients = Clients(self._source, self._budgets, words, idle_s, self.accounts)
+        self._clients = Clients(self._source, self._budgets, words, idle_s, self.accounts, self._shares.watch)
         self._calls = Calls(self._clients, self._invoker, self.accounts)
         self._foreign = ForeignHandles(registry, self.codec, is_accepted=self.settings.accept_flytekit_handles)
         self._unclaimed = UnclaimedJobs()
@@ -123,7 +131,7 @@ class Host:
             claim=claim,
             words=words,
             prepare=self._prepare,
-            observe=self._observe,
+            look=self._look,
         )
         self._statuses = Statuses(
             self.settings, self._live_jobs, self._calls, outputs, memos, self._submissions, self.accounts, words
@@ -132,6 +140,8 @@ class Host:
             self.settings, self._live_jobs, self._statuses, self._calls, self._submissions, self._owed
         )
         self._insights = Insights(self._live_jobs, self._calls, self.redact)
+        self._hastening = Hastening(self._statuses.hasten)
+        self.callbacks = CallbackReceiver(registry, self._source, self.hasten)
         self._is_draining = False
 
     async def __aenter__(self) -> Self:
@@ -183,6 +193,13 @@ class Host:
     def recall_task(self, handle: bytes) -> TaskStatus | None:
         """Return what `get_task` would answer from memory, without its price; None when it would have to ask."""
         return self._statuses.recall(handle)
+
+    def hasten(self, agent_name: str, job_ids: Sequence[str]) -> int:
+        """Ask about jobs at once, since their platform called back; return how many of them are alive here.
+
+        Only jobs of agents that take callbacks are found by their ids.
+        """
+        return self._hastening.hasten(agent_name, job_ids)
 
     async def delete_task(
         self,
@@ -241,13 +258,15 @@ class Host:
     async def close(self) -> None:
         """Drain, stop watching cancels, close all clients."""
         await self.drain()
+        self._hastening.close()
         for room in (self._submissions, self._answers, self._cancellations, self._statuses, self._unclaimed):
             await room.close()
         await self._clients.close()
+        await self._shares.close()
         self._invoker.close()
 
-    async def _observe(self, live: LiveJob) -> TaskStatus:
-        return await self._statuses.observe(live)
+    async def _look(self, live: LiveJob) -> bool:
+        return await self._statuses.look(live)
 
     def _decode(self, encoded: bytes) -> Handle:
         handle = self._foreign.decode(encoded)

@@ -4,7 +4,7 @@ An async method is awaited, a plain one runs in its agent's pool. Whatever it ra
 through the platform's error map, its message without secrets; `SystemExit` in a coroutine would end the event loop and
 with it every other agent, so it is caught too. Pure methods (`connection`, `links`, `judge`) are called where they are
 needed, under `blamed`. Every synchronous step of an agent's code is timed (see `agent_time`), so that whoever keeps the loop
-is known by name.
+is known by name. A thread gets the call that it belongs to (`CURRENT_CALL`) handed over; a coroutine sees it anyway.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
+from typing_extensions import Self
+
 from outboard.agent.agents import Agent
+from outboard.agent.spending import CURRENT_CALL, AgentCall
 from outboard.errors import AgentFault, OutboardError, Unavailable
 from outboard.host.agent_time import Step
 from outboard.host.pools import WorkerPool
@@ -62,7 +65,7 @@ class Invoker:
         try:
             if agent.is_blocking:
                 async with deadline(timeout_s):
-                    return await self._pool(agent).run(partial(function, *args, **kwargs), late)
+                    return await self._pool(agent).run(_InThread(function, *args, **kwargs), late)
             return await _run_within(function(*args, **kwargs), Step(agent.name, method), timeout_s)
         except OutboardError as error:
             self._words.own(error)
@@ -91,6 +94,25 @@ class Invoker:
         if pool is None:
             pool = self._pools[agent.name] = WorkerPool(agent.name, agent.pool_size)
         return pool
+
+
+class _InThread(partial[Any]):
+    """A call for a thread, made as part of the agent's call that it was made in."""
+
+    agent_call: AgentCall | None
+
+    def __new__(cls, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Self:
+        """Take note of the agent's call."""
+        made = super().__new__(cls, function, *args, **kwargs)
+        made.agent_call = CURRENT_CALL.get()
+        return made
+
+    def __call__(self) -> Any:
+        token = CURRENT_CALL.set(self.agent_call)
+        try:
+            return super().__call__()
+        finally:
+            CURRENT_CALL.reset(token)
 
 
 class _CancelledItself(Exception):

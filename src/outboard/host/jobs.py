@@ -2,20 +2,29 @@
 
 Nothing here is needed to follow a job: another replica builds the same from the handle. It saves work (decoding,
 validating) and keeps what was reported, so that phases never go backwards and terminal answers stay.
+
+A process may follow 100,000 jobs, so an entry is small: what many jobs share (agent, connection, client) is their
+*site*, made once, and what is seldom needed (the decoded handle, its log fields) is read from the handle's bytes again,
+of which the last few are kept. An entry goes ten minutes after its last poll, or when there is no room: who was asked
+for longest ago goes first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
+
+import ormsgpack
 
 from outboard.agent.agents import Agent, JobAgent
 from outboard.agent.jobs import Connection, JobRef
 from outboard.agent.registry import Registry
 from outboard.domain.handles import Handle
+from outboard.domain.identity import Scope
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import Link, Status, TaskStatus
 from outboard.domain.tasks import Task
@@ -24,68 +33,112 @@ from outboard.domain.types import ValueType
 from outboard.errors import AgentFault, ForeignHandle, OutboardError, UnreadableHandle
 from outboard.host.clients import ClientKey, client_key, secret_refs
 from outboard.host.invocation import blamed
-from outboard.host.logs import TaskLog, handle_fields
+from outboard.host.logs import LateLog, TaskLog, handle_fields
 from outboard.host.secrets import BoundSecrets, SecretSource
 from outboard.host.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
-_GENERATION_S: Final = 600.0
+if TYPE_CHECKING:
+    from outboard.host.lanes import Lane, News
+
+_REMEMBERED_S: Final = 600.0
+_SWEEP_S: Final = 60.0
+_SWEPT_AT_ONCE: Final = 5_000
+_TOUCH_S: Final = 10.0
+_DECODED: Final = 512
+_FIELD_NAMES: Final[dict[frozenset[str], set[str]]] = {}
 
 
-@dataclass(slots=True, kw_only=True)
+class Site:
+    """Where and on whose behalf jobs run: what all jobs of one agent, connection and scope share.
+
+    Attributes:
+        account: What the platform counts quota by.
+        lane: Where their questions are asked; made with the first.
+    """
+
+    __slots__ = (
+        "__weakref__", "account", "agent", "client_key", "connection", "jobs", "lane", "scope", "secrets",
+    )  # fmt: skip
+
+    def __init__(
+        self, jobs: LiveJobs, agent: Agent, connection: Connection, scope: Scope, account: str, secrets: BoundSecrets
+    ) -> None:
+        self.jobs = jobs
+        self.agent = agent
+        self.connection = connection
+        self.scope = scope
+        self.account = account
+        self.secrets = secrets
+        self.client_key: ClientKey = client_key(agent.platform, connection, scope)
+        self.lane: Lane | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class LiveJob:
-    """One handle, decoded, and what was reported for it.
+    """One handle, and what was reported for it. Times are monotonic.
 
     Attributes:
         encoded: The handle's bytes.
+        intent: Those of the intent that stands for this job, where the engine holds one.
         job: The agent's `JobRef`; None for sensors and intents.
-        output_types: The declared outputs; None where the handle had no room for them.
         last: What was reported last, by this process.
         seen: The agent's answer that `last` was derived from.
         fetched: Outputs that were fetched once.
-        silent_since: Monotonic time of the first unanswered question of the present silence.
-        refused_since: Monotonic time of the first refusal of our credentials in an unbroken row of them.
-        missing_since: Monotonic time of the first answer "no such job" of the present absence.
+        opened_at: When this process saw it first.
+        touched_at: When it was asked for, to within some seconds.
+        polled_at: When an engine polled it last.
+        rest_until: Before this nothing will change, or is worth a question.
+        fresh_until: Before this a poll is answered from memory.
+        is_asked: A question about it is under way.
+        news: What polls that wait for the answer wait for.
+        silent_since: The first unanswered question of the present silence.
+        refused_since: The first refusal of our credentials in an unbroken row of them.
+        missing_since: The first answer "no such job" of the present absence.
         sightings: How many such answers there were.
-        rest_until: Monotonic time before which nothing will change.
         reached: The furthest phase of a live job that was reported; nothing before it follows.
         success: What the platform said of a job that succeeded, while its outputs are not there yet.
-        outputs_refused_since: Monotonic time of the first refusal of its outputs.
+        ending: Fetches and checks those.
+        outputs_refused_since: The first refusal of its outputs.
         output_refusals: How many there were.
         is_billed: What it consumed was counted.
         task: What a sensor pokes with, once it was recalled.
+        flags: Unknown states that were told.
         resolved: The job of an intent, once it is known.
         following: Asks what became of an intent; it may outlast the poll that began it.
         is_cancelling: The platform is stopping the job.
         claim_seen: Who was submitting when this process looked last, and in which turn.
-        claim_seen_at: Monotonic time of the first sight of that.
+        claim_seen_at: The first sight of that.
     """
 
     encoded: bytes
-    handle: Handle
-    agent: Agent
+    site: Site
     job: JobRef | None
-    connection: Connection
-    client_key: ClientKey
-    secrets: BoundSecrets
-    output_types: Mapping[str, ValueType] | None
+    is_intent: bool
     links: tuple[Link, ...]
-    log: TaskLog
+    opened_at: float
+    touched_at: float
+    intent: bytes | None = None
     last: TaskStatus | None = None
     seen: Status | None = None
     fetched: Mapping[str, Any] | None = None
+    polled_at: float = 0.0
+    rest_until: float = 0.0
+    fresh_until: float = 0.0
+    is_asked: bool = False
+    news: News | None = None
     silent_since: float | None = None
     refused_since: float | None = None
     missing_since: float | None = None
     sightings: int = 0
-    rest_until: float = 0.0
     reached: Phase | None = None
     success: tuple[Status, TaskStatus] | None = None
+    ending: asyncio.Task[None] | None = None
     outputs_refused_since: float | None = None
     output_refusals: int = 0
     is_billed: bool = False
     task: Task[Any] | None = None
-    flags: set[str] = field(default_factory=set)
+    flags: set[str] | None = None
     resolved: LiveJob | None = None
     following: asyncio.Task[LiveJob | TaskStatus] | None = None
     is_cancelling: bool = False
@@ -93,22 +146,71 @@ class LiveJob:
     claim_seen_at: float = 0.0
 
     @property
+    def agent(self) -> Agent:
+        """Whose job it is."""
+        return self.site.agent
+
+    @property
+    def connection(self) -> Connection:
+        """Where it runs."""
+        return self.site.connection
+
+    @property
+    def client_key(self) -> ClientKey:
+        """What finds the client to ask with."""
+        return self.site.client_key
+
+    @property
+    def secrets(self) -> BoundSecrets:
+        """The declared secrets."""
+        return self.site.secrets
+
+    @property
+    def handle(self) -> Handle:
+        """What the bytes say."""
+        return self.site.jobs.decoded(self.encoded)
+
+    @property
+    def output_types(self) -> Mapping[str, ValueType] | None:
+        """The declared outputs; None where the handle had no room for them."""
+        codes = self.handle.output_types
+        return None if codes is None else decode_type_codes(codes)
+
+    @property
+    def log(self) -> TaskLog:
+        """A logger with the job's identity."""
+        return self.site.jobs.log_of(self)
+
+    @property
     def fallback(self) -> TaskStatus:
         """What to answer while the platform does not: what was reported last, or where such a task must be."""
         if self.last is not None:
             return self.last
-        phase = Phase.INITIALIZING if self.handle.is_intent else Phase.RUNNING
+        phase = Phase.INITIALIZING if self.is_intent else Phase.RUNNING
         return TaskStatus(phase=phase, links=self.links)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a terminal status was reported; nothing changes it."""
+        return self.last is not None and self.last.phase.is_terminal
+
+    def tell(self, observed: TaskStatus) -> None:
+        """Keep what is reported from now on; terminal answers are final."""
+        last = self.last
+        if last is not None and (last.phase.is_terminal or observed is last or observed == last):
+            return
+        self.last = observed
+        if observed.phase.is_terminal:
+            self.seen = self.success = self.task = self.flags = self.fetched = None
+        elif observed.phase is not Phase.WAITING_FOR_RESOURCES:
+            self.reached = observed.phase
 
 
 class LiveJobs:
-    """Live jobs by their handles' bytes, in two generations.
-
-    What is asked for moves into the young one. When that is full, or some minutes old, the old one is forgotten: what
-    nobody asked for meanwhile has ended, and holds outputs that nobody asks for again. A look-up costs no bookkeeping.
+    """Live jobs by their handles' bytes.
 
     Args:
-        limit: Of one generation.
+        limit: How many are remembered.
     """
 
     def __init__(
@@ -126,9 +228,11 @@ class LiveJobs:
         self._source = source
         self._limit = limit
         self._unclaimed = unclaimed
-        self._young: dict[bytes, LiveJob] = {}
-        self._old: dict[bytes, LiveJob] = {}
-        self._turned_at = time.monotonic()
+        self._jobs: dict[bytes, LiveJob] = {}
+        self._sites: WeakValueDictionary[tuple[str, bytes, Scope, str], Site] = WeakValueDictionary()
+        self._decoded: dict[bytes, Handle] = {}
+        self._by_id: dict[tuple[str, str], list[LiveJob]] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
 
     def find(self, encoded: bytes) -> LiveJob:
         """Return the live job of a handle.
@@ -137,33 +241,113 @@ class LiveJobs:
             ForeignHandle: The bytes are not a handle of ours.
             UnreadableHandle: They are, but this process lacks the format, the key or the agent.
         """
-        live = self._young.get(encoded)
+        live = self._jobs.get(encoded)
         if live is None:
             self._unclaimed.asked(encoded)
-            live = self._old.pop(encoded, None) or self._open(encoded, self._decode(encoded))
-            self._young[encoded] = live
-            self._age()
+            live = self._open(encoded, self._decode(encoded))
+            self._jobs[encoded] = live
+            self._index(live)
+            self._make_room()
+        else:
+            self.touch(encoded, live)
         return live
 
     def recall(self, encoded: bytes) -> LiveJob | None:
         """Return the live job of a handle that was asked for lately."""
-        return self._young.get(encoded)
+        return self._jobs.get(encoded)
+
+    def touch(self, encoded: bytes, live: LiveJob) -> None:
+        """Note that a job was asked for: the one that was asked for longest ago is the first."""
+        now = time.monotonic()
+        if now - live.touched_at <= _TOUCH_S:
+            return
+        live.touched_at = now
+        if live.encoded == encoded:
+            live.encoded = encoded  # one copy of the bytes is enough
+        for key in (live.encoded, live.intent):
+            if key is not None and self._jobs.pop(key, None) is not None:
+                self._jobs[key] = live
+
+    def named(self, agent: str, job_id: str) -> Sequence[LiveJob]:
+        """Return the live jobs of an agent that takes callbacks, by the platform's id."""
+        return self._by_id.get((agent, job_id), ())
+
+    def decoded(self, encoded: bytes) -> Handle:
+        """Return the handle in bytes that were opened before."""
+        handle = self._decoded.get(encoded)
+        if handle is None:
+            handle = self._keep(encoded, self._decode(encoded))
+        return handle
+
+    def log_of(self, live: LiveJob) -> TaskLog:
+        """Return a logger with a job's identity, which is read when something is logged."""
+        return LateLog(self._words.text, lambda: handle_fields(live.handle))
 
     def resolve(self, intent: LiveJob, job: LiveJob) -> None:
         """Let an intent's handle stand for its job from now on."""
         intent.resolved = job
         if job.last is None:
             job.last, job.reached = replace(intent.fallback, links=job.links), Phase.INITIALIZING
-        if intent.encoded in self._young:
-            self._young[intent.encoded] = job
+        if intent.encoded in self._jobs:
+            job.intent = intent.encoded
+            self._jobs[intent.encoded] = job
 
-    def _age(self) -> None:
-        now = time.monotonic()
-        if len(self._young) >= self._limit or now - self._turned_at > _GENERATION_S:
-            self._old, self._young, self._turned_at = self._young, {}, now
+    def close(self) -> None:
+        """Stop looking for what nobody asks for."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[LiveJob]:
+        return iter(self._jobs.values())
+
+    def _make_room(self) -> None:
+        if len(self._jobs) > self._limit:
+            self._forget(next(iter(self._jobs)))
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Forget whom nobody asked for in ten minutes."""
+        self._sweeper = None
+        before = time.monotonic() - _REMEMBERED_S
+        pause_s = _SWEEP_S
+        for _ in range(_SWEPT_AT_ONCE):
+            if not self._jobs:
+                return  # the next job starts another sweeper
+            encoded, live = next(iter(self._jobs.items()))
+            if live.touched_at >= before:
+                break
+            self._forget(encoded)
+        else:
+            pause_s = 0.0
+        self._sweeper = asyncio.get_running_loop().call_later(pause_s, self._sweep)
+
+    def _forget(self, encoded: bytes) -> None:
+        live = self._jobs[encoded]
+        for key in (encoded, live.encoded, live.intent):
+            if key is not None:
+                self._jobs.pop(key, None)
+                self._decoded.pop(key, None)
+        if live.site.lane is not None:
+            live.site.lane.forget(live)
+        if live.job is not None and (named := self._by_id.get((live.agent.name, live.job.id))):
+            named[:] = [other for other in named if other is not live]
+            if not named:
+                del self._by_id[live.agent.name, live.job.id]
+
+    def _index(self, live: LiveJob) -> None:
+        if live.job is not None and isinstance(live.agent, JobAgent) and live.agent.callbacks is not None:
+            self._by_id.setdefault((live.agent.name, live.job.id), []).append(live)
+
+    def _keep(self, encoded: bytes, handle: Handle) -> Handle:
+        if len(self._decoded) >= _DECODED:
+            del self._decoded[next(iter(self._decoded))]
+        self._decoded[encoded] = handle
+        return handle
 
     def _open(self, encoded: bytes, handle: Handle) -> LiveJob:
         agent = self._registry.named(handle.agent)
@@ -173,42 +357,50 @@ class LiveJobs:
             )
         try:
             with blamed(agent, "upgrade"):
-                connection = agent.platform.connection_model.model_validate(handle.connection)
+                site = self._site(agent, handle)
                 job = _job(agent, handle)
         except AgentFault as error:
             raise UnreadableHandle(
                 f"agent {agent.name} of this release cannot read this handle's job; ask a replica of the release that wrote it"
             ) from error
         try:
-            output_types = None if handle.output_types is None else decode_type_codes(handle.output_types)
+            if handle.output_types is not None:
+                decode_type_codes(handle.output_types)
         except ForeignHandle:
             raise UnreadableHandle("this handle declares outputs of a type that this release does not know") from None
+        self._keep(encoded, handle)
+        now = time.monotonic()
         return LiveJob(
             encoded=encoded,
-            handle=handle,
-            agent=agent,
+            site=site,
             job=job,
-            connection=connection,
-            client_key=client_key(agent.platform, connection, handle.scope),
-            secrets=self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope),
-            output_types=output_types,
-            links=self._links(agent, job, connection, self._log(handle)),
-            log=self._log(handle),
+            is_intent=handle.is_intent,
+            links=self._links(agent, job, site.connection, handle),
+            opened_at=now,
+            touched_at=now,
             last=handle.ending.status if handle.ending is not None else None,
         )
 
-    def _links(self, agent: Agent, job: JobRef | None, connection: Connection, log: TaskLog) -> tuple[Link, ...]:
+    def _site(self, agent: Agent, handle: Handle) -> Site:
+        packed = ormsgpack.packb(handle.connection, option=ormsgpack.OPT_SORT_KEYS)
+        key = (agent.name, packed, handle.scope, handle.account)
+        site = self._sites.get(key)
+        if site is None or site.agent is not agent:
+            connection = agent.platform.connection_model.model_validate(handle.connection)
+            secrets = self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope)
+            site = self._sites[key] = Site(self, agent, connection, handle.scope, handle.account, secrets)
+        return site
+
+    def _links(self, agent: Agent, job: JobRef | None, connection: Connection, handle: Handle) -> tuple[Link, ...]:
         if not isinstance(agent, JobAgent) or job is None:
             return ()
         try:
             with blamed(agent, "links"):
                 return self._words.links(list(agent.links(job, connection)))
         except OutboardError as error:  # a link is no reason to lose a job
+            log = TaskLog(self._words.text, **handle_fields(handle))
             log.error("links not made", error_id=error.error_id, reason=error.message)  # noqa: TRY400 - logs hold no tracebacks
             return ()
-
-    def _log(self, handle: Handle) -> TaskLog:
-        return TaskLog(self._words.text, **handle_fields(handle))
 
 
 def _job(agent: Agent, handle: Handle) -> JobRef | None:
@@ -222,4 +414,8 @@ def _job(agent: Agent, handle: Handle) -> JobRef | None:
     data = dict(handle.job)
     if handle.job_version < model.handle_version:
         data = model.upgrade(handle.job_version, data)
-    return model.model_validate(data)
+    job = model.model_validate(data)
+    # pydantic keeps a set of field names with every model, larger than most jobs; frozen models may share theirs.
+    names = job.model_fields_set
+    object.__setattr__(job, "__pydantic_fields_set__", _FIELD_NAMES.setdefault(frozenset(names), names))
+    return job

@@ -51,6 +51,20 @@ class TaskLog:
         return self._redact(value) if self._redact is not None and isinstance(value, str) else value
 
 
+class LateLog(TaskLog):
+    """A logger whose fixed fields are read when something is logged, for whoever would have to work for them."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, redact: Callable[[str], str] | None, read: Callable[[], Mapping[str, Any]], /) -> None:
+        super().__init__(redact)
+        self._read = read
+
+    def _bound(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        self._fields = self._fields or self._read()
+        return super()._bound(fields)
+
+
 def _logger() -> Any:
     import structlog  # noqa: PLC0415 - it imports rich where that is installed: 45 ms and 5 MB; see `cli.log_output`
 

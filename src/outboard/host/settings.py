@@ -29,6 +29,20 @@ class SecretSettings(BaseModel):
     allow_plain_environment: bool = False
 
 
+class RateSettings(BaseModel):
+    """A rate that the operator sets in place of a declared one.
+
+    Attributes:
+        per_second: Calls per second that may go on for ever, of all replicas together.
+        burst: Calls that may be made at once after a pause.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    per_second: float = Field(gt=0, allow_inf_nan=False)
+    burst: int = Field(default=1, ge=1)
+
+
 class HostSettings(BaseModel):
     """Settings of a host. Times are in seconds on the wire of YAML and environment, `timedelta` here.
 
@@ -44,7 +58,10 @@ class HostSettings(BaseModel):
         records: Where submission records are written, as a path or URI that all replicas share; empty puts each beside its
             task's outputs.
         submission_limit: For how long a process may submit on one claim; another one takes over 30 s later.
-        status_limit: The longest a status answer may take; then the last known status is answered.
+        status_limit: How long the first poll of a job waits for the platform; then it is answered what is certain.
+        status_wait: How long a later poll waits, and only where an answer may be expected in that time; then the last
+            known status is answered, and the answer is there for the next poll.
+        status_call_limit: How long a question to a platform may take.
         cancel_wait: How long DeleteTask waits for the end after the platform accepted the cancel.
         cancel_watch: How long an accepted cancel is confirmed and repeated in the background.
         cancel_refusals: How many times DeleteTask of one handle may be answered with an error, by all replicas together; 0 is
@@ -55,6 +72,11 @@ class HostSettings(BaseModel):
             requests.
         unreachable_after: Silence of a platform after which the phase says so once.
         unauthorized_after: The same for refused credentials.
+        quotas: By platform and its method, rates that hold in place of the declared ones.
+        replicas: How many replicas share the platforms' quotas.
+        replicas_dns: The name of a headless service, whose addresses are the replicas; they are counted every 15 s, and
+            `replicas` holds until they were.
+        processes: How many processes share a replica's part.
         inline_limit_bytes: Outputs above this are written as `outputs.pb` instead of answered.
     """
 
@@ -67,13 +89,19 @@ class HostSettings(BaseModel):
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     records: str = ""
     submission_limit: timedelta = timedelta(seconds=60)
-    status_limit: timedelta = timedelta(seconds=2)
+    status_limit: timedelta = timedelta(seconds=1)
+    status_wait: timedelta = timedelta(milliseconds=200)
+    status_call_limit: timedelta = timedelta(seconds=10)
     cancel_wait: timedelta = timedelta(seconds=2)
     cancel_watch: timedelta = timedelta(minutes=30)
     cancel_refusals: int = Field(default=3, ge=0)
     idle_client: timedelta = timedelta(minutes=10)
-    remembered: int = Field(default=20_000, ge=1)
+    remembered: int = Field(default=200_000, ge=1)
     answer_retention: timedelta = timedelta(minutes=10)
     unreachable_after: timedelta = timedelta(minutes=5)
     unauthorized_after: timedelta = timedelta(minutes=1)
+    quotas: Mapping[str, Mapping[str, RateSettings]] = Field(default_factory=dict)
+    replicas: int = Field(default=1, ge=1)
+    replicas_dns: str = ""
+    processes: int = Field(default=1, ge=1)
     inline_limit_bytes: int = 3 * 1024 * 1024

@@ -36,7 +36,7 @@ from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending, TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import InvalidTask, OutboardError, StoreUnavailable
-from outboard.host.adoptions import Adoptions, Observe
+from outboard.host.adoptions import Adoptions, Look
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
 from outboard.host.intents import SUBMITTING, Intents
@@ -69,7 +69,7 @@ class Submissions:
     Args:
         claim: The random name of this process in records.
         prepare: Makes a request of a raw task, for submissions that are taken over.
-        observe: Asks where a job stands.
+        look: Asks the platform about a job; tells whether it answered.
     """
 
     def __init__(  # noqa: PLR0913 - the front door of a room of five joins its parts
@@ -87,7 +87,7 @@ class Submissions:
         claim: str,
         words: Words,
         prepare: Callable[[RawTask], Request],
-        observe: Observe,
+        look: Look,
     ) -> None:
         self._limit_s = settings.submission_limit.total_seconds()
         self._codec = codec
@@ -100,7 +100,7 @@ class Submissions:
         self._running: dict[str, Submission] = {}
         self._pursue: Callable[[bytes], None] = lambda _: None
         self._starts = Starts(settings, calls, records, stores, words, self._report_late)
-        self._adoptions = Adoptions(settings.installation, records, live_jobs, codec, self._starts, observe)
+        self._adoptions = Adoptions(settings.installation, records, live_jobs, codec, self._starts, look)
         self._publications = Publications(codec, records, self._starts, words, self.withdrawn, unclaimed)
         self._intents = Intents(
             claim=self._claim,

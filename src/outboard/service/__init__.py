@@ -1,22 +1,44 @@
 """The service: a host behind a socket.
 
 ===============  =======================================================================
-`serving`        `Service` and `run_service`: socket, signals, drain
+`serving`        `Service` and `run_service`: socket, drain and end
+`signals`        what tells a service to end
+`readiness`      the line that says it is ready
 `handlers`       the methods of Flyte 1's three services
 `edge`           around every call: errors to codes, metrics, log lines
 `answers`        statuses to bytes; nothing that harms an engine gets out
+`polls`          a GetTask that is answered from memory is not even read
 `health`         what is SERVING, and what is not
 `reflection`     the schema, for grpcurl and its like
 `metrics`        Prometheus
 `watchdog`       names the code that blocks the event loop
 `event_loops`    the loop that somebody's `sys.exit` does not end
+`grpc_threads`   gRPC's own threads, told not to interrupt Python
+`processes`      several services on one port, for more than one core
 `isolation`      platforms in processes of their own, behind the same port
+`supervision`    a child process: started, watched, asked, started again
 `settings`       what an operator decides
 ===============  =======================================================================
+
+What is offered here is imported when it is asked for: a parent of workers serves nothing itself, and needs no gRPC.
 """
 
-from outboard.service.edge import ServedHost
-from outboard.service.serving import Service, run_service, serve
-from outboard.service.settings import ServiceSettings
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from outboard.service.edge import ServedHost
+    from outboard.service.serving import Service, run_service, serve
+    from outboard.service.settings import ServiceSettings
 
 __all__ = ["ServedHost", "Service", "ServiceSettings", "run_service", "serve"]
+
+_HOMES = {"ServedHost": "edge", "ServiceSettings": "settings"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'outboard.service' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"outboard.service.{_HOMES.get(name, 'serving')}"), name)
+    globals()[name] = value
+    return value

@@ -4,8 +4,7 @@
   FAILED with the reason. An error instead would be counted by FlytePropeller, which then stops polling and waits for ever.
 * A sync task's answer is terminal: anything else costs FlytePropeller a polling worker for good.
 
-While nothing changes, a host answers the very same `TaskStatus`, so its bytes are kept by the object's identity: a poll then
-costs a look-up instead of building a message. The statuses are held with their bytes, so an identity is never reused.
+Bytes that were written once are kept by `polls`.
 """
 
 from __future__ import annotations
@@ -21,9 +20,6 @@ from outboard.errors import InvalidOutputs
 from outboard.host.logs import TaskLog
 from outboard.wire.statuses import encode_status
 
-_KEPT: Final = 8192
-_KEPT_BYTES: Final = 4096
-
 
 class Answers:
     """Writes statuses as answers of GetTask and ExecuteTaskSync.
@@ -32,23 +28,14 @@ class Answers:
         limit_bytes: The largest answer.
     """
 
-    __slots__ = ("_kept", "_limit_bytes")
+    __slots__ = ("_limit_bytes",)
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._kept: dict[int, tuple[TaskStatus, bytes]] = {}
 
     def polled(self, status: TaskStatus) -> bytes:
         """Return a `GetTaskResponse`."""
-        kept = self._kept.get(id(status))
-        if kept is not None:
-            return kept[1]
-        answer = self._encode(status, agent_pb2.GetTaskResponse)
-        if len(answer) <= _KEPT_BYTES:
-            if len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[id(status)] = (status, answer)
-        return answer
+        return self._encode(status, agent_pb2.GetTaskResponse)
 
     def answered(self, status: TaskStatus, log: TaskLog) -> bytes:
         """Return the `ExecuteTaskSyncResponse` with a terminal status."""

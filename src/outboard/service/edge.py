@@ -28,9 +28,11 @@ from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import AgentFault, InvalidTask, OutboardError, Overloaded, Unavailable
 from outboard.host.accounts import Accounts
+from outboard.host.callbacks import CallbackReceiver
 from outboard.host.logs import TaskLog, handle_fields, task_fields
 from outboard.service.forwarded import ForwardedError
 from outboard.service.metrics import CallMetrics
+from outboard.service.polls import Poll
 from outboard.wire.codes import WireError, encode_error
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -69,6 +71,15 @@ class ServedHost(Endpoint, Protocol):
     @property
     def redact(self) -> Callable[[str], str]:
         """Removes the secrets that the host has read from a text."""
+        ...
+
+    @property
+    def callbacks(self) -> CallbackReceiver:
+        """What verifies callbacks of platforms."""
+        ...
+
+    def hasten(self, agent_name: str, job_ids: Sequence[str]) -> int:
+        """Ask about these jobs at once, since their platform called back; return how many of them are alive here."""
         ...
 
     def recall_task(self, handle: bytes) -> TaskStatus | None:
@@ -134,6 +145,28 @@ class Edge:
                 self.in_flight -= 1
             await context.abort(failure.code, failure.details, failure.trailing)
             raise AssertionError  # `abort` raises
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def recalling(self, operation: str, recall: Callable[[bytes], Poll | None], work: Work) -> grpc.RpcMethodHandler:
+        """Return the handler of a `unary` method whose answer may be remembered.
+
+        An answer from memory takes microseconds in which nothing else runs: it neither counts as a call in flight nor is
+        refused for there being too many.
+        """
+        ask = self.unary(operation, work).unary_unary
+
+        async def handle(data: bytes, context: Any) -> bytes:
+            started = time.perf_counter()
+            try:
+                poll = recall(data)
+            except BaseException:  # noqa: BLE001 - `ask` meets it again, and answers with it
+                poll = None
+            if poll is None:
+                answer: bytes = await ask(data, context)
+                return answer
+            self.metrics.succeeded(operation, poll.shape.task_type, time.perf_counter() - started)
+            return poll.answer
 
         return grpc.unary_unary_rpc_method_handler(handle)
 

@@ -26,6 +26,7 @@ from outboard.domain.tasks import TaskType
 from outboard.errors import InvalidTask, UnknownTaskType
 from outboard.service.answers import Answers
 from outboard.service.edge import Call, Edge, StalledStream, parse
+from outboard.service.polls import Polls
 from outboard.service.settings import ServiceSettings
 from outboard.wire.listings import encode_agent, encode_agents, read_task_type
 from outboard.wire.logs import encode_lines, encode_token
@@ -64,6 +65,7 @@ class Handlers:
         self._forwarder = forwarder
         self._host = edge.host
         self._answers = Answers(settings.max_answer_bytes)
+        self._polls = Polls(self._host.recall_task, self._answers.polled)
         self._limit_bytes = settings.max_answer_bytes
         self._stream_patience_s = settings.stream_patience_s
 
@@ -71,7 +73,7 @@ class Handlers:
         """Return gRPC's handlers by full method name."""
         edge = self._edge
         return {
-            _GET: edge.unary("get", self._get_task),
+            _GET: edge.recalling("get", self._polls.recall, self._get_task),
             _CREATE: edge.unary("create", self._create_task),
             _DELETE: edge.unary("delete", self._delete_task),
             _METRICS: edge.unary("metrics", self._get_task_metrics),
@@ -95,7 +97,7 @@ class Handlers:
             status = await self._host.get_task(
                 call.handle, task_type=task_type, output_prefix=request.output_prefix, timeout_s=call.timeout_s
             )
-        return self._answers.polled(status)
+        return self._polls.answer(data, call.handle, task_type.name, status)
 
     async def _create_task(self, data: bytes, call: Call) -> bytes:
         request = parse(agent_pb2.CreateTaskRequest, data)

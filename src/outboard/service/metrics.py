@@ -17,6 +17,7 @@ from typing import Final
 
 from prometheus_client import REGISTRY, Summary
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from outboard.errors import InvalidSettings
 
@@ -117,11 +118,11 @@ class CallMetrics:
 class MetricsServer:
     """Answers Prometheus on a port of its own, in a thread of its own: also while the event loop is blocked."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, registry: Collector = REGISTRY) -> None:
         from prometheus_client import start_http_server  # noqa: PLC0415 - only who asks for the port pays for it
 
         try:
-            self._server, self._thread = start_http_server(port, addr=host)
+            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
         except OSError as error:
             raise InvalidSettings(
                 f"cannot serve metrics on {host} port {port} ({error.strerror or 'not possible'}); choose another port",

@@ -7,39 +7,43 @@ ends the process where it stands, with the code that shells expect (128 + signal
 
 Isolated platforms have a child each (see `isolation`): up before the first call is taken, and drained beside the host.
 
+With `processes` above one, a `Service` is one of several on a port, and a parent has started them (see `processes`).
+
 gRPC's own server is used bare: no interceptors, one table of handlers by method.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import grpc
+from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 from typing_extensions import Self
 
+from outboard.agent.registry import LoadFailure
 from outboard.domain.endpoints import AgentInfo
 from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
-from outboard.service import event_loops
+from outboard.service import event_loops, grpc_threads
 from outboard.service.edge import Edge, ServedHost
 from outboard.service.handlers import SERVICES, Handlers
 from outboard.service.health import HEALTH_SERVICE, Health
 from outboard.service.metrics import CallMetrics, MetricsServer
+from outboard.service.readiness import readiness_line
 from outboard.service.reflection import Reflection
 from outboard.service.settings import ServiceSettings, address
+from outboard.service.signals import told_to_end
 from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from outboard.service.isolation import ChildSpec, Isolation
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+    from outboard.service.callbacks.point import CallbackPoint
+    from outboard.service.isolation import Isolation
+    from outboard.service.supervision.child import ChildSpec
 
 
 class Service:
@@ -49,6 +53,12 @@ class Service:
         host: What is served. It stays open at the end; whoever made it closes it.
         settings: What the operator decided.
         isolated: Platforms that run in a process of their own each.
+
+    Attributes:
+        port: Where it listens, once it does.
+        listed: The agents that are served.
+        metrics: What Prometheus may read, isolated platforms' processes included.
+        on_called_back: Called with an agent's name and ids of jobs that a callback was about: siblings may follow them too.
 
     Raises:
         InvalidSettings: The port is taken, or the host name is none of this machine's.
@@ -69,6 +79,13 @@ class Service:
         self._server: grpc.aio.Server | None = None
         self._watchdog: Watchdog | None = None
         self._metrics_server: MetricsServer | None = None
+        self._callbacks: CallbackPoint | None = None
+        self.on_called_back: Callable[[str, Sequence[str]], None] | None = None
+        self.metrics: Collector = REGISTRY
+
+    @property
+    def _is_worker(self) -> bool:
+        return self.settings.processes > 1
 
     @property
     def address(self) -> str:
@@ -85,10 +102,17 @@ class Service:
         """Where Prometheus may scrape; None when nobody asked for it."""
         return self._metrics_server.port if self._metrics_server else None
 
+    @property
+    def callbacks_port(self) -> int | None:
+        """Where platforms may call; None when nobody asked for it."""
+        return self._callbacks.port if self._callbacks else None
+
     async def __aenter__(self) -> Self:
-        server = grpc.aio.server(options=self.settings.channel_options())
-        self.port = _listen(server, self.settings)
+        with grpc_threads.patient():
+            server = grpc.aio.server(options=self.settings.channel_options())
         try:
+            if not self._is_worker:
+                self.port = _listen(server, self.settings)  # before anything is started for nothing
             await self._open(server)
         except BaseException:
             await self.__aexit__()
@@ -107,22 +131,62 @@ class Service:
         self._learn(own, edge)
         if isolation is not None:
             isolation.on_change = lambda: self._learn(own, edge)
-        server.add_generic_rpc_handlers(
-            (_Table({**handlers, **self._health.by_method(), **self._reflection.by_method()}),)
-        )
+        table = {**handlers, **self._health.by_method(), **self._reflection.by_method()}
+        if self.settings.host.startswith("unix:"):  # as children of a service listen
+            from outboard.service.callbacks.relay import internal_methods  # noqa: PLC0415 - children only
+
+            table.update(internal_methods(self.host.callbacks, self.host.hasten))
+        server.add_generic_rpc_handlers((_Table(table),))
         if self.settings.metrics_port is not None:
-            self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port)
+            self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port, self.metrics)
+        await self._take_callbacks()
+        if self._is_worker:
+            self.port = _listen(server, self.settings)  # no sooner: from now on it has its part of all new connections
         await server.start()
         self._server = server
         self._watchdog = Watchdog()
         self._watchdog.start()
 
+    async def _take_callbacks(self) -> None:
+        """Open the port for callbacks, where the operator wants it."""
+        if self.settings.callbacks_port is None:
+            return
+        from outboard.service.callbacks.point import CallbackPoint  # noqa: PLC0415 - only who asks for the port pays for it
+
+        named = None if self._isolation is None else self._isolation.forwarder.children.named
+        self._callbacks = CallbackPoint(self.host, self.settings, named, self._called_back)
+        await self._callbacks.start()
+        self._log.info("callbacks are taken", port=self._callbacks.port)
+
+    def _called_back(self, agent: str, job_ids: Sequence[str]) -> None:
+        if self.on_called_back is not None:
+            self.on_called_back(agent, job_ids)
+
+    async def hasten(self, agent: str, job_ids: Sequence[str]) -> int:
+        """Ask about jobs at once, since their platform called back, here or to a sibling.
+
+        Args:
+            agent: The agent's name; it may be isolated.
+            job_ids: Its jobs (`JobRef.id`).
+
+        Returns:
+            How many of them are alive in this process and its children.
+        """
+        live = self.host.hasten(agent, job_ids)
+        if not live and self._isolation is not None:
+            from outboard.service.callbacks.relay import Relay  # noqa: PLC0415 - only who isolates pays for it
+
+            live = await Relay(self._isolation.forwarder.children.named).hasten(agent, job_ids)
+        return live
+
     async def _isolate(self, own: Sequence[AgentInfo]) -> Isolation | None:
         if not self._isolated:
             return None
         from outboard.service.isolation import Isolation  # noqa: PLC0415 - only who isolates pays for it
+        from outboard.service.supervision.totals import Totals  # noqa: PLC0415 - same
 
-        self._isolation = Isolation(self._isolated, self.host.codec)
+        self._isolation = isolation = Isolation(self._isolated, self.host.codec)
+        self.metrics = Totals(REGISTRY, lambda: isolation.all)
         await self._isolation.start(own)
         return self._isolation
 
@@ -154,18 +218,21 @@ class Service:
         if isolation is not None:
             await isolation.stop(grace_s)
 
+    @property
+    def failures(self) -> Sequence[LoadFailure]:
+        """What is not served: what could not be loaded, and isolated platforms whose process has not come up so far."""
+        unseen = () if self._isolation is None else self._isolation.unseen
+        reason = "its process does not come up; see the log"
+        return [*self.host.failures, *(LoadFailure(source=source, reason=reason) for source in unseen)]
+
     def describe(self) -> str:
         """Return one line for people: where, what, and what could not be loaded."""
-        count = len(self.agents)
-        line = f"outboard serves {count} agent{'' if count == 1 else 's'} on {self.address}"
-        if self.agents:
-            line += f": {', '.join(self.agents)}"
-        failures = [f"{failure.source} ({failure.reason})" for failure in self.host.failures]
-        if self._isolation is not None:
-            failures += [f"{source} (its process does not come up; see the log)" for source in self._isolation.unseen]
-        return f"{line}; not loaded: {'; '.join(failures)}" if failures else line
+        return readiness_line(self.address, self.agents, self.failures)
 
     async def _stop(self, grace_s: float) -> None:
+        callbacks, self._callbacks = self._callbacks, None
+        if callbacks is not None:
+            await callbacks.close(grace_s)
         server, self._server = self._server, None
         if server is not None:
             await server.stop(grace_s)
@@ -197,9 +264,9 @@ async def run_service(
     """
     try:
         async with Service(host, settings, isolated=isolated) as service:
-            with _signals() as told_to_end:
+            with told_to_end() as told:
                 (on_ready or _announce)(service)
-                name = await told_to_end
+                name = await told
                 service._log.info("draining", signal=name, linger_s=service.settings.linger_s)  # noqa: SLF001 - same module
                 await service.drain()
                 await _close(host, service)
@@ -269,27 +336,6 @@ def _obstacle(settings: ServiceSettings) -> str:
 def _announce(service: Service) -> None:
     sys.stderr.write(service.describe() + "\n")
     sys.stderr.flush()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[asyncio.Future[str]]:
-    """Give a future that the first signal fulfils with its name; the second signal ends the process."""
-    loop = asyncio.get_running_loop()
-    told_to_end: asyncio.Future[str] = loop.create_future()
-
-    def receive(number: signal.Signals) -> None:
-        if told_to_end.done():
-            sys.stderr.flush()
-            os._exit(128 + number)
-        told_to_end.set_result(number.name)
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, receive, number)
-    try:
-        yield told_to_end
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 async def _close(host: ServedHost, service: Service) -> None:

@@ -25,6 +25,7 @@ class ServiceSettings(BaseModel):
             Loopback unless told.
         port: 0 lets the system choose; `Service.port` tells which.
         metrics_port: Where Prometheus may scrape; None opens no port.
+        callbacks_port: Where platforms may call when a job changes; None opens no port.
         max_receive_bytes: The largest request that is taken; larger ones are RESOURCE_EXHAUSTED.
         max_answer_bytes: The largest answer that is sent; Go clients refuse 4 MiB.
         max_calls: How many calls may run at once; further ones are RESOURCE_EXHAUSTED. Health checks do not count.
@@ -34,6 +35,8 @@ class ServiceSettings(BaseModel):
         min_ping_interval_s: How often a client may ping.
         max_connection_age_s: When a connection is closed for the client to resolve anew; 0 is never.
         max_connection_age_grace_s: How long calls on such a connection may go on.
+        processes: How many worker processes share the port under `outboard serve`; a `Service` made by hand is one of them and
+            lets others listen beside it. 1 is this process alone.
         isolate: Platforms (entry points, or `module:Platform`) whose agents run in a process of their own each.
         isolate_memory_bytes: Resident memory beyond which such a process is drained and started anew; None is no limit.
     """
@@ -43,6 +46,7 @@ class ServiceSettings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    callbacks_port: int | None = Field(default=None, ge=0, le=65535)
     max_receive_bytes: int = Field(default=64 * _MIB, ge=4096, lt=2**31)
     max_answer_bytes: int = Field(default=7 * _MIB // 2, ge=4096, lt=2**31)
     max_calls: int = Field(default=2000, ge=1)
@@ -52,6 +56,7 @@ class ServiceSettings(BaseModel):
     min_ping_interval_s: float = Field(default=10.0, gt=0)
     max_connection_age_s: float = Field(default=300.0, ge=0)
     max_connection_age_grace_s: float = Field(default=60.0, ge=0)
+    processes: int = Field(default=1, ge=1, le=256)
     isolate: tuple[str, ...] = ()
     isolate_memory_bytes: int | None = Field(default=None, ge=64 * _MIB)
 
@@ -75,8 +80,9 @@ class ServiceSettings(BaseModel):
         options = [
             ("grpc.max_receive_message_length", self.max_receive_bytes),
             ("grpc.max_send_message_length", -1),
-            # Two services on one port would share its calls silently; the second must fail instead.
-            ("grpc.so_reuseport", 0),
+            # Two services on one port would share its calls silently; the second must fail instead. Only the workers of one
+            # parent share, and it sees to it that there is no second one.
+            ("grpc.so_reuseport", int(self.processes > 1)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self.min_ping_interval_s * 1000)),
             ("grpc.http2.max_ping_strikes", 0),

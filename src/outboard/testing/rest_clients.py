@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from outboard.agent import Http
-from outboard.agent.http import retry_after
+from outboard.agent.error_facts import retry_after
 from outboard.errors import AgentError, Unavailable
 from outboard.testing.ledger_client import ERRORS
 from outboard.testing.ledger_jobs import Course, JobView

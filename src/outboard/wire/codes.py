@@ -47,6 +47,7 @@ CODES: Final[Mapping[type[OutboardError], StatusCode]] = {
     errors.Unauthorized: StatusCode.FAILED_PRECONDITION,
     errors.Forbidden: StatusCode.FAILED_PRECONDITION,
     errors.Throttled: StatusCode.RESOURCE_EXHAUSTED,
+    errors.BudgetSpent: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
     errors.OutcomeUnknown: StatusCode.INTERNAL,
     errors.AgentFault: StatusCode.INTERNAL,

@@ -8,9 +8,7 @@ import os
 import signal
 import socket
 import sys
-import tempfile
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from integration.service.probe import make_task
+from integration.service.served import Served, read, served, until_file, until_gone
 from outboard import errors
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key
@@ -27,7 +26,6 @@ from outboard.domain.phases import Phase
 from outboard.domain.statuses import TaskStatus
 from outboard.engine.remote import RemoteEndpoint
 
-HERE = Path(__file__).parent
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 HOSTILE, CALM = "hostile:Hostile", "hostile:Calm"
@@ -38,78 +36,6 @@ OUTPUTS = "set for each test"
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs and records lie in the test's own folder."""
     monkeypatch.setattr(sys.modules[__name__], "OUTPUTS", str(tmp_path / "outputs"))
-
-
-class Served:
-    """A service in a process of its own, and what it logs."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.address = ""
-        self.ready = ""
-        self.lines: list[dict[str, Any]] = []
-        self._came = asyncio.Condition()
-        self._reader = asyncio.ensure_future(self._read())
-
-    async def _read(self) -> None:
-        assert self.process.stderr is not None
-        while line := (await self.process.stderr.readline()).decode():
-            async with self._came:
-                if line.startswith("{"):
-                    self.lines.append(json.loads(line))
-                elif line.startswith("outboard serves "):
-                    self.ready, self.address = line, line.split(" on ")[1].split(": ")[0].split(";")[0]
-                self._came.notify_all()
-        async with self._came:
-            self._came.notify_all()
-
-    async def until(self, is_so: Callable[[], Any]) -> Any:
-        """Wait for something to be read."""
-        async with self._came:
-            await asyncio.wait_for(self._came.wait_for(lambda: is_so() or self._reader.done()), 60)
-        assert is_so(), self.lines
-        return is_so()
-
-    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """The lines of an event so far."""
-        wanted = {"event": event, **fields}.items()
-        return [line for line in self.lines if wanted <= line.items()]
-
-    @property
-    def children(self) -> list[int]:
-        """The processes of isolated platforms that were started so far."""
-        return [line["pid"] for line in self.logged("isolated platform is up")]
-
-    async def end(self) -> None:
-        with suppress(ProcessLookupError):
-            self.process.terminate()  # so that it clears its folder away
-        try:
-            await asyncio.wait_for(self.process.wait(), 30)
-        except asyncio.TimeoutError:
-            self.process.kill()
-        await self._reader
-
-
-@asynccontextmanager
-async def served(*options: str, **environment: str) -> AsyncIterator[Served]:
-    """`outboard serve` with these options."""
-    with tempfile.TemporaryDirectory() as folder:  # what is left of a killed service goes with it
-        async with _served(options, {"TMPDIR": folder, **environment}) as service:
-            yield service
-
-
-@asynccontextmanager
-async def _served(options: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Served]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "outboard", "serve", "--port", "0", "--platforms", "", *options,
-        cwd=HERE, env={**os.environ, **environment}, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    served = Served(process)
-    try:
-        await served.until(lambda: served.ready)
-        yield served
-    finally:
-        await served.end()
 
 
 @asynccontextmanager
@@ -155,28 +81,6 @@ async def watched(address: str, name: str) -> AsyncIterator[Callable[[int], Awai
 
         yield until
         watch.cancel()
-
-
-async def until_file(path: Path) -> None:
-    while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
-        await asyncio.sleep(0.01)
-
-
-async def until_gone(pid: int) -> None:
-    for _ in range(2000):
-        if not is_running(pid):
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"process {pid} is still there")
-
-
-def is_running(pid: int) -> bool:
-    """Tell whether there is such a process, zombies apart: an orphan's new parent may take its time."""
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 async def test_exits_in_coroutine_thread_connection_open_and_import_end_nothing() -> None:
@@ -342,18 +246,16 @@ async def test_a_child_that_grows_beyond_its_limit_is_drained_and_started_anew(t
 async def test_children_are_metrics_of_the_parent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    async with isolated("--metrics-port", str(port)) as (service, _):
+    async with isolated("--metrics-port", str(port)) as (service, remote):
+        await remote.create_task(task("deeds"))
         page = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
         assert f'outboard_isolated_up{{source="{HOSTILE}"}} 1.0' in page
         assert f'outboard_isolated_restarts_total{{source="{HOSTILE}"}} 0.0' in page
         rss = next(line for line in page.splitlines() if line.startswith("outboard_isolated_rss_bytes{"))
         assert float(rss.split()[-1]) > 10_000_000
+        assert 'outboard_agent_loop_seconds_total{agent="deeds"}' in page  # counted there, told here
+        assert f'process_resident_memory_bytes{{process="{HOSTILE}"}}' in page
         assert service.children
-
-
-def read(url: str) -> str:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
-        return bytes(answer.read()).decode()
 
 
 async def test_an_agent_can_be_named_instead_of_its_platform() -> None:

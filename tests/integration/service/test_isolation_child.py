@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from outboard.agent.registry import LoadFailure
-from outboard.service.isolation import child as children
-from outboard.service.isolation.child import Child, ChildSpec
-from outboard.service.isolation.hello import Hello
+from outboard.service.isolation.child import PlatformChild
+from outboard.service.supervision import child as children
+from outboard.service.supervision.child import ChildSpec
+from outboard.service.supervision.hello import Hello
 
 HELLO = Hello(target="unix:/nowhere/at/all", agents=[], names=["deeds"], failures=[]).encode()
 GOODBYE = Hello(target="", agents=[], names=[], failures=[LoadFailure(source="hostile", reason="install it")]).encode()
@@ -33,11 +34,11 @@ class Watched:
         spec = ChildSpec(source="hostile", command=command, document={"secret": "x"}, drain_s=1)
         self.changed = asyncio.Event()
         self.pids: list[int] = []
-        self.child = Child(spec, folder / "0", self._note)
+        self.child = PlatformChild(spec, folder / "0", self._note)
 
-    def _note(self, child: Child) -> None:
-        if child.is_up and child.pid is not None:
-            self.pids.append(child.pid)
+    def _note(self) -> None:
+        if self.child.is_up and self.child.pid is not None:
+            self.pids.append(self.child.pid)
         self.changed.set()
 
     async def until(self, is_so: Callable[[], bool]) -> None:

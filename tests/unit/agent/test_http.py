@@ -7,20 +7,50 @@ import pytest
 from aiohttp import web
 
 from outboard.agent import ErrorMap, Http
-from outboard.agent.http import retry_after
-from outboard.errors import AgentError, Rejected, Sent, Throttled, Unavailable
+from outboard.agent.error_facts import retry_after
+from outboard.errors import AgentError, BudgetSpent, Rejected, Sent, Throttled, Unavailable
 
 
 class Counting:
     """A budget that counts, and may be spent."""
 
-    def __init__(self, delay_s: float = 0.0) -> None:
-        self.delay_s = delay_s
+    def __init__(self, wait_s: float = 0.0) -> None:
+        self.wait_s = wait_s
         self.methods: list[str] = []
+        self.failures: list[tuple[str, BaseException]] = []
 
-    def reserve(self, method: str, within_s: float = 0.0, /) -> float:
+    def ask(self, method: str, /) -> "Never | None":
         self.methods.append(method)
-        return self.delay_s
+        return Never(self.wait_s) if self.wait_s else None
+
+    def failed(self, method: str, error: BaseException, sent_at: float, /) -> None:
+        self.failures.append((method, error))
+
+
+class Never:
+    """A turn that does not come in time."""
+
+    def __init__(self, wait_s: float) -> None:
+        self.wait_s = wait_s
+
+    async def come(self, deadline: float, /) -> None:
+        self.come_blocking(deadline)
+
+    def come_blocking(self, deadline: float, /) -> None:
+        raise BudgetSpent("spent", retry_after=timedelta(seconds=self.wait_s))
+
+
+def cloud_refusal(path: str) -> web.Response:
+    """Where each of the large clouds puts its code."""
+    if path == "/google":
+        listed = [{"domain": "usageLimits", "reason": "rateLimitExceeded"}]
+        words = {"code": 403, "message": "Exceeded rate limits", "status": "PERMISSION_DENIED", "errors": listed}
+        return web.json_response({"error": words}, status=403)
+    if path == "/aws":
+        refusal = {"__type": "com.amazon.coral.service#ThrottlingException", "Message": "Rate exceeded"}
+        return web.json_response(refusal, status=400)
+    kind = {"x-amzn-errortype": "ThrottlingException:http://internal.amazon.com/coral/"}
+    return web.json_response({"message": "Rate exceeded"}, status=400, headers=kind)
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
@@ -35,6 +65,10 @@ async def answer(request: web.Request) -> web.StreamResponse:
             )
         case "/bad":
             return web.json_response({"error_code": "INVALID", "message": "no such column"}, status=400)
+        case "/google" | "/aws" | "/aws-header":
+            return cloud_refusal(request.path)
+        case "/slow-down-in-a-200":
+            return web.json_response({"status": request.query["code"]})
         case "/away":
             return web.Response(status=302, headers={"Location": "/ok"})
         case "/reset":
@@ -118,11 +152,54 @@ async def test_a_redirect_is_not_followed(url: str, http: Http) -> None:
 
 
 async def test_a_budget_that_is_spent_past_the_deadline_is_throttled_and_nothing_is_sent(url: str) -> None:
-    http = Http(budget=Counting(delay_s=9.0), errors=ErrorMap())
+    http = Http(budget=Counting(wait_s=9.0), errors=ErrorMap())
     error = await refusal(lambda: http.get(f"{url}/ok", method="x", timeout_s=1.0))
     assert isinstance(error, Throttled)
     assert error.sent is Sent.NO
     assert error.retry_after == timedelta(seconds=9)
+
+
+async def test_what_the_platform_refused_is_shown_to_the_budget(url: str) -> None:
+    budget = Counting()
+    http = Http(budget=budget, errors=ErrorMap())
+    error = await refusal(lambda: http.get(f"{url}/slow-down", method="runs/get"))
+    assert budget.failures == [("runs/get", error)]
+    await http.get(f"{url}/ok", method="runs/get")
+    assert len(budget.failures) == 1
+    await http.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "words"),
+    [
+        ("/google", "rateLimitExceeded", "Exceeded rate limits"),
+        ("/aws", "ThrottlingException", "Rate exceeded"),
+        ("/aws-header", "ThrottlingException", "Rate exceeded"),
+    ],
+)
+async def test_a_listed_code_is_found_where_the_large_clouds_put_it(url: str, path: str, code: str, words: str) -> None:
+    http = Http(budget=Counting(), errors=ErrorMap({code: Throttled}))
+    error = await refusal(lambda: http.get(f"{url}{path}", method="x"))
+    assert isinstance(error, Throttled)
+    assert (error.platform_code, error.message) == (code, words)
+    await http.close()
+
+
+async def test_a_general_code_counts_where_the_particular_one_is_not_listed(url: str) -> None:
+    http = Http(budget=Counting(), errors=ErrorMap({"PERMISSION_DENIED": Rejected}))
+    assert isinstance(await refusal(lambda: http.get(f"{url}/google", method="x")), Rejected)
+    await http.close()
+
+
+async def test_slow_down_in_a_200_is_throttling_where_the_map_reads_it_there(url: str) -> None:
+    errors = ErrorMap({"SLOW_DOWN": Throttled}, in_body=lambda content: content.get("status"))
+    http = Http(budget=Counting(), errors=errors)
+    error = await refusal(lambda: http.get(f"{url}/slow-down-in-a-200?code=SLOW_DOWN", method="x"))
+    assert isinstance(error, Throttled)
+    assert error.platform_code == "SLOW_DOWN"
+    assert (await http.get(f"{url}/slow-down-in-a-200?code=RUNNING", method="x")).json() == {"status": "RUNNING"}
+    assert (await http.get(f"{url}/nonsense", method="x")).body == b"<html>"
+    await http.close()
 
 
 @pytest.mark.parametrize(

@@ -438,8 +438,6 @@ def ledger() -> Ledger:
 @pytest.fixture
 async def host(shift: Shift, ledger: Ledger) -> Any:
     async with Host(Registry([LedgerPlatform(ledger, LedgerAgent, BatchingAgent)]), SETTINGS) as host:
-        if host._calls._accounts is None:
-            host._calls._accounts = host._clients._accounts = Accounts(SETTINGS, host._words)
         yield host
 
 

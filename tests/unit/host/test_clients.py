@@ -148,7 +148,7 @@ async def test_a_create_that_may_have_arrived_is_not_repeated_with_another_clien
 
 
 async def test_a_refused_client_stays_open_for_those_who_use_it(host: Host, doors: Doors) -> None:
-    handle = await host.create_task(ledger_task())
+    handle, other = [await host.create_task(ledger_task(node=node)) for node in ("one", "other")]
     proceed, began = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
@@ -160,7 +160,7 @@ async def test_a_refused_client_stays_open_for_those_who_use_it(host: Host, door
     doors.ledger.faults["get"] = hold
     using = asyncio.ensure_future(host.get_task(handle, timeout_s=5))
     await began.wait()
-    await host.get_task(handle)
+    await host.get_task(other)
     proceed.set()
     assert (await using).phase is Phase.RUNNING
     await doors.closed.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from outboard.domain.tasks import Inputs
 from outboard.domain.types import Interface, MapType, SimpleType
 from outboard.errors import AgentError, InvalidTask, Sent, Throttled, Unavailable
 from outboard.host import Host
+from outboard.testing.virtual_time import virtually
 
 
 def _host(ledger: Ledger, *agents: Any, **settings: Any) -> Host:
@@ -55,14 +57,22 @@ async def test_a_cancel_that_takes_longer_than_its_caller_has_says_that_it_goes_
         assert len(ledger.cancels) == 1
 
 
+class ComeBackLater(LedgerAgent):
+    name = "later"
+    task_types = (TaskType("later"),)
+
+    async def get(self, job: LedgerJob, ctx: Context[Ledger]) -> Any:
+        status: Any = await super().get(job, ctx)
+        return replace(status, poll_after=timedelta(hours=1))
+
+
 async def test_a_cancel_asks_for_the_state_although_a_poll_would_be_too_soon() -> None:
     ledger = Ledger()
-    async with _host(ledger) as host:
-        handle = await host.create_task(ledger_task())
-        ledger.faults["get"] = Throttled("later", retry_after=timedelta(hours=1))
-        await host.get_task(handle)
-        ledger.faults.clear()
+    async with _host(ledger, ComeBackLater) as host:
+        handle = await host.create_task(ledger_task("later"))
+        assert (await host.get_task(handle)).phase is Phase.RUNNING
         ledger.jobs = dict.fromkeys(ledger.jobs, "OK")
+        assert (await host.get_task(handle)).phase is Phase.RUNNING
         await host.delete_task(handle)
         assert not ledger.cancels
 
@@ -169,17 +179,35 @@ async def test_large_answers_are_not_all_remembered(monkeypatch: pytest.MonkeyPa
         assert host._answers._flights._weight <= 10_000
 
 
-async def test_jobs_that_nobody_asks_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+@virtually
+async def test_who_was_asked_for_longest_ago_goes_first_when_there_is_no_room() -> None:
     ledger = Ledger()
     async with _host(ledger, remembered=3) as host:
-        handles = [await host.create_task(ledger_task(node=f"n{number}")) for number in range(12)]
-        for handle in handles:
-            assert (await host.get_task(handle)).phase is Phase.RUNNING
-        assert len(host._live_jobs) <= 6
-        monkeypatch.setattr("outboard.host.jobs._GENERATION_S", -1.0)
-        await host.get_task(handles[0])
-        await host.get_task(handles[1])
-        assert len(host._live_jobs) <= 2
+        handles = [await host.create_task(ledger_task(node=f"n{number}")) for number in range(4)]
+        ledger.jobs = dict.fromkeys(ledger.jobs, "BROKEN")
+        ends = []
+        for handle in (*handles[:3], handles[0], handles[3]):
+            await asyncio.sleep(60)
+            ends.append(await host.get_task(handle))
+        assert len(host._live_jobs) == 3
+        assert host.recall_task(handles[0]) is ends[0]
+        assert host.recall_task(handles[1]) is None
+
+
+@virtually
+async def test_a_job_is_forgotten_ten_minutes_after_its_last_poll() -> None:
+    async with _host(Ledger()) as host:
+        kept, idle = [await host.create_task(ledger_task(node=node)) for node in ("kept", "idle")]
+        await host.get_task(idle)
+        for _ in range(4):
+            await host.get_task(kept)
+            await asyncio.sleep(140)
+        assert len(host._live_jobs) == 2
+        await host.get_task(kept)
+        await asyncio.sleep(110)
+        assert [live.encoded for live in host._live_jobs] == [kept]
+        await asyncio.sleep(600)
+        assert len(host._live_jobs) == 0
 
 
 async def test_a_phase_does_not_go_backwards_through_a_silence() -> None:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from outboard.agent.registry import LoadFailure
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.tasks import TaskType
-from outboard.service.isolation.backoff import FIRST_S, HEALTHY_AFTER_S, LONGEST_S, Backoff
-from outboard.service.isolation.hello import Hello
 from outboard.service.isolation.memory import Memory
-from outboard.service.isolation.output import pass_through
+from outboard.service.supervision.backoff import FIRST_S, HEALTHY_AFTER_S, LONGEST_S, Backoff
+from outboard.service.supervision.hello import Hello
+from outboard.service.supervision.output import pass_through
 
 
 @given(st.lists(st.floats(0, HEALTHY_AFTER_S, exclude_max=True), min_size=8))
@@ -61,6 +61,7 @@ def test_a_hello_is_read_as_it_was_said() -> None:
         failures=[LoadFailure(source="b", reason="install it")],
     )
     assert Hello.decode(hello.encode()) == hello
+    assert Hello.decode(Hello.refusing("set a key").encode()).refusal == "set a key"
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))
@@ -89,7 +90,7 @@ async def test_log_lines_of_a_child_keep_their_level_and_fields_and_all_else_is_
     own = {"event": "call failed", "level": "warning", "platform": "p", "timestamp": "then", "isolated": "forged"}
     stream.feed_data(json.dumps(own).encode() + b"\n\n{broken\nFatal Python error\n" + b"x" * 100_000 + b"\nno end")
     stream.feed_eof()
-    await pass_through(stream, "child")
+    await pass_through(stream, isolated="child")
     assert lines[0] == {"event": "call failed", "level": "warning", "platform": "p", "isolated": "child"}
     assert [line["line"][:20] for line in lines[1:]] == ["{broken", "Fatal Python error", "x" * 20, "no end"]
     assert len(lines[3]["line"]) <= 20_000

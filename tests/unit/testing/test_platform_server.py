@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,12 +290,15 @@ def test_the_blocking_client_learns_no_more_than_it_can_know(server: PlatformSer
 
 
 async def test_the_clients_errors_carry_the_platforms_words_and_wait() -> None:
-    async with PlatformServer() as server, rest(server) as client:
+    async with PlatformServer() as server:
         server.faults.add(throttled(timedelta(seconds=7)), times=1)
         server.faults.add(FAULTS["400"], times=1)
         server.faults.add(FAULTS["429 as 200"], times=1)
         server.faults.add(FAULTS["garbage"], times=1)
-        errors = [await refusal(lambda: create(client)) for _ in range(4)]
+        errors = []
+        for _ in range(4):
+            async with rest(server) as client:  # a budget of its own: after "slow down" the next call would wait
+                errors.append(await refusal(partial(create, client)))
         assert [type(error) for error in errors] == [Throttled, Rejected, Throttled, Unavailable]
         assert errors[0].retry_after == timedelta(seconds=7)
         assert errors[1].message == "the request is not valid"

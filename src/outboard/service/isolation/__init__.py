@@ -6,13 +6,10 @@ imports it; it takes all calls, and passes those about the child's agents on as 
 
 ===============  =======================================================================
 `isolation`      what a service holds of all this
-`child`          one child: start, health, end, start again
+`child`          one child: a supervised process (see `supervision`) with a channel to it
 `children`       all of a service, and which of them serves what
 `forwarding`     calls to children, and what is answered while one is down
 `memory`         what was answered last, per handle
-`hello`          what a child says when it is up
-`output`         what a child writes, as log lines here
-`backoff`        when it is started again
 `metrics`        up, restarts and memory
 ===============  =======================================================================
 
@@ -20,8 +17,6 @@ The unit is the platform and not the agent: agents of one platform share its cli
 process.
 """
 
-from outboard.service.isolation.child import ChildSpec
-from outboard.service.isolation.hello import Hello
 from outboard.service.isolation.isolation import Isolation
 
-__all__ = ["ChildSpec", "Hello", "Isolation"]
+__all__ = ["Isolation"]

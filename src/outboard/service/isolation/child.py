@@ -1,47 +1,20 @@
-"""A child: one platform's agents in a process of their own, kept alive.
+"""The child of an isolated platform: a supervised process whose agents are called over gRPC, on a Unix socket.
 
-The child gets its settings as one line of JSON on its standard input, which stays open: its end tells the child that the
-parent is gone. It answers with a hello on its standard output, serves on a Unix socket that only this user reaches, and its
-standard error becomes log lines here. While it lives it is asked for its health once a second. One that does not answer is
-doubted: nobody waits for it until it answers again; after `HUNG_AFTER` checks it is killed. Whatever ends it, it is started
-again, later each time (see `backoff`).
-
-Two facts are told to whoever listens, at every change: what it serves, and whether it answers.
+What becomes of calls while it is down or does not answer stands in `forwarding`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-import signal
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import grpc
-from grpc_health.v1 import health_pb2
 
-from outboard.host.logs import TaskLog
-from outboard.service.isolation.backoff import Backoff
-from outboard.service.isolation.hello import Hello
-from outboard.service.isolation.output import pass_through
+from outboard.service.supervision.child import END_S, Child, ChildSpec, Role
+from outboard.service.supervision.hello import Hello
 
-START_S: Final = 60.0
-"""The longest a child may take until its hello; importing a heavy platform SDK from a cold disk takes some 20 s."""
-BEAT_S: Final = 1.0
-ANSWER_S: Final = 2.0
-"""A health check that takes longer is a doubt; it costs a healthy child microseconds."""
-HUNG_AFTER: Final = 20
-"""So many unanswered checks in a row, about a minute, are a hang: as long as a submission may take, which is lost with it. They
-are counted and not timed, since a child must not die for this process having been blocked."""
-END_S: Final = 5.0
-_CHECK: Final = "/grpc.health.v1.Health/Check"
-_CHECK_REQUEST: Final[bytes] = health_pb2.HealthCheckRequest().SerializeToString()
-_LONGEST_HELLO: Final = 4 * 1024 * 1024
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -52,251 +25,38 @@ _OPTIONS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildSpec:
-    """How to start a child.
+class PlatformChild(Child):
+    """One isolated platform's process, who starts it again, and a channel to it while it lives."""
 
-    Attributes:
-        source: The entry point or `module:Platform` that it serves.
-        command: What to run.
-        document: What it reads on its standard input; `socket` and `parent` are added. It may hold secrets.
-        drain_s: How long it may take to end.
-        memory_limit_bytes: Of resident memory, beyond which it is drained and started anew; None is no limit.
-    """
+    role: ClassVar[Role] = Role(noun="isolated platform", field="isolated")
 
-    source: str
-    command: Sequence[str]
-    document: Mapping[str, Any]
-    drain_s: float
-    memory_limit_bytes: int | None = None
-
-
-class Child:
-    """One child and who starts it again.
-
-    Args:
-        spec: How to start it.
-        socket: What its sockets' paths begin with, in a private folder.
-        on_change: Called after `hello` or `is_up` changed.
-    """
-
-    def __init__(self, spec: ChildSpec, socket: Path, on_change: Callable[[Child], None]) -> None:
-        self.spec = spec
-        self.source = spec.source
-        self.hello: Hello | None = None
-        self.restarts = 0
-        self.pid: int | None = None
-        self.channel: grpc.aio.Channel | None = None
-        self.next_start_at = time.monotonic()
-        self.tried = asyncio.Event()
-        self._up = asyncio.Event()
-        self._socket = socket
-        self._on_change = on_change
-        self._backoff = Backoff()
-        self._starts = 0
-        self._process: asyncio.subprocess.Process | None = None
+    def __init__(self, spec: ChildSpec, socket: Path, on_change: Callable[[], None]) -> None:
+        super().__init__(spec, socket, on_change)
+        self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Any] = {}
-        self._ending = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._log = TaskLog(isolated=spec.source)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it answered when it was asked last."""
-        return self._up.is_set()
-
-    @property
-    def rss_bytes(self) -> int:
-        """The memory that its process holds; 0 where that cannot be read."""
-        return _rss_bytes(self.pid)
-
-    def start(self) -> None:
-        """Start it, and again whenever it ends."""
-        self._keeper = asyncio.ensure_future(self._keep())
-
-    async def wait_until_up(self, timeout_s: float) -> bool:
-        """Wait for it to answer; tell whether it does."""
-        if not self.is_up and timeout_s > 0:
-            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(self._up.wait(), timeout_s)
-        return self.is_up
 
     def method(self, path: str, kind: str = "unary_unary") -> Any:
         """Return gRPC's callable of a method, which takes and gives bytes; only while it is up."""
         method = self._methods.get(path)
-        if method is None and self.channel is not None:
-            method = self._methods[path] = getattr(self.channel, kind)(path)
+        if method is None and self._channel is not None:
+            method = self._methods[path] = getattr(self._channel, kind)(path)
         return method
-
-    def doubt(self) -> None:
-        """Note that it did not answer: nobody waits for it until its health has been seen again."""
-        if self.is_up:
-            self._log.warning("isolated platform does not answer", pid=self.pid)
-        self._set_up(is_up=False)
 
     async def stop(self, grace_s: float) -> None:
         """Tell it to end, wait for that, and kill what is left after `grace_s`."""
-        self._ending.set()
-        await self._end(grace_s)
-        if self._keeper is not None:
-            await asyncio.wait({self._keeper}, timeout=END_S)
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        await super().stop(grace_s)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def _keep(self) -> None:
-        while not self._ending.is_set():
-            healthy_s = 0.0
-            try:
-                healthy_s = await self._live()
-            except OSError as error:
-                self._log.error("isolated platform cannot be started", reason=error.strerror)
-            self.tried.set()
-            if not self._ending.is_set():
-                await self._rest(self._backoff.after(healthy_s))
-                self.restarts += 1
+    def connect(self, hello: Hello) -> None:
+        """Open the channel."""
+        self._channel = grpc.aio.insecure_channel(hello.target, options=_OPTIONS)
 
-    async def _rest(self, delay_s: float) -> None:
-        """Wait before the next start, or for the end."""
-        self.next_start_at = time.monotonic() + delay_s
-        self._log.warning("isolated platform is started again", delay_s=delay_s, restarts=self.restarts)
-        with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), delay_s)
-
-    async def _live(self) -> float:
-        """Start a process, look after it to its end, and return how long it was healthy."""
-        self._starts += 1
-        target = f"unix:{self._socket}.{self._starts}"
-        process = await asyncio.create_subprocess_exec(
-            *self.spec.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_LONGEST_HELLO,
-            start_new_session=True,  # Ctrl-C is for the parent, which drains the child when it is time
-        )
-        self._process, self.pid = process, process.pid
-        if process.stdin is None or process.stdout is None or process.stderr is None:
-            raise OSError
-        output = asyncio.ensure_future(pass_through(process.stderr, self.source))
-        try:
-            document = {**self.spec.document, "socket": target, "parent": os.getpid()}
-            with contextlib.suppress(ConnectionError):  # it ended already, and its output says why
-                process.stdin.write(json.dumps(document).encode() + b"\n")
-                await process.stdin.drain()
-            if not await self._greet(process.stdout):
-                return 0.0
-            born_at = time.monotonic()
-            await self._look_after(process)
-            return time.monotonic() - born_at
-        finally:
-            self._forget()
-            if process.returncode is None:
-                process.kill()
-            code = await process.wait()
-            await asyncio.wait({output}, timeout=END_S)
-            output.cancel()
-            self._tell_end(code)
-
-    async def _greet(self, stdout: asyncio.StreamReader) -> bool:
-        """Read the hello and open the channel; tell whether there is somebody to talk to."""
-        line = b""
-        with contextlib.suppress(asyncio.TimeoutError, TimeoutError, ValueError):
-            line = await asyncio.wait_for(stdout.readline(), START_S)
-        try:
-            hello = Hello.decode(line)
-        except ValueError:
-            return False
-        for failure in hello.failures:
-            self._log.warning("platform not loaded", source=failure.source, reason=failure.reason)
-        if not hello.names:
-            return False
-        self.hello = hello
-        self.channel = grpc.aio.insecure_channel(hello.target, options=_OPTIONS)
-        self._set_up(is_up=True)
-        self.tried.set()
-        self._log.info("isolated platform is up", pid=self.pid, agents=", ".join(hello.names))
-        return True
-
-    async def _look_after(self, process: asyncio.subprocess.Process) -> None:
-        """Ask for its health until it ends; kill it when it hangs, drain it when it grows too large."""
-        ended = asyncio.ensure_future(process.wait())
-        unanswered = 0
-        try:
-            while not (await asyncio.wait({ended}, timeout=BEAT_S))[0]:
-                if await self._answers():
-                    unanswered = 0
-                    self._set_up(is_up=not self._ending.is_set())
-                else:
-                    unanswered += 1
-                    self.doubt()
-                if not self._ending.is_set():
-                    await self._judge(unanswered)
-        finally:
-            ended.cancel()
-
-    async def _judge(self, unanswered: int) -> None:
-        """End it when it hangs or has grown too large."""
-        limit, rss = self.spec.memory_limit_bytes, self.rss_bytes
-        if unanswered >= HUNG_AFTER:
-            self._log.error("isolated platform hangs and is ended", pid=self.pid)
-            await self._end(END_S)
-        elif limit is not None and rss > limit:
-            self._log.error("isolated platform grew beyond its limit and is drained", rss=rss, limit=limit)
-            await self._end(self.spec.drain_s)
-
-    async def _answers(self) -> bool:
-        try:
-            await self.method(_CHECK)(_CHECK_REQUEST, timeout=ANSWER_S)
-        except grpc.aio.AioRpcError:
-            return False
-        return True
-
-    async def _end(self, grace_s: float) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        self._set_up(is_up=False)
-        for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, END_S)):
-            if number is signal.SIGTERM and not grace_s:
-                continue
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(process.wait(), patience_s)
-                return
-
-    def _forget(self) -> None:
-        """Let go of a process that is gone; calls that still wait for it end with its socket."""
-        self._set_up(is_up=False)
+    def disconnect(self) -> None:
+        """Close the channel; calls that still wait end with its socket."""
         self._methods.clear()
-        channel, self.channel, self.pid = self.channel, None, None
+        channel, self._channel = self._channel, None
         if channel is not None:
             closing = asyncio.ensure_future(channel.close(END_S))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-
-    def _set_up(self, *, is_up: bool) -> None:
-        if is_up == self.is_up:
-            return
-        if is_up:
-            self._up.set()
-        else:
-            self._up.clear()
-        self._on_change(self)
-
-    def _tell_end(self, code: int) -> None:
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        record = self._log.info if self._ending.is_set() else self._log.error
-        record("isolated platform ended", how=how)
-
-
-def _rss_bytes(pid: int | None) -> int:
-    if pid is None:
-        return 0
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.tasks import TaskType
-from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
-from outboard.service.isolation.child import Child, ChildSpec
+from outboard.service.isolation.child import PlatformChild
 from outboard.service.isolation.metrics import expose
+from outboard.service.supervision.child import ChildSpec
+from outboard.service.supervision.folders import private_directory
 
 START_PATIENCE_S: Final = 30.0
 """How long a service waits for its children before it answers: a route that is not there yet fails tasks for good."""
-_DIRECTORY_BYTES: Final = 85
-"""A socket's path may take 107 bytes on Linux and 103 on macOS (`sun_path` in sys/un.h), its own name up to 18."""
 
 
 class Children:
@@ -32,15 +30,18 @@ class Children:
     Args:
         specs: How to start them.
         on_change: Called when one has come up or is down.
+
+    Attributes:
+        all: The children; none before `start`.
     """
 
     def __init__(self, specs: Sequence[ChildSpec], on_change: Callable[[], None]) -> None:
         self._specs = tuple(specs)
         self._own: Sequence[AgentInfo] = ()
-        self._all: list[Child] = []
-        self._by_name: dict[str, Child] = {}
-        self._by_type: dict[TaskType, Child] = {}
-        self._by_type_name: dict[str, Child] = {}
+        self.all: list[PlatformChild] = []
+        self._by_name: dict[str, PlatformChild] = {}
+        self._by_type: dict[TaskType, PlatformChild] = {}
+        self._by_type_name: dict[str, PlatformChild] = {}
         self._agents: dict[str, AgentInfo] = {}
         self._directory: Path | None = None
         self._told: set[str] = set()
@@ -54,18 +55,18 @@ class Children:
     @property
     def unseen(self) -> Sequence[str]:
         """Those that have never been up, so that nobody knows what they serve."""
-        return [child.source for child in self._all if child.hello is None]
+        return [child.source for child in self.all if child.hello is None]
 
     @property
     def health(self) -> Mapping[str, bool]:
         """Whether each agent's child answers, by the agent's name."""
         return {name: self._by_name[name].is_up for name in self._agents}
 
-    def named(self, agent: str) -> Child | None:
+    def named(self, agent: str) -> PlatformChild | None:
         """Return the child that follows this agent's handles."""
         return self._by_name.get(agent)
 
-    def for_type(self, task_type: TaskType) -> Child | None:
+    def for_type(self, task_type: TaskType) -> PlatformChild | None:
         """Return the child of a task type; of one in another version too, unless the parent serves the name."""
         child = self._by_type.get(task_type)
         return child if child is not None or self.is_own(task_type) else self._by_type_name.get(task_type.name)
@@ -81,12 +82,14 @@ class Children:
             own: What the parent itself serves.
         """
         self._own = own
-        self._directory = directory = _private_directory()
-        self._all = [Child(spec, directory / str(number), self._changed) for number, spec in enumerate(self._specs)]
-        expose(self._all)
-        for child in self._all:
+        self._directory = directory = private_directory("isolate")
+        self.all = [
+            PlatformChild(spec, directory / str(number), self._changed) for number, spec in enumerate(self._specs)
+        ]
+        expose(self.all)
+        for child in self.all:
             child.start()
-        tried = [asyncio.ensure_future(child.tried.wait()) for child in self._all]
+        tried = [asyncio.ensure_future(child.tried.wait()) for child in self.all]
         if tried:
             _, late = await asyncio.wait(tried, timeout=START_PATIENCE_S)
             for each in late:
@@ -94,16 +97,17 @@ class Children:
 
     async def stop(self, grace_s: float) -> None:
         """End all; what is left after `grace_s` is killed."""
-        await asyncio.gather(*(child.stop(grace_s) for child in self._all))
+        await asyncio.gather(*(child.stop(grace_s) for child in self.all))
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _changed(self, child: Child) -> None:
-        if child.is_up and child.hello is not None:
-            self._learn(child)
+    def _changed(self) -> None:
+        for child in self.all:
+            if child.is_up:
+                self._learn(child)
         self._on_change()
 
-    def _learn(self, child: Child) -> None:
+    def _learn(self, child: PlatformChild) -> None:
         hello = child.hello
         if hello is None:
             return
@@ -124,19 +128,7 @@ class Children:
                 self._tell(child, f"a task type of agent {agent.name}")
             self._agents[agent.name] = AgentInfo(name=agent.name, task_types=tuple(served), is_sync=agent.is_sync)
 
-    def _tell(self, child: Child, what: str) -> None:
+    def _tell(self, child: PlatformChild, what: str) -> None:
         if what not in self._told:
             self._told.add(what)
             TaskLog(isolated=child.source).error("served twice; the other one is used", what=what)
-
-
-def _private_directory() -> Path:
-    """Return a new folder that nobody else may enter (mode 0700); `InvalidSettings` where it is too deep for a socket."""
-    directory = Path(tempfile.mkdtemp(prefix="outboard-"))
-    if len(bytes(directory)) > _DIRECTORY_BYTES:
-        directory.rmdir()
-        raise InvalidSettings(
-            f"{directory.parent} is too long for the path of a Unix socket; point TMPDIR at a shorter one",
-            field="isolate",
-        )
-    return directory

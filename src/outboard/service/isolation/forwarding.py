@@ -26,7 +26,7 @@ from outboard.domain.tasks import TaskType
 from outboard.errors import HandleError, Sent, Unavailable
 from outboard.host.metrics import ABSORBED
 from outboard.service.forwarded import ForwardedError
-from outboard.service.isolation.child import Child
+from outboard.service.isolation.child import PlatformChild
 from outboard.service.isolation.children import Children
 from outboard.service.isolation.memory import Memory
 from outboard.wire.codes import ERROR, WireError
@@ -81,7 +81,7 @@ class Forwarder:
         ABSORBED.labels(known.agent, "IsolatedDown").inc()
         return known.answer
 
-    async def _asked(self, child: Child, path: str, data: bytes, timeout_s: float | None) -> bytes | None:
+    async def _asked(self, child: PlatformChild, path: str, data: bytes, timeout_s: float | None) -> bytes | None:
         """Return a child's answer to a poll; None when it gives none in time."""
         if not child.is_up:
             return None
@@ -142,7 +142,7 @@ class Forwarder:
         child = self._child_of(handle, task_type)
         return None if child is None else _stream(child, path, data, timeout_s)
 
-    def _child_of(self, handle: bytes, task_type: TaskType) -> Child | None:
+    def _child_of(self, handle: bytes, task_type: TaskType) -> PlatformChild | None:
         """Return the child that follows a handle's job; the handle wins over the task type."""
         known = self._memory.find(handle)
         agent = self._agent_of(handle) if known is None else known.agent
@@ -155,7 +155,7 @@ class Forwarder:
             return None
 
 
-async def _arrive(child: Child, timeout_s: float | None) -> float | None:
+async def _arrive(child: PlatformChild, timeout_s: float | None) -> float | None:
     """Wait for a child and return what is left of the caller's time."""
     if child.is_up:
         return timeout_s
@@ -167,7 +167,7 @@ async def _arrive(child: Child, timeout_s: float | None) -> float | None:
     return None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - begun_at))
 
 
-async def _unary(child: Child, path: str, data: bytes, timeout_s: float | None) -> bytes:
+async def _unary(child: PlatformChild, path: str, data: bytes, timeout_s: float | None) -> bytes:
     left_s = await _arrive(child, timeout_s)
     try:
         answer: bytes = await child.method(path)(data, timeout=left_s)
@@ -176,7 +176,7 @@ async def _unary(child: Child, path: str, data: bytes, timeout_s: float | None) 
     return answer
 
 
-async def _conversation(child: Child, path: str, parts: tuple[bytes, ...], timeout_s: float | None) -> bytes:
+async def _conversation(child: PlatformChild, path: str, parts: tuple[bytes, ...], timeout_s: float | None) -> bytes:
     left_s = await _arrive(child, timeout_s)
     call = child.method(path, "stream_stream")(timeout=left_s)
     try:
@@ -194,7 +194,7 @@ async def _conversation(child: Child, path: str, parts: tuple[bytes, ...], timeo
     return bytes(answer)
 
 
-async def _stream(child: Child, path: str, data: bytes, timeout_s: float | None) -> AsyncGenerator[bytes, None]:
+async def _stream(child: PlatformChild, path: str, data: bytes, timeout_s: float | None) -> AsyncGenerator[bytes, None]:
     left_s = await _arrive(child, timeout_s)
     call = child.method(path, "unary_stream")(data, timeout=left_s)
     try:
@@ -206,7 +206,7 @@ async def _stream(child: Child, path: str, data: bytes, timeout_s: float | None)
         call.cancel()
 
 
-def _ended(child: Child, sent: Sent) -> Unavailable:
+def _ended(child: PlatformChild, sent: Sent) -> Unavailable:
     wait_s = max(1.0, child.next_start_at - time.monotonic())
     words = "ended while it worked on this" if sent is Sent.MAYBE else "is not up"
     return Unavailable(
@@ -221,7 +221,7 @@ def _metadata(error: grpc.aio.AioRpcError) -> dict[str, str]:
     return {str(key): value for key, value in pairs if isinstance(value, str)}
 
 
-def _translated(child: Child, error: grpc.aio.AioRpcError) -> Exception:
+def _translated(child: PlatformChild, error: grpc.aio.AioRpcError) -> Exception:
     trailing = _metadata(error)
     if ERROR in trailing:
         ours = tuple((name, value) for name, value in trailing.items() if name.startswith(_OURS))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import HandleCodec
-from outboard.service.isolation.child import ChildSpec
+from outboard.service.isolation.child import PlatformChild
 from outboard.service.isolation.children import Children
 from outboard.service.isolation.forwarding import Forwarder
+from outboard.service.supervision.child import ChildSpec
 
 
 class Isolation:
@@ -37,6 +38,11 @@ class Isolation:
     def unseen(self) -> Sequence[str]:
         """Those that have never been up, so that nobody knows what they serve."""
         return self._children.unseen
+
+    @property
+    def all(self) -> Sequence[PlatformChild]:
+        """The children, up or down."""
+        return self._children.all
 
     @property
     def health(self) -> Mapping[str, bool]:

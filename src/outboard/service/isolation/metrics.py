@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from outboard.service.isolation.child import Child
+from outboard.service.isolation.child import PlatformChild
 
 
 class _Collector:
@@ -18,9 +18,9 @@ class _Collector:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._children: weakref.WeakSet[Child] = weakref.WeakSet()
+        self._children: weakref.WeakSet[PlatformChild] = weakref.WeakSet()
 
-    def add(self, children: Iterable[Child]) -> None:
+    def add(self, children: Iterable[PlatformChild]) -> None:
         with self._lock:
             self._children.update(children)
 
@@ -47,6 +47,6 @@ _COLLECTOR: Final = _Collector()
 REGISTRY.register(_COLLECTOR)
 
 
-def expose(children: Iterable[Child]) -> None:
+def expose(children: Iterable[PlatformChild]) -> None:
     """Show these children for as long as they exist."""
     _COLLECTOR.add(children)

@@ -11,6 +11,7 @@ from outboard.agent import Registry
 from outboard.domain.handles import HandleCodec
 from outboard.domain.tasks import RawTask
 from outboard.host import HostSettings
+from outboard.host.accounts import Accounts
 from outboard.host.budgets import Budgets
 from outboard.host.calls import Calls
 from outboard.host.clients import Clients
@@ -32,8 +33,9 @@ class Direct:
         self._source = SecretSource(settings.secrets, redact)
         self._invoker = Invoker(self._words)
         idle_s = settings.idle_client.total_seconds()
-        self._clients = Clients(self._source, Budgets(), self._words, idle_s)
-        self._calls = Calls(self._clients, self._invoker)
+        accounts = Accounts(settings, self._words)
+        self._clients = Clients(self._source, Budgets(), self._words, idle_s, accounts)
+        self._calls = Calls(self._clients, self._invoker, accounts)
 
     def prepare(self, task: RawTask) -> Request:
         """Return the task as the agent gets it, with its key."""

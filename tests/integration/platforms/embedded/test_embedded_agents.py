@@ -39,7 +39,7 @@ from outboard.platforms.embedded.settings import EmbeddedSettings
 from outboard.platforms.embedded.states import JobState
 
 TABLE = StructuredDatasetType()
-PATIENT = HostSettings(status_limit=timedelta(seconds=PATIENCE_S))
+PATIENT = HostSettings(status_limit=timedelta(seconds=PATIENCE_S), status_wait=timedelta(seconds=PATIENCE_S))
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from outboard.platforms.files.stores import FileStores, Wanted
 
 FLYTEKIT = {"sensor_module": "flytekit.sensor.file_sensor", "sensor_name": "FileSensor"}
 NODES = itertools.count()
-PATIENT = HostSettings(status_limit=timedelta(seconds=20))
+PATIENT = HostSettings(status_limit=timedelta(seconds=20), status_wait=timedelta(seconds=20))
 
 
 @pytest.fixture

@@ -16,12 +16,17 @@ from outboard.host.logs import TaskLog
 
 _LONGEST_BYTES: Final = 16 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
-_SET_ANEW: Final = ("timestamp", "level", "isolated")
+_SET_ANEW: Final = ("timestamp", "level")
 
 
-async def pass_through(stream: asyncio.StreamReader, source: str) -> None:
-    """Log every line of a stream until it ends."""
-    log = TaskLog(isolated=source)
+async def pass_through(stream: asyncio.StreamReader, **whose: str) -> None:
+    """Log every line of a stream until it ends.
+
+    Args:
+        stream: What the child writes.
+        whose: The fields that name the child; they win over what its lines say.
+    """
+    log = TaskLog(**whose)
     async for line in _lines(stream):
         fields = _fields(line)
         if fields is None:
@@ -29,7 +34,7 @@ async def pass_through(stream: asyncio.StreamReader, source: str) -> None:
         else:
             level = fields.get("level")
             event = str(fields.pop("event"))
-            kept = {name: value for name, value in fields.items() if name not in _SET_ANEW}
+            kept = {name: value for name, value in fields.items() if name not in _SET_ANEW and name not in whose}
             record = {"debug": log.debug, "info": log.info, "warning": log.warning}.get(str(level), log.error)
             record(event, **kept)
 

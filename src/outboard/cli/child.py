@@ -1,4 +1,4 @@
-"""The process of an isolated platform: what `serve --isolate` starts for each.
+"""The process of a child: what `serve` starts for each isolated platform, and with `--processes` for each worker.
 
 Standard input brings one line of JSON: the settings, which hold secrets and so stand neither among the arguments nor in the
 environment. It stays open, and its end means that the parent is gone: then this process ends at once, as the parent's own
@@ -15,11 +15,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from outboard.cli.exits import exit_code
+from outboard.cli.grpc_environment import import_service
 from outboard.cli.light_imports import without
 from outboard.cli.settings_files import AgentChoice, open_host, read_service_settings
+from outboard.errors import OutboardError
 
 NOTHING_TO_SERVE: Final = 2
 _PARENT_GONE: Final = 1
@@ -33,14 +37,28 @@ def main() -> int:
     document = json.loads(settings.readline())
     _die_with_parent(document["parent"])
     threading.Thread(target=_watch_parent, args=(settings,), name="outboard-parent", daemon=True).start()
+    try:
+        return _serve(document, hello)
+    except OutboardError as error:
+        if hello.closed:
+            raise
+        from outboard.service.supervision.hello import Hello  # noqa: PLC0415 - only here
+
+        hello.write(Hello.refusing(error.message).encode())
+        hello.close()
+        return exit_code(error)
+
+
+def _serve(document: Mapping[str, Any], hello: Any) -> int:
     with without("rich"):
+        import_service()
         from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - the parent is watched before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
+        from outboard.service.supervision.child import ChildSpec  # noqa: PLC0415 - same
+        from outboard.service.supervision.childhood import answer_parent, sibling_teller  # noqa: PLC0415 - same
     choice = AgentChoice(**{**document["choice"], "directory": Path(document["directory"])})
-    host = None
 
     async def opened() -> Any:
-        nonlocal host
         host = open_host(choice, is_local=False)
         configure_logs(host.redact, level=document["log_level"], form="json")
         gc.collect()
@@ -48,24 +66,28 @@ def main() -> int:
         return host
 
     def greet(service: Any) -> None:
-        os.write(hello, _hello(service).encode())
-        os.close(hello)
-        if not list(service.host.registry):
+        answer_parent(service, document["control"])
+        if "siblings" in document:
+            service.on_called_back = sibling_teller(document["siblings"], document["name"])
+        is_idle = document["ends_when_idle"] and not list(service.host.registry)
+        hello.write(_hello(service, is_idle=is_idle).encode())
+        hello.close()
+        if is_idle:
             os._exit(NOTHING_TO_SERVE)
 
-    options = {"host": document["socket"], "port": 0, "max_connection_age_s": 0.0, "linger_s": 0.0}
-    service = {name: value for name, value in choice.service.items() if name not in ("metrics_port", "isolate")}
-    return serve(opened, read_service_settings(AgentChoice(service=service), **options), on_ready=greet)
+    service = {"host": document["socket"], "port": 0, **document["service"]}
+    specs = [ChildSpec(**each) for each in document["isolated"]]
+    return serve(opened, read_service_settings(AgentChoice(service=service)), isolated=specs, on_ready=greet)
 
 
-def _take_streams() -> tuple[Any, int]:
-    """Return the settings' stream and where the hello goes, and leave agents' code harmless ones in their places."""
+def _take_streams() -> tuple[Any, Any]:
+    """Return the settings' stream and the hello's, and leave agents' code harmless ones in their places."""
     settings, hello = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    return os.fdopen(settings, "rb"), hello
+    return os.fdopen(settings, "rb"), os.fdopen(hello, "wb")
 
 
 def _die_with_parent(parent: int) -> None:
@@ -82,15 +104,15 @@ def _watch_parent(settings: Any) -> None:
     os._exit(_PARENT_GONE)
 
 
-def _hello(service: Any) -> Any:
-    from outboard.service.isolation import Hello  # noqa: PLC0415 - only here
+def _hello(service: Any, *, is_idle: bool) -> Any:
+    from outboard.service.supervision.hello import Hello  # noqa: PLC0415 - only here
 
     registry = service.host.registry
     return Hello(
-        target=service.address,
+        target="" if is_idle else service.address,
         agents=service.listed,
         names=[name for agent in registry for name in (agent.name, *agent.aliases)],
-        failures=registry.failures,
+        failures=service.failures,
     )
 
 

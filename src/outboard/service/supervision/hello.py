@@ -1,4 +1,4 @@
-"""The hello of a child: one line of JSON on its standard output, once it answers.
+"""The hello of a child: one line of JSON on its standard output, once it answers, or once it knows that it never will.
 
 Names stand apart from agents, because handles outlive them: a child also follows jobs under the aliases of renamed agents, and
 those of agents whose task types the operator withholds, and neither are listed.
@@ -20,22 +20,35 @@ class Hello:
     """What a child serves.
 
     Attributes:
-        target: Where it answers, as gRPC spells it.
+        target: Where it answers, as gRPC spells it; empty when it does not serve and ends after its hello.
         agents: What is listed.
         names: Of all agents whose handles it reads, aliases included.
-        failures: What it could not load; with nothing to serve it ends after its hello.
+        failures: What it could not load.
+        refusal: Why it cannot serve at all, for the operator: a wrong setting, a missing secret.
     """
 
     target: str
     agents: Sequence[AgentInfo]
     names: Sequence[str]
     failures: Sequence[LoadFailure]
+    refusal: str = ""
+
+    @classmethod
+    def refusing(cls, reason: str) -> Hello:
+        """Return the hello of a child that cannot serve."""
+        return cls(target="", agents=(), names=(), failures=(), refusal=reason)
 
     def encode(self) -> bytes:
         """Return the line."""
         agents = [[a.name, a.is_sync, [[t.name, t.version] for t in a.task_types]] for a in self.agents]
         failures = [[failure.source, failure.reason] for failure in self.failures]
-        fields = {"target": self.target, "agents": agents, "names": list(self.names), "failures": failures}
+        fields = {
+            "target": self.target,
+            "agents": agents,
+            "names": list(self.names),
+            "failures": failures,
+            "refusal": self.refusal,
+        }
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
@@ -51,6 +64,7 @@ class Hello:
                 ],
                 names=[str(name) for name in fields["names"]],
                 failures=[LoadFailure(source=source, reason=reason) for source, reason in fields["failures"]],
+                refusal=str(fields.get("refusal", "")),
             )
         except (TypeError, ValueError, KeyError):
             raise ValueError("not a hello") from None
