@@ -171,6 +171,8 @@ class _Asked:
     def __init__(self, agent: Agent) -> None:
         self.platform = Saying()
         self.agent = self.platform.listen(agent)
+        if isinstance(self.agent, PolledAgent):  # of the class made above, not the shipped one
+            type(self.agent).poll_interval = type(self.agent).max_staleness = timedelta(0)
         self.host = Host(Registry([self.platform]), HostSettings(), stores=MemoryStores())
         self._number = 0
 
@@ -215,7 +217,6 @@ class _Asked:
 async def _judge_job(asked: _Asked, size: int, seed: int) -> Counter[str]:
     agent, figures = asked.agent, Counter[str]()
     assert isinstance(agent, JobAgent)  # noqa: S101 - for the type checker
-    type(agent).poll_interval = type(agent).poll_interval * 0  # of the class made above, not the shipped one
     handle = asked.handle()
     for word in odd_words(agent.states.documented, size, seed):
         figures["words"] += 1

@@ -46,7 +46,7 @@ class Board:
         now = time.monotonic()
         if live.fresh_until <= now:
             return None
-        if live.site.lane is not None:
+        if live.site.lane is not None and not live.is_intent:
             live.site.lane.tell(live, now)
         return last
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -54,7 +55,7 @@ _LONGEST_GAP_S: Final = 600.0
 _WAITED_PER_S: Final = 2.0
 _WAITED_AT_ONCE_S: Final = 10.0
 _LEAST_WAIT_S: Final = 0.01
-_FIRST_PERIOD_S: Final = 10.0
+_UNKNOWN: Final = math.inf
 _PERIOD_LEARNING: Final = 0.05
 _AGE_SHARE: Final = 0.02
 """A job that ran for an hour will not end this very second: what is known of it may be older."""
@@ -100,7 +101,7 @@ class Lane:
         self._is_rushed = False
         self._is_pressed = False
         self._round_until = 0.0
-        self._period_s = _FIRST_PERIOD_S
+        self._period_s = _UNKNOWN
         self._takes_s = 0.0
         self._waited_s = 0.0
         self._waited_at = 0.0
@@ -109,7 +110,7 @@ class Lane:
         """Note that a poll is answered from memory: its next one should find news, and so should others' that come soon."""
         live.fresh_until = live.rest_until
         self.note(live, now)
-        if self._timer is None and self._period_s > _STEADY_S:
+        if self._timer is None and _STEADY_S < self._period_s < _UNKNOWN:
             lead_s = self._lead_s
             if next(iter(self._told)).polled_at + self._period_s < now + lead_s:
                 self._round_until = now + lead_s + _AHEAD_S
@@ -118,7 +119,8 @@ class Lane:
     def note(self, live: LiveJob, now: float) -> None:
         """Note a poll."""
         if live.polled_at and (gap_s := now - live.polled_at) < _LONGEST_GAP_S:
-            self._period_s += (gap_s - self._period_s) * _PERIOD_LEARNING
+            is_known = self._period_s < _UNKNOWN
+            self._period_s = self._period_s + (gap_s - self._period_s) * _PERIOD_LEARNING if is_known else gap_s
         live.polled_at = now
         self._told.pop(live, None)
         self._told[live] = None

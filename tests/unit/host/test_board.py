@@ -35,6 +35,7 @@ from outboard.agent import (
 )
 from outboard.errors import Unavailable
 from outboard.host import Host, HostSettings
+from outboard.testing.stores import MemoryStores
 from outboard.testing.virtual_time import virtually
 
 
@@ -56,6 +57,7 @@ class World:
         self.trouble: Exception | None = None
         self.hint: timedelta | None = None
         self.under_way = self.most_under_way = 0
+        self.create_s = 0.0
 
     async def ask(self, ids: Sequence[str]) -> Mapping[str, Status]:
         self.pages.append((time.monotonic(), ids))
@@ -87,6 +89,7 @@ class Single(AsyncAgent[Plain, Number, World]):
     status_calls = 4
 
     async def create(self, task: Task[Plain], ctx: Context[World]) -> Number:
+        await asyncio.sleep(ctx.client.create_s)
         return Number(id=ctx.key.text)
 
     async def find(self, task: Task[Plain], key: Any, ctx: Context[World]) -> Sequence[Number]:
@@ -125,12 +128,13 @@ class Worldly(Platform[Connection, World]):
     name = "world"
     quotas = Quotas({"list": Rate(per_second=1)})
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, kinds: Sequence[type[Single]] = (Single, Paged, Metered)) -> None:
         super().__init__()
         self._world = world
+        self._kinds = kinds
 
     def agents(self) -> Sequence[Single]:
-        return (Single(self), Paged(self), Metered(self))
+        return [kind(self) for kind in self._kinds]
 
     def open(self, connection: Connection, secrets: Any, http: Any) -> Any:
         from contextlib import nullcontext
@@ -141,9 +145,17 @@ class Worldly(Platform[Connection, World]):
 class Scene:
     """A host over a world, and the handles of its jobs."""
 
-    def __init__(self, world: World, kind: str = "paged", **settings: Any) -> None:
+    def __init__(
+        self,
+        world: World,
+        kind: str = "paged",
+        agents: Sequence[type[Single]] = (Single, Paged, Metered),
+        **settings: Any,
+    ) -> None:
         self.world, self._kind = world, kind
-        self.host = Host(Registry([Worldly(world)]), HostSettings(installation="tests", **settings))
+        self.host = Host(
+            Registry([Worldly(world, agents)]), HostSettings(installation="tests", **settings), stores=MemoryStores()
+        )
         self.handles: list[bytes] = []
 
     async def __aenter__(self) -> Self:
@@ -152,9 +164,10 @@ class Scene:
     async def __aexit__(self, *_: object) -> None:
         await self.host.close()
 
-    async def start(self, count: int) -> None:
+    async def start(self, count: int, **fields: Any) -> None:
+        fields = {"output_prefix": "", **fields}
         for number in range(len(self.handles), len(self.handles) + count):
-            task = ledger_task(self._kind, node=f"n{number}", output_prefix="")
+            task = ledger_task(self._kind, node=f"n{number}", **fields)
             self.handles.append(await self.host.create_task(task))
 
     async def poll(self, handle: bytes) -> Phase:
@@ -309,6 +322,33 @@ async def test_agents_that_answer_one_by_one_are_asked_within_bounds() -> None:
         await scene.burst(4)
         assert scene.world.most_under_way == 4
         assert len(scene.world.asked) == 100
+
+
+@virtually
+async def test_a_submission_that_is_under_way_is_no_job_to_ask_about() -> None:
+    asked: list[object] = []
+
+    class Noting(Single):
+        name = "noting"
+        task_types: ClassVar[Sequence[TaskType]] = (TaskType("noting"),)
+
+        async def get(self, job: Number, ctx: Context[World]) -> Status:
+            asked.append(job)
+            return await super().get(job, ctx)
+
+    async with Scene(World(), "noting", agents=(Noting,)) as scene:
+        await scene.start(20)
+        await scene.spread(3)
+        scene.world.create_s = 20
+        await scene.start(1, output_prefix="memory://out/exec/n20/0")
+        for _ in range(2):
+            for handle in scene.handles:
+                assert await scene.poll(scene.handles[-1]) is Phase.INITIALIZING
+                await scene.poll(handle)
+                await asyncio.sleep(0.25)
+        await scene.spread(3)
+        assert await scene.poll(scene.handles[-1]) is Phase.RUNNING
+    assert all(isinstance(job, Number) for job in asked)
 
 
 @virtually
