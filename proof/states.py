@@ -18,10 +18,11 @@ import string
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 from outboard.agent import Agent, Connection, Platform, Registry, Status, Task, discover
-from outboard.agent.agents import JobAgent, WatchingAgent
+from outboard.agent.agents import JobAgent, PolledAgent, WatchingAgent
 from outboard.domain.handles import Handle
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.keys import submission_key

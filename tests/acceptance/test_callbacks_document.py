@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 
 from integration.service.served import served
-from outboard.host.callbacks import Result
+from outboard.host.callbacks.callbacks import Result
 from outboard.service.callbacks import desk
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "callbacks.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from outboard.agent.spending import CURRENT_CALL, AgentCall, Spending
 from outboard.domain.identity import Scope
 from outboard.errors import OutboardError, Sent, Throttled, Unauthorized, Unavailable
 from outboard.host.accounts import Accounts
-from outboard.host.budgets import guard
+from outboard.host.budgets.budgets import guard
 from outboard.host.clients import Clients, OpenClient
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob

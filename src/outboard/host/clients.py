@@ -28,7 +28,7 @@ from outboard.domain.identity import Scope
 from outboard.domain.secret_refs import SecretRef, SecretScope
 from outboard.errors import AgentError, AgentFault, OutboardError, Sent, Unavailable
 from outboard.host.accounts import AccountKey, Accounts
-from outboard.host.budgets import AccountBudget, Budgets
+from outboard.host.budgets.budgets import AccountBudget, Budgets
 from outboard.host.invocation import deadline
 from outboard.host.logs import TaskLog
 from outboard.host.secrets import SecretSource

@@ -36,32 +36,32 @@ from outboard.domain.tasks import RawTask, TaskType
 from outboard.errors import DrainingError
 from outboard.host.accounts import Accounts
 from outboard.host.answers import Answers
-from outboard.host.budgets import Budgets
-from outboard.host.callbacks import CallbackReceiver
+from outboard.host.budgets.budgets import Budgets
+from outboard.host.budgets.overrides import overridden_quotas
+from outboard.host.budgets.shares import Shares
+from outboard.host.callbacks.callbacks import CallbackReceiver
+from outboard.host.callbacks.hastening import Hastening
 from outboard.host.calls import Calls
-from outboard.host.cancellations import Cancellations
+from outboard.host.cancellations.cancellations import Cancellations
+from outboard.host.cancellations.owed_cancels import OwedCancels
 from outboard.host.clients import Clients
 from outboard.host.foreign import ForeignHandles
-from outboard.host.hastening import Hastening
 from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.labels import AccountLabels
-from outboard.host.late_answers import LateAnswers
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
-from outboard.host.owed_cancels import OwedCancels
-from outboard.host.quota_overrides import overridden_quotas
-from outboard.host.records import Records
 from outboard.host.requests import Request, prepare
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.shares import Shares
-from outboard.host.statuses import Statuses
+from outboard.host.statuses.statuses import Statuses
 from outboard.host.stores import Store, Stores
-from outboard.host.submissions import Submissions
-from outboard.host.unclaimed import UnclaimedJobs
+from outboard.host.submissions.late_answers import LateAnswers
+from outboard.host.submissions.records import Records
+from outboard.host.submissions.submissions import Submissions
+from outboard.host.submissions.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
 _DRAIN_MARGIN_S: Final = 5.0

@@ -35,11 +35,11 @@ from outboard.host.clients import ClientKey, client_key, secret_refs
 from outboard.host.invocation import blamed
 from outboard.host.logs import LateLog, TaskLog, handle_fields
 from outboard.host.secrets import BoundSecrets, SecretSource
-from outboard.host.unclaimed import UnclaimedJobs
+from outboard.host.submissions.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
 if TYPE_CHECKING:
-    from outboard.host.lanes import Lane, News
+    from outboard.host.statuses.lanes import Lane, News
 
 _REMEMBERED_S: Final = 600.0
 _SWEEP_S: Final = 60.0

@@ -28,7 +28,7 @@ from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import AgentFault, InvalidTask, OutboardError, Overloaded, Unavailable
 from outboard.host.accounts import Accounts
-from outboard.host.callbacks import CallbackReceiver
+from outboard.host.callbacks.callbacks import CallbackReceiver
 from outboard.host.logs import TaskLog, handle_fields, task_fields
 from outboard.service.forwarded import ForwardedError
 from outboard.service.metrics import CallMetrics

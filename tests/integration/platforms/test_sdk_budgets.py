@@ -19,7 +19,7 @@ from outboard.agent.sdk_budgets import spend_with_botocore, spend_with_requests
 from outboard.agent.spending import CURRENT_CALL, AgentCall
 from outboard.domain.quotas import Quotas, Rate
 from outboard.errors import BudgetSpent, Throttled
-from outboard.host.budgets import AccountBudget
+from outboard.host.budgets.budgets import AccountBudget
 
 SLOW_DOWN = ErrorMap({"TooManyRequestsException": Throttled})
 

@@ -19,7 +19,7 @@ from outboard.domain.phases import Phase
 from outboard.domain.quotas import Quotas, Rate
 from outboard.errors import Throttled
 from outboard.host import Host
-from outboard.host.budgets import AccountBudget
+from outboard.host.budgets.budgets import AccountBudget
 from outboard.testing.virtual_time import virtually
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from outboard.agent.spending import CURRENT_CALL, AgentCall, Spending
 from outboard.domain.quotas import Quotas, Rate
 from outboard.errors import BudgetSpent
-from outboard.host.buckets import Bucket, Meter
-from outboard.host.budgets import AccountBudget
-from outboard.host.throttles import FLOOR_PER_SECOND, Throttle
+from outboard.host.budgets.buckets import Bucket, Meter
+from outboard.host.budgets.budgets import AccountBudget
+from outboard.host.budgets.throttles import FLOOR_PER_SECOND, Throttle
 from outboard.testing.virtual_time import run_virtually
 
 RATES = st.builds(Rate, per_second=st.sampled_from([0.05, 0.3, 1.0, 7.0, 35.0]), burst=st.sampled_from([1, 2, 5, 20]))

@@ -16,10 +16,11 @@ from outboard.cli.documents import read_model
 from outboard.cli.settings_files import open_host, read_choice
 from outboard.domain.quotas import Quotas, QuotaScope, Rate
 from outboard.errors import InvalidSettings, Throttled
-from outboard.host import Host, HostSettings, budget_metrics
-from outboard.host.budgets import Budgets
+from outboard.host import Host, HostSettings
+from outboard.host.budgets import metrics as budget_metrics
+from outboard.host.budgets.budgets import Budgets
+from outboard.host.budgets.overrides import overridden_quotas
 from outboard.host.labels import AccountLabels
-from outboard.host.quota_overrides import overridden_quotas
 from outboard.testing.virtual_time import virtually
 
 

@@ -18,7 +18,7 @@ from outboard.agent import ErrorMap
 from outboard.agent.spending import CURRENT_CALL, AgentCall, Spending
 from outboard.domain.quotas import Quotas, QuotaScope, Rate
 from outboard.errors import AgentError, BudgetSpent, Throttled, Unavailable
-from outboard.host.budgets import AccountBudget, Budgets, guard
+from outboard.host.budgets.budgets import AccountBudget, Budgets, guard
 from outboard.testing.virtual_time import virtually
 
 RATE = Rate(per_second=1, source="https://example.com/limits")

@@ -19,8 +19,9 @@ from ledgers import LedgerAgent, LedgerPlatform
 from outboard import Callback, Callbacks, SecretRef, SecretScope, TaskType
 from outboard.agent import Registry
 from outboard.errors import ContractViolation
-from outboard.host import SecretSettings, callbacks
-from outboard.host.callbacks import CallbackReceiver, Receipt, Result
+from outboard.host import SecretSettings
+from outboard.host.callbacks import callbacks
+from outboard.host.callbacks.callbacks import CallbackReceiver, Receipt, Result
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.testing.virtual_time import virtually
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from outboard.host.hastening import Hastening
+from outboard.host.callbacks.hastening import Hastening
 from outboard.testing.virtual_time import virtually
 
 

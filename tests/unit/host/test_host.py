@@ -269,7 +269,7 @@ async def test_one_answer_that_a_job_is_missing_ends_nothing(host: Host, ledger:
 async def test_a_job_that_stays_missing_ends_as_retryable(
     host: Host, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outboard.host.verdicts._GONE_AFTER_S", 0.0)
+    monkeypatch.setattr("outboard.host.statuses.verdicts._GONE_AFTER_S", 0.0)
     monkeypatch.setattr("ledgers.LedgerAgent.visibility", timedelta(0))
     handle = await host.create_task(task())
     ledger.jobs.clear()
@@ -374,7 +374,7 @@ async def test_a_cancel_that_the_platform_refuses_to_take_is_an_error(host: Host
 async def test_an_accepted_cancel_is_asked_again_until_the_job_is_over(
     host: Host, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outboard.host.cancellations._FIRST_REPEAT_S", 0.01)
+    monkeypatch.setattr("outboard.host.cancellations.cancellations._FIRST_REPEAT_S", 0.01)
     handle = await host.create_task(task())
     stopped = asyncio.Event()
 

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from outboard.domain.quotas import Quotas, Rate
 from outboard.host import HostSettings
-from outboard.host.budgets import Budgets
-from outboard.host.shares import Shares, resolve_addresses
+from outboard.host.budgets.budgets import Budgets
+from outboard.host.budgets.shares import Shares, resolve_addresses
 from outboard.testing.virtual_time import virtually
 
 V4, V6 = 2, 10

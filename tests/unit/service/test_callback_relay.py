@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outboard import Callback
-from outboard.host.callbacks import Receipt, Result
+from outboard.host.callbacks.callbacks import Receipt, Result
 from outboard.service.callbacks.relay import (
     HASTEN,
     RECEIVE,

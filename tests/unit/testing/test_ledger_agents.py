@@ -19,7 +19,7 @@ from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import AgentError, OutboardError, Rejected, Sent, Throttled, Unauthorized, Unavailable, Unsupported
 from outboard.host import Host
-from outboard.host.budgets import AccountBudget
+from outboard.host.budgets.budgets import AccountBudget
 from outboard.host.logs import TaskLog
 from outboard.testing.faults import (
     FAULTS,

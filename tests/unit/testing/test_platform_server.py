@@ -25,7 +25,7 @@ from outboard.domain.keys import submission_key
 from outboard.domain.phases import Phase
 from outboard.errors import AgentError, Rejected, Sent, Throttled, Unavailable
 from outboard.host import Host, HostSettings, SecretSettings
-from outboard.host.budgets import AccountBudget
+from outboard.host.budgets.budgets import AccountBudget
 from outboard.host.logs import TaskLog
 from outboard.host.stores import Stores
 from outboard.testing.faults import (

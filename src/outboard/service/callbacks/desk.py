@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from prometheus_client import Counter
 
 from outboard.agent.callbacks import Callback
-from outboard.host.callbacks import Receipt, Result
+from outboard.host.callbacks.callbacks import Receipt, Result
 from outboard.host.logs import TaskLog
 
 _CALLBACKS: Final = Counter(

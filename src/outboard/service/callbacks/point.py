@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from outboard.host.callbacks import CallbackReceiver
+from outboard.host.callbacks.callbacks import CallbackReceiver
 from outboard.service.callbacks.desk import Desk
 from outboard.service.callbacks.relay import Reached, Relay
 from outboard.service.callbacks.server import CallbackServer

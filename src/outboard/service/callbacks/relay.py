@@ -20,7 +20,7 @@ import grpc
 import ormsgpack
 
 from outboard.agent.callbacks import Callback
-from outboard.host.callbacks import Hasten, Receipt, Result
+from outboard.host.callbacks.callbacks import Hasten, Receipt, Result
 from outboard.service.callbacks.desk import Receiving
 
 RECEIVE: Final = "/outboard.internal.Callbacks/Receive"

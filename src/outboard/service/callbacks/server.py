@@ -22,7 +22,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from outboard.agent.callbacks import Callback
 from outboard.errors import InvalidSettings
-from outboard.host.buckets import Meter
+from outboard.host.budgets.buckets import Meter
 from outboard.host.logs import TaskLog
 
 PREFIX: Final = "/callbacks/"

@@ -12,7 +12,7 @@ from outboard.domain.handles import HandleCodec
 from outboard.domain.tasks import RawTask
 from outboard.host import HostSettings
 from outboard.host.accounts import Accounts
-from outboard.host.budgets import Budgets
+from outboard.host.budgets.budgets import Budgets
 from outboard.host.calls import Calls
 from outboard.host.clients import Clients
 from outboard.host.invocation import Invoker

@@ -17,7 +17,7 @@ from outboard.domain.seals import ServiceKey
 from outboard.domain.tasks import RawTask
 from outboard.errors import AgentError, HandleTooLarge, OutboardError
 from outboard.host.requests import Request
-from outboard.host.submission import can_find, visible_s
+from outboard.host.submissions.submission import can_find, visible_s
 from outboard.testing.conformance.checks import Check, needs
 from outboard.testing.conformance.findings import Broken, NotApplicable, NotRun
 from outboard.testing.conformance.stages import Stage

@@ -19,9 +19,9 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from outboard.domain.owed import OwedCodec
-from outboard.host.owed_lists import OwedList, Pursuer
-from outboard.host.records import FOLDER
+from outboard.host.cancellations.owed_lists import OwedList, Pursuer
 from outboard.host.stores import SCHEMES, Store, join_uri
+from outboard.host.submissions.records import FOLDER
 
 _READ_S: Final = 60.0
 _MOST_LISTS: Final = 16

@@ -31,7 +31,7 @@ from outboard.agent.registry import Registry
 from outboard.agent.signatures import Genuine
 from outboard.domain.identity import Scope
 from outboard.errors import AgentFault, MissingSecret, OperatorError, OutboardError
-from outboard.host.buckets import Meter
+from outboard.host.budgets.buckets import Meter
 from outboard.host.invocation import blamed
 from outboard.host.secrets import SecretSource
 

@@ -20,10 +20,10 @@ from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending
 from outboard.errors import ContractViolation, HandleError, StoreUnavailable
-from outboard.host.records import Records
-from outboard.host.starts import Starts
-from outboard.host.submission import Handed, Submission, is_repeatable
-from outboard.host.unclaimed import UnclaimedJobs
+from outboard.host.submissions.records import Records
+from outboard.host.submissions.starts import Starts
+from outboard.host.submissions.submission import Handed, Submission, is_repeatable
+from outboard.host.submissions.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
 _WORDS_BYTES: Final = 256

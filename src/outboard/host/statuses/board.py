@@ -17,7 +17,7 @@ from outboard.domain.statuses import TaskStatus
 from outboard.host.calls import Calls
 from outboard.host.clients import ClientKey
 from outboard.host.jobs import LiveJob
-from outboard.host.lanes import Ask, Lane, Settle
+from outboard.host.statuses.lanes import Ask, Lane, Settle
 
 _FIRST_HOPE: Final = 2.0
 """A first poll waits even where the last answers took a little longer: it has nothing better to tell."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from outboard.domain.quotas import Rate
-from outboard.host.throttles import Throttle
+from outboard.host.budgets.throttles import Throttle
 
 LONGEST_BLOCK_S: Final = 300.0
 """The longest that a Retry-After is believed: a platform that says "tomorrow" is asked in five minutes."""

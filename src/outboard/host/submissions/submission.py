@@ -15,8 +15,8 @@ from outboard.agent.agents import Agent, AnsweringAgent, AsyncAgent, BlockingAge
 from outboard.agent.jobs import JobRef
 from outboard.agent.submission import Lookup, Named, Token
 from outboard.errors import OutboardError
-from outboard.host.records import Held
 from outboard.host.requests import Request
+from outboard.host.submissions.records import Held
 
 LONGEST_WINDOW_S: Final = 900.0
 """Beyond this age of a submission nothing is sent any more (15 minutes; see architecture, rule 4)."""

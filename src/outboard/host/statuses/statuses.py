@@ -2,16 +2,7 @@
 
 GetTask answers an error only for bytes that are not ours: FlytePropeller counts failed polls over a job's whole life
 and stops polling after six, so a platform that is down, slow, throttling or answering nonsense yields the last known
-status instead. Only the platform's own word ends a job, and terminal answers are final. The rules have rooms of their own:
-
-============  ===============================================================
-`board`       polls are answered from memory, and what is fresh enough
-`lanes`       which jobs are asked about together, and when
-`questions`   what agents are asked
-`verdicts`    what an answer means, and what silence means
-`endings`     success is reported once its outputs are there
-`intents`     what became of a submission that another process began
-============  ===============================================================
+status instead. Only the platform's own word ends a job, and terminal answers are final.
 
 A handle that this replica cannot read is parked as RUNNING: another replica will read it.
 """
@@ -28,19 +19,19 @@ from outboard.domain.phases import Phase
 from outboard.domain.statuses import TaskStatus
 from outboard.errors import AgentFault, OutboardError, StoreUnavailable, UnreadableHandle
 from outboard.host.accounts import Accounts
-from outboard.host.board import Board
 from outboard.host.calls import Calls
-from outboard.host.endings import Endings
 from outboard.host.jobs import LiveJob, LiveJobs
-from outboard.host.lanes import Answer
 from outboard.host.metrics import ABSORBED
 from outboard.host.outputs import Outputs
 from outboard.host.parking import ParkedHandles
-from outboard.host.questions import Questions
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.submissions import Submissions
-from outboard.host.verdicts import unexpected
+from outboard.host.statuses.board import Board
+from outboard.host.statuses.endings import Endings
+from outboard.host.statuses.lanes import Answer
+from outboard.host.statuses.questions import Questions
+from outboard.host.statuses.verdicts import unexpected
+from outboard.host.submissions.submissions import Submissions
 from outboard.host.words import Words
 
 _INTENT_REST_S: Final = 0.25

@@ -27,8 +27,8 @@ from outboard.host.flights import Flights
 from outboard.host.jobs import LiveJob
 from outboard.host.outputs import Outputs, failed_status
 from outboard.host.settings import HostSettings
-from outboard.host.submissions import Submissions
-from outboard.host.verdicts import Verdicts, unexpected
+from outboard.host.statuses.verdicts import Verdicts, unexpected
+from outboard.host.submissions.submissions import Submissions
 from outboard.host.words import Words
 
 _OUTPUTS_GONE_AFTER_S: Final = 6 * 3600.0

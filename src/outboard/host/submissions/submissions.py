@@ -36,21 +36,21 @@ from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending, TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import InvalidTask, OutboardError, StoreUnavailable
-from outboard.host.adoptions import Adoptions, Look
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
-from outboard.host.intents import SUBMITTING, Intents
 from outboard.host.jobs import LiveJob, LiveJobs
-from outboard.host.late_answers import LateAnswers
-from outboard.host.publications import Publications
-from outboard.host.records import Held, Records
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
-from outboard.host.starts import CANCELLED, Starts
 from outboard.host.stores import Store
-from outboard.host.submission import Handed, Submission
-from outboard.host.unclaimed import UnclaimedJobs
+from outboard.host.submissions.adoptions import Adoptions, Look
+from outboard.host.submissions.intents import SUBMITTING, Intents
+from outboard.host.submissions.late_answers import LateAnswers
+from outboard.host.submissions.publications import Publications
+from outboard.host.submissions.records import Held, Records
+from outboard.host.submissions.starts import CANCELLED, Starts
+from outboard.host.submissions.submission import Handed, Submission
+from outboard.host.submissions.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 from outboard.wire.tasks import encode_create_bytes
 

@@ -13,9 +13,9 @@ from outboard.domain.statuses import Ending, TaskStatus
 from outboard.errors import StoreUnavailable, TaskError
 from outboard.host.answers import Answers
 from outboard.host.outputs import Outputs
-from outboard.host.records import Records
 from outboard.host.requests import Request
-from outboard.host.submission import Handed
+from outboard.host.submissions.records import Records
+from outboard.host.submissions.submission import Handed
 
 
 class LateAnswers:

@@ -49,11 +49,11 @@ from outboard.errors import (
 )
 from outboard.host.calls import Calls
 from outboard.host.offloads import fetch_offloaded
-from outboard.host.records import Records
 from outboard.host.requests import Request
 from outboard.host.settings import HostSettings
 from outboard.host.stores import Store
-from outboard.host.submission import (
+from outboard.host.submissions.records import Records
+from outboard.host.submissions.submission import (
     IN_FLIGHT_S,
     Handed,
     Submission,

@@ -24,11 +24,11 @@ from outboard.agent.error_map import ErrorMap
 from outboard.agent.spending import STATUS_QUESTIONS, AgentCall, Rank, current_call
 from outboard.domain.quotas import ANY_METHOD, Quotas, QuotaScope, Rate
 from outboard.errors import BudgetSpent, OutboardError, Throttled
-from outboard.host.buckets import Bucket
-from outboard.host.budget_metrics import BudgetSample, expose
+from outboard.host.budgets.buckets import Bucket
+from outboard.host.budgets.metrics import BudgetSample, expose
+from outboard.host.budgets.queues import Line, Queue, Tally, Ticket
 from outboard.host.labels import AccountLabels
 from outboard.host.logs import TaskLog
-from outboard.host.queues import Line, Queue, Tally, Ticket
 
 _MOST_METHODS: Final = 200
 _OTHER_METHODS: Final = "other methods"

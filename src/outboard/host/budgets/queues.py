@@ -29,7 +29,7 @@ from typing import Final
 
 from outboard.agent.spending import Rank, current_call
 from outboard.errors import BudgetSpent
-from outboard.host.buckets import Bucket
+from outboard.host.budgets.buckets import Bucket
 
 _SHORTEST_SLEEP_S: Final = 0.001
 _LONGEST_SLEEP_S: Final = 0.05

@@ -15,9 +15,9 @@ from outboard.domain.statuses import Missing, Status, TaskStatus
 from outboard.errors import AgentFault, OutboardError, Unavailable
 from outboard.host.calls import Calls
 from outboard.host.jobs import LiveJob
-from outboard.host.lanes import Answer
 from outboard.host.sensors import SensorMemos
-from outboard.host.verdicts import pause_of, unexpected
+from outboard.host.statuses.lanes import Answer
+from outboard.host.statuses.verdicts import pause_of, unexpected
 
 
 class Questions:

@@ -38,15 +38,15 @@ from outboard.errors import (
     UnreadableHandle,
 )
 from outboard.host.calls import Calls
+from outboard.host.cancellations.owed_cancels import OwedCancels
+from outboard.host.cancellations.pursuits import Pursuit
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.logs import TaskLog
 from outboard.host.metrics import FOREIGN, UNCONFIRMED
-from outboard.host.owed_cancels import OwedCancels
-from outboard.host.pursuits import Pursuit
 from outboard.host.settings import HostSettings
-from outboard.host.starts import OUTCOME_UNKNOWN
-from outboard.host.statuses import Statuses
-from outboard.host.submissions import Submissions
+from outboard.host.statuses.statuses import Statuses
+from outboard.host.submissions.starts import OUTCOME_UNKNOWN
+from outboard.host.submissions.submissions import Submissions
 
 _FIRST_LOOK_S: Final = 0.02
 _FIRST_REPEAT_S: Final = 5.0

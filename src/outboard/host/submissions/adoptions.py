@@ -27,9 +27,9 @@ from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending, TaskStatus
 from outboard.errors import AgentFault, OutboardError, StoreUnavailable, Unsupported
 from outboard.host.jobs import LiveJob, LiveJobs
-from outboard.host.records import Records
-from outboard.host.starts import OUTCOME_UNKNOWN, Starts
-from outboard.host.submission import IN_FLIGHT_S, Submission, can_find, is_repeatable
+from outboard.host.submissions.records import Records
+from outboard.host.submissions.starts import OUTCOME_UNKNOWN, Starts
+from outboard.host.submissions.submission import IN_FLIGHT_S, Submission, can_find, is_repeatable
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0

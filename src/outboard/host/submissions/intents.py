@@ -21,10 +21,10 @@ from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.host.jobs import LiveJob, LiveJobs
-from outboard.host.records import Held, Records
 from outboard.host.requests import Request
-from outboard.host.starts import unknown_outcome
-from outboard.host.submission import IN_FLIGHT_S, Submission, visible_s
+from outboard.host.submissions.records import Held, Records
+from outboard.host.submissions.starts import unknown_outcome
+from outboard.host.submissions.submission import IN_FLIGHT_S, Submission, visible_s
 from outboard.host.words import Words
 from outboard.wire.tasks import decode_create_bytes
 
