@@ -74,6 +74,27 @@ class Site:
         self.lane: Lane | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Success:
+    """A job that succeeded, and whose outputs are not there yet.
+
+    Attributes:
+        status: What the platform said.
+        derived: What will be reported, but for the outputs.
+        ending: Fetches and checks those.
+        fetched: What was fetched once.
+        refused_since: The first refusal of the outputs, in monotonic time.
+        refusals: How many there were.
+    """
+
+    status: Status
+    derived: TaskStatus
+    ending: asyncio.Task[None] | None = None
+    fetched: Mapping[str, Any] | None = None
+    refused_since: float | None = None
+    refusals: int = 0
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveJob:
     """One handle, and what was reported for it. Times are monotonic.
@@ -84,7 +105,6 @@ class LiveJob:
         job: The agent's `JobRef`; None for sensors and intents.
         last: What was reported last, by this process.
         seen: The agent's answer that `last` was derived from.
-        fetched: Outputs that were fetched once.
         opened_at: When this process saw it first.
         touched_at: When it was asked for, to within some seconds.
         polled_at: When an engine polled it last.
@@ -97,10 +117,7 @@ class LiveJob:
         missing_since: The first answer "no such job" of the present absence.
         sightings: How many such answers there were.
         reached: The furthest phase of a live job that was reported; nothing before it follows.
-        success: What the platform said of a job that succeeded, while its outputs are not there yet.
-        ending: Fetches and checks those.
-        outputs_refused_since: The first refusal of its outputs.
-        output_refusals: How many there were.
+        success: That the job succeeded, while its outputs are not there yet.
         is_billed: What it consumed was counted.
         task: What a sensor pokes with, once it was recalled.
         flags: Unknown states that were told.
@@ -121,7 +138,6 @@ class LiveJob:
     intent: bytes | None = None
     last: TaskStatus | None = None
     seen: Status | None = None
-    fetched: Mapping[str, Any] | None = None
     polled_at: float = 0.0
     rest_until: float = 0.0
     fresh_until: float = 0.0
@@ -132,10 +148,7 @@ class LiveJob:
     missing_since: float | None = None
     sightings: int = 0
     reached: Phase | None = None
-    success: tuple[Status, TaskStatus] | None = None
-    ending: asyncio.Task[None] | None = None
-    outputs_refused_since: float | None = None
-    output_refusals: int = 0
+    success: Success | None = None
     is_billed: bool = False
     task: Task[Any] | None = None
     flags: set[str] | None = None
@@ -201,7 +214,7 @@ class LiveJob:
             return
         self.last = observed
         if observed.phase.is_terminal:
-            self.seen = self.success = self.task = self.flags = self.fetched = None
+            self.seen = self.success = self.task = self.flags = None
         elif observed.phase is not Phase.WAITING_FOR_RESOURCES:
             self.reached = observed.phase
 
@@ -249,16 +262,15 @@ class LiveJobs:
             self._index(live)
             self._make_room()
         else:
-            self.touch(encoded, live)
+            self.touch(encoded, live, time.monotonic())
         return live
 
     def recall(self, encoded: bytes) -> LiveJob | None:
         """Return the live job of a handle that was asked for lately."""
         return self._jobs.get(encoded)
 
-    def touch(self, encoded: bytes, live: LiveJob) -> None:
+    def touch(self, encoded: bytes, live: LiveJob, now: float) -> None:
         """Note that a job was asked for: the one that was asked for longest ago is the first."""
-        now = time.monotonic()
         if now - live.touched_at <= _TOUCH_S:
             return
         live.touched_at = now

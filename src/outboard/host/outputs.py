@@ -14,11 +14,11 @@ from typing import Any
 from outboard.agent.agents import JobAgent, OutputSource
 from outboard.domain.conformity import check_outputs
 from outboard.domain.phases import Phase
-from outboard.domain.statuses import DEFERRED, Cause, Failure, Status, TaskStatus
+from outboard.domain.statuses import DEFERRED, Cause, Failure, TaskStatus
 from outboard.domain.types import ValueType
 from outboard.errors import AgentFault, InvalidOutputs, Retry
 from outboard.host.calls import Calls
-from outboard.host.jobs import LiveJob
+from outboard.host.jobs import LiveJob, Success
 from outboard.host.stores import Store, join_uri
 from outboard.host.words import Words
 from outboard.wire.files import decode_error_file, encode_outputs_file
@@ -33,20 +33,20 @@ class Outputs:
         self._words = words
         self._inline_limit_bytes = inline_limit_bytes
 
-    async def complete(self, live: LiveJob, status: Status, succeeded: TaskStatus, timeout_s: float) -> TaskStatus:
+    async def complete(self, live: LiveJob, success: Success, timeout_s: float) -> TaskStatus:
         """Return the terminal status of a job that the platform calls successful.
 
         Raises:
             AgentError, StoreUnavailable: The outputs cannot be had right now; the job is then not reported as ended
                 yet.
         """
-        agent = live.agent
+        agent, succeeded = live.agent, success.derived
         if isinstance(agent, JobAgent) and agent.outputs is OutputSource.FILES:
             return await self._from_files(live, succeeded)
         if isinstance(agent, JobAgent) and agent.outputs is OutputSource.NONE:
             return replace(succeeded, outputs={}, output_types={})
         try:
-            outputs = await self._fetch(live, status, timeout_s)
+            outputs = await self._fetch(live, success, timeout_s)
         except AgentFault as error:
             # The platform's part is done, and asking again would find the same fault.
             return self._fault(succeeded, error.message)
@@ -86,12 +86,13 @@ class Outputs:
             return 0
         return len(encode_outputs_file(status.outputs, status.output_types or {}))
 
-    async def _fetch(self, live: LiveJob, status: Status, timeout_s: float) -> Mapping[str, Any] | None:
-        if not (isinstance(status.outputs, str) and status.outputs == DEFERRED):
-            return status.outputs
-        if live.fetched is None:
-            live.fetched = await self._calls.about_job(live, "fetch_outputs", live.job, timeout_s=timeout_s)
-        return live.fetched
+    async def _fetch(self, live: LiveJob, success: Success, timeout_s: float) -> Mapping[str, Any] | None:
+        outputs = success.status.outputs
+        if not (isinstance(outputs, str) and outputs == DEFERRED):
+            return outputs
+        if success.fetched is None:
+            success.fetched = await self._calls.about_job(live, "fetch_outputs", live.job, timeout_s=timeout_s)
+        return success.fetched
 
     async def _inline(self, live: LiveJob, outputs: Mapping[str, Any] | None, succeeded: TaskStatus) -> TaskStatus:
         if outputs is None:

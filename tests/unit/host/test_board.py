@@ -236,6 +236,21 @@ def test_a_job_is_not_asked_about_more_often_than_it_is_polled(kind: str) -> Non
 
 
 @virtually
+async def test_a_job_that_is_polled_without_a_pause_is_asked_about_once_per_poll() -> None:
+    class Eager(Single):
+        name = "eager"
+        task_types: ClassVar[Sequence[TaskType]] = (TaskType("eager"),)
+        poll_interval = max_staleness = timedelta(0)
+
+    async with Scene(World(latency_s=0.001), "eager", agents=(Eager,)) as scene:
+        await scene.start(2)
+        for _ in range(50):
+            await scene.poll(scene.handles[0])
+        await asyncio.sleep(10)
+        assert list(scene.world.asked.values()) == [50]
+
+
+@virtually
 async def test_every_poll_of_a_quick_platform_tells_what_is_true_now_or_was_a_moment_ago() -> None:
     async with Scene(World(latency_s=0.02)) as scene:
         await scene.start(50)

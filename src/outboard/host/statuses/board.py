@@ -38,12 +38,11 @@ class Board:
         self._settle = settle
         self._lanes: WeakValueDictionary[tuple[str, ClientKey], Lane] = WeakValueDictionary()
 
-    def recall(self, live: LiveJob) -> TaskStatus | None:
+    def recall(self, live: LiveJob, now: float) -> TaskStatus | None:
         """Return what a poll is told from memory; None where that is not good enough."""
         last = live.last
         if last is None or last.phase.is_terminal:
             return last
-        now = time.monotonic()
         if live.fresh_until <= now:
             return None
         if live.site.lane is not None and not live.is_intent:

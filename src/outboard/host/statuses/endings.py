@@ -24,7 +24,7 @@ from outboard.errors import (
 )
 from outboard.host.accounts import Accounts
 from outboard.host.flights import Flights
-from outboard.host.jobs import LiveJob
+from outboard.host.jobs import LiveJob, Success
 from outboard.host.outputs import Outputs, failed_status
 from outboard.host.settings import HostSettings
 from outboard.host.statuses.verdicts import Verdicts, unexpected
@@ -50,22 +50,22 @@ class Endings:
         self._limit_s = settings.submission_limit.total_seconds()
         self._tellings: set[asyncio.Task[None]] = set()
 
-    def begin(self, live: LiveJob) -> asyncio.Task[None]:
+    def begin(self, live: LiveJob, success: Success) -> asyncio.Task[None]:
         """Fetch the outputs of a job that succeeded, unless that is under way; done when there is something to report."""
-        if live.ending is None or live.ending.done():
-            live.ending = asyncio.ensure_future(self._end(live))
-        return live.ending
+        if success.ending is None or success.ending.done():
+            success.ending = asyncio.ensure_future(self._end(live, success))
+        return success.ending
 
     async def close(self) -> None:
         """Give up fetching outputs; whoever asks the next replica gets them."""
         await self._flights.close()
         await asyncio.gather(*self._tellings, return_exceptions=True)
 
-    async def _end(self, live: LiveJob) -> None:
+    async def _end(self, live: LiveJob, success: Success) -> None:
         try:
-            ended = await self._flights.join(live.handle.key.text, b"", partial(self._complete, live))
+            ended = await self._flights.join(live.handle.key.text, b"", partial(self._complete, live, success))
         except OutboardError as error:
-            ended = self._refused(live, error) or self.verdicts.unanswered(live, error)
+            ended = self._refused(live, success, error) or self.verdicts.unanswered(live, error)
         except (asyncio.TimeoutError, TimeoutError):
             slow = Unavailable(f"the outputs did not come within {self._limit_s:g} s")
             ended = self.verdicts.unanswered(live, slow)
@@ -76,27 +76,23 @@ class Endings:
             ended = self.verdicts.count(live, ended)
         live.tell(ended)
         live.fresh_until = live.rest_until
-        live.ending = None
 
-    async def _complete(self, live: LiveJob) -> TaskStatus:
-        if live.success is None:
-            return live.fallback
-        status, succeeded = live.success
-        return await asyncio.wait_for(self._outputs.complete(live, status, succeeded, self._limit_s), self._limit_s)
+    async def _complete(self, live: LiveJob, success: Success) -> TaskStatus:
+        return await asyncio.wait_for(self._outputs.complete(live, success, self._limit_s), self._limit_s)
 
-    def _refused(self, live: LiveJob, error: OutboardError) -> TaskStatus | None:
+    def _refused(self, live: LiveJob, success: Success, error: OutboardError) -> TaskStatus | None:
         """Return the end of a task whose outputs the platform has refused for good; None as long as there is hope."""
-        if live.success is None or not isinstance(error, AgentError) or isinstance(error, _NO_REFUSALS):
+        if not isinstance(error, AgentError) or isinstance(error, _NO_REFUSALS):
             return None
         now = time.monotonic()
-        live.output_refusals += 1
-        if live.outputs_refused_since is None:
-            live.outputs_refused_since = now
-        if live.output_refusals < _REFUSALS or now - live.outputs_refused_since < _OUTPUTS_GONE_AFTER_S:
+        success.refusals += 1
+        if success.refused_since is None:
+            success.refused_since = now
+        if success.refusals < _REFUSALS or now - success.refused_since < _OUTPUTS_GONE_AFTER_S:
             return None
         words = f"the job succeeded, and its outputs are refused: {self._words.text(error.message, 500)}"
         failure = Failure(code="OutputsGone", message=words, retry=Retry.YES, cause=Cause.PLATFORM)
-        ended = failed_status(self._words.failure(failure), live.success[1])
+        ended = failed_status(self._words.failure(failure), success.derived)
         self._tell_others(live, ended)
         return ended
 

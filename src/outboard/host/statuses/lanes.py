@@ -250,7 +250,7 @@ class Lane:
 
     def _take_expected(self, page: list[LiveJob], now: float, until: float) -> None:
         """Take the jobs whose next poll is expected by then; those that are not worth a question are dropped on the way."""
-        while self._told and len(page) < self._page_size:
+        while self._told and len(page) < self._page_size and self._period_s > _STEADY_S:
             live = next(iter(self._told))
             expected = live.polled_at + self._period_s
             if expected > until:

@@ -80,15 +80,16 @@ class Statuses:
         live = self._live_jobs.recall(encoded)
         if live is None:
             return None
-        told = self._board.recall(live)
+        now = time.monotonic()
+        told = self._board.recall(live, now)
         if told is not None:
-            self._live_jobs.touch(encoded, live)
+            self._live_jobs.touch(encoded, live, now)
         return told
 
     async def observe(self, live: LiveJob, timeout_s: float | None = None) -> TaskStatus:
         """Return where a task stands for a poll; never raises."""
         live = live.resolved or live
-        told = self._board.recall(live)
+        told = self._board.recall(live, time.monotonic())
         if told is not None:
             return told
         return await self._ask(live, time.monotonic() + self._patience_s(live, timeout_s))
@@ -146,15 +147,15 @@ class Statuses:
             observed = self._verdicts.unanswered(live, error)
         except Exception as error:  # noqa: BLE001 - an engine counts failed polls over a job's life: there are none
             observed = self._verdicts.unanswered(live, unexpected(error))
-        if observed is None:
-            self._endings.begin(live)
-        else:
+        if observed is not None:
             live.tell(observed)
+        elif live.success is not None:
+            self._endings.begin(live, live.success)
 
     async def _await_end(self, live: LiveJob, give_up: float) -> None:
         """Wait for the outputs of a job that succeeded."""
-        if live.success is not None and not live.has_ended:
-            await asyncio.wait({self._endings.begin(live)}, timeout=max(0.0, give_up - time.monotonic()))
+        if live.success is not None:
+            await asyncio.wait({self._endings.begin(live, live.success)}, timeout=max(0.0, give_up - time.monotonic()))
 
     async def _follow(self, live: LiveJob, give_up: float) -> TaskStatus:
         """Return where an intent's job stands, or its submission while there is none."""
@@ -169,7 +170,7 @@ class Statuses:
         live.silent_since = live.refused_since = None
         if isinstance(found, LiveJob):
             self._live_jobs.resolve(live, found)
-            return self._board.recall(found) or await self._ask(found, give_up)
+            return self._board.recall(found, time.monotonic()) or await self._ask(found, give_up)
         live.rest_until = live.fresh_until = time.monotonic() + _INTENT_REST_S
         live.tell(found)
         return live.fallback

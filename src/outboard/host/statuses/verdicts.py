@@ -24,7 +24,7 @@ from outboard.domain.statuses import Cause, Failure, Missing, Status, TaskStatus
 from outboard.errors import AgentFault, Forbidden, OperatorError, OutboardError, Retry, Unauthorized
 from outboard.host.accounts import Accounts
 from outboard.host.invocation import blamed
-from outboard.host.jobs import LiveJob
+from outboard.host.jobs import LiveJob, Success
 from outboard.host.metrics import ABSORBED, FLAGGED, USAGE
 from outboard.host.outputs import failed_status
 from outboard.host.settings import HostSettings
@@ -134,7 +134,7 @@ class Verdicts:
             poll_after=pause,
         )
         if reading.phase is Phase.SUCCEEDED:
-            live.success = status, derived  # the platform's word stands, however long the outputs take
+            live.success = Success(status, derived)  # the platform's word stands, however long the outputs take
             return None
         if reading.phase.is_terminal:
             return self.count(live, self._failed(live, agent, status, reading, derived))
