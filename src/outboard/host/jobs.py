@@ -5,13 +5,14 @@ validating) and keeps what was reported, so that phases never go backwards and t
 
 A process may follow 100,000 jobs, so an entry is small: what many jobs share (agent, connection, client) is their
 *site*, made once, and what is seldom needed (the decoded handle, its log fields) is read from the handle's bytes again,
-of which the last few are kept. An entry goes ten minutes after its last poll, or when there is no room: who was asked
-for longest ago goes first.
+of which the last few are kept. An entry goes ten minutes after its last poll. When there is no room the one goes, of the
+oldest some, that was asked for longest ago.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _REMEMBERED_S: Final = 600.0
 _SWEEP_S: Final = 60.0
 _SWEPT_AT_ONCE: Final = 5_000
-_TOUCH_S: Final = 10.0
+_COMPARED: Final = 64
 _DECODED: Final = 512
 _FIELD_NAMES: Final[dict[frozenset[str], set[str]]] = {}
 
@@ -106,7 +107,7 @@ class LiveJob:
         last: What was reported last, by this process.
         seen: The agent's answer that `last` was derived from.
         opened_at: When this process saw it first.
-        touched_at: When it was asked for, to within some seconds.
+        touched_at: When it was asked for last.
         polled_at: When an engine polled it last.
         rest_until: Before this nothing will change, or is worth a question.
         fresh_until: Before this a poll is answered from memory.
@@ -202,6 +203,12 @@ class LiveJob:
         phase = Phase.INITIALIZING if self.is_intent else Phase.RUNNING
         return TaskStatus(phase=phase, links=self.links)
 
+    def report(self) -> TaskStatus:
+        """Return what a poll is told; from now on no phase before it is."""
+        if self.last is None:
+            self.tell(self.fallback)
+        return self.fallback
+
     @property
     def has_ended(self) -> bool:
         """Whether a terminal status was reported; nothing changes it."""
@@ -262,23 +269,12 @@ class LiveJobs:
             self._index(live)
             self._make_room()
         else:
-            self.touch(encoded, live, time.monotonic())
+            live.touched_at = time.monotonic()
         return live
 
     def recall(self, encoded: bytes) -> LiveJob | None:
         """Return the live job of a handle that was asked for lately."""
         return self._jobs.get(encoded)
-
-    def touch(self, encoded: bytes, live: LiveJob, now: float) -> None:
-        """Note that a job was asked for: the one that was asked for longest ago is the first."""
-        if now - live.touched_at <= _TOUCH_S:
-            return
-        live.touched_at = now
-        if live.encoded == encoded:
-            live.encoded = encoded  # one copy of the bytes is enough
-        for key in (live.encoded, live.intent):
-            if key is not None and self._jobs.pop(key, None) is not None:
-                self._jobs[key] = live
 
     def named(self, agent: str, job_id: str) -> Sequence[LiveJob]:
         """Return the live jobs of an agent that takes callbacks, by the platform's id."""
@@ -318,25 +314,23 @@ class LiveJobs:
 
     def _make_room(self) -> None:
         if len(self._jobs) > self._limit:
-            self._forget(next(iter(self._jobs)))
+            oldest = itertools.islice(self._jobs.items(), _COMPARED)
+            self._forget(min(oldest, key=lambda item: item[1].touched_at)[0])
         if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep, [])
 
-    def _sweep(self) -> None:
-        """Forget whom nobody asked for in ten minutes."""
+    def _sweep(self, left: list[bytes]) -> None:
+        """Forget whom nobody asked for in ten minutes, some jobs at a time; `left` are those to look at yet."""
         self._sweeper = None
         before = time.monotonic() - _REMEMBERED_S
-        pause_s = _SWEEP_S
-        for _ in range(_SWEPT_AT_ONCE):
-            if not self._jobs:
-                return  # the next job starts another sweeper
-            encoded, live = next(iter(self._jobs.items()))
-            if live.touched_at >= before:
-                break
-            self._forget(encoded)
-        else:
-            pause_s = 0.0
-        self._sweeper = asyncio.get_running_loop().call_later(pause_s, self._sweep)
+        left = left or list(self._jobs)
+        for encoded in left[:_SWEPT_AT_ONCE]:
+            live = self._jobs.get(encoded)
+            if live is not None and live.touched_at < before:
+                self._forget(encoded)
+        del left[:_SWEPT_AT_ONCE]
+        if self._jobs:  # otherwise the next job starts another sweeper
+            self._sweeper = asyncio.get_running_loop().call_later(0.0 if left else _SWEEP_S, self._sweep, left)
 
     def _forget(self, encoded: bytes) -> None:
         live = self._jobs[encoded]

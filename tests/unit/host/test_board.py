@@ -58,6 +58,7 @@ class World:
         self.hint: timedelta | None = None
         self.under_way = self.most_under_way = 0
         self.create_s = 0.0
+        self.word = "RUNNING"
 
     async def ask(self, ids: Sequence[str]) -> Mapping[str, Status]:
         self.pages.append((time.monotonic(), ids))
@@ -69,7 +70,7 @@ class World:
             self.under_way -= 1
         if self.trouble is not None:
             raise self.trouble
-        return {i: Status(state="DONE" if i in self.ended else "RUNNING", poll_after=self.hint) for i in ids}
+        return {i: Status(state="DONE" if i in self.ended else self.word, poll_after=self.hint) for i in ids}
 
     @property
     def asked(self) -> Counter[str]:
@@ -84,7 +85,9 @@ class Single(AsyncAgent[Plain, Number, World]):
     task_types: ClassVar[Sequence[TaskType]] = (TaskType("single"),)
     submission = Named()
     states = StateMap(
-        {"RUNNING": Phase.RUNNING, "DONE": succeeded()}, documented=frozenset({"RUNNING", "DONE"}), source="here"
+        {"QUEUED": Phase.QUEUED, "RUNNING": Phase.RUNNING, "DONE": succeeded()},
+        documented=frozenset({"QUEUED", "RUNNING", "DONE"}),
+        source="here",
     )
     status_calls = 4
 
@@ -312,6 +315,18 @@ async def test_only_a_first_poll_waits_for_a_slow_platform_and_its_answer_is_the
             assert await scene.timed(handle) == 0
         await asyncio.sleep(4.1)
         assert await scene.poll(handle) is Phase.SUCCEEDED
+
+
+@virtually
+async def test_what_was_told_before_the_platform_answered_is_not_taken_back() -> None:
+    async with Scene(World(latency_s=5), "single") as scene:
+        await scene.start(1)
+        (handle,) = scene.handles
+        scene.world.word = "QUEUED"
+        first = await scene.host.get_task(handle, timeout_s=3)
+        assert await scene.host.get_task(handle, timeout_s=3) is first
+        await asyncio.sleep(5)
+        assert [first.phase, await scene.poll(handle)] == [Phase.RUNNING, Phase.RUNNING]
 
 
 @virtually

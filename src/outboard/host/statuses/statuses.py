@@ -83,7 +83,7 @@ class Statuses:
         now = time.monotonic()
         told = self._board.recall(live, now)
         if told is not None:
-            self._live_jobs.touch(encoded, live, now)
+            live.touched_at = now
         return told
 
     async def observe(self, live: LiveJob, timeout_s: float | None = None) -> TaskStatus:
@@ -125,11 +125,11 @@ class Statuses:
         if not isinstance(live.agent, PolledAgent):
             fault = AgentFault(f"agent {live.agent.name} answers at once and has no jobs to report on")
             live.tell(self._verdicts.unanswered(live, fault))
-            return live.fallback
+            return live.report()
         if live.success is None:
             await self._board.refresh(live, give_up - time.monotonic())
         await self._await_end(live, give_up)
-        return live.fallback
+        return live.report()
 
     def _patience_s(self, live: LiveJob, timeout_s: float | None) -> float:
         """Return how long a poll may wait: an engine has few workers for the polls of all its tasks."""
@@ -163,17 +163,17 @@ class Statuses:
             found = await self._followed(live, give_up - time.monotonic())
         except OutboardError as error:
             live.tell(self._verdicts.unanswered(live, error))
-            return live.fallback
+            return live.report()
         except Exception as error:  # noqa: BLE001 - an engine counts failed polls over a job's life: there are none
             live.tell(self._verdicts.unanswered(live, unexpected(error)))
-            return live.fallback
+            return live.report()
         live.silent_since = live.refused_since = None
         if isinstance(found, LiveJob):
             self._live_jobs.resolve(live, found)
             return self._board.recall(found, time.monotonic()) or await self._ask(found, give_up)
         live.rest_until = live.fresh_until = time.monotonic() + _INTENT_REST_S
         live.tell(found)
-        return live.fallback
+        return live.report()
 
     async def _followed(self, live: LiveJob, within_s: float) -> LiveJob | TaskStatus:
         following = live.following
