@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
+from prometheus_client import REGISTRY
 from typing_extensions import Self
 
 from ledgers import ledger_task
@@ -251,6 +252,32 @@ async def test_a_job_that_is_polled_without_a_pause_is_asked_about_once_per_poll
             await scene.poll(scene.handles[0])
         await asyncio.sleep(10)
         assert list(scene.world.asked.values()) == [50]
+
+
+@virtually
+async def test_the_metrics_tell_what_polls_were_told_and_what_it_cost() -> None:
+    async with Scene(World(latency_s=0.05)) as scene:
+        await scene.start(200)
+        before = _told("paged")
+        await scene.spread(5)
+        scene.world.latency_s = 60
+        await scene.spread(2)
+        polls = {key: value - before[key] for key, value in _told("paged").items()}
+        assert polls["memory"] + polls["news"] + polls["old"] == 7 * 200
+        assert polls["memory"] > 600
+        assert polls["news"] > 100
+        assert polls["old"] > 100
+        assert polls["questions"] == len(scene.world.pages)
+        assert polls["jobs"] == sum(scene.world.asked.values())
+        assert REGISTRY.get_sample_value("outboard_live_jobs") == 200
+
+
+def _told(agent: str) -> dict[str, float]:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"outboard_{name}_total", {"agent": agent, **labels}) or 0.0
+
+    told = {each: value("polls", told=each) for each in ("memory", "news", "old")}
+    return {**told, "questions": value("status_questions"), "jobs": value("status_jobs")}
 
 
 @virtually

@@ -7,5 +7,6 @@
 `questions`         what agents are asked
 `verdicts`          what an answer means, and what silence means
 `endings`           success is reported once its outputs are there
+`metrics`           what Prometheus is told
 ==================  ============================================================================================
 """

@@ -56,9 +56,11 @@ class Board:
         lane.note(live, time.monotonic())
         if within_s > 0 and lane.may_wait(within_s * hope):
             lane.want(live, is_awaited=True)
-            await lane.wait(live, within_s)
+            is_news = await lane.wait(live, within_s)
         else:
             lane.want(live)
+            is_news = False
+        lane.count(is_news=is_news)
 
     async def look(self, live: LiveJob, within_s: float) -> bool:
         """Ask about a job now, whatever is known; tell whether the platform answered in this time."""

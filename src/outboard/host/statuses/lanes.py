@@ -35,6 +35,7 @@ from outboard.domain.statuses import Missing, Status, TaskStatus
 from outboard.errors import OutboardError
 from outboard.host.jobs import LiveJob
 from outboard.host.logs import TaskLog
+from outboard.host.statuses.metrics import tally_of
 
 Answer = Status | Missing | TaskStatus | OutboardError
 """What a question about a job brought; a sensor's is a status already."""
@@ -93,6 +94,7 @@ class Lane:
         self._ask = ask
         self._settle = settle
         self._budget_wait_s = budget_wait_s
+        self._tally = tally_of(agent.name)
         self._awaited: dict[LiveJob, None] = {}
         self._asked: dict[LiveJob, None] = {}
         self._told: dict[LiveJob, None] = {}
@@ -109,6 +111,7 @@ class Lane:
     def tell(self, live: LiveJob, now: float) -> None:
         """Note that a poll is answered from memory: its next one should find news, and so should others' that come soon."""
         live.fresh_until = live.rest_until
+        self._tally.memory += 1
         self.note(live, now)
         if self._timer is None and _STEADY_S < self._period_s < _UNKNOWN:
             lead_s = self._lead_s
@@ -177,6 +180,13 @@ class Lane:
                 del self._awaited[live]
                 self._asked[live] = None
         return news.came.done() and not news.came.cancelled()
+
+    def count(self, *, is_news: bool) -> None:
+        """Count a poll for which nothing fresh was there."""
+        if is_news:
+            self._tally.news += 1
+        else:
+            self._tally.old += 1
 
     def forget(self, live: LiveJob) -> None:
         """Ask about a job no more."""
@@ -265,6 +275,8 @@ class Lane:
 
     async def _run(self, page: Sequence[LiveJob], began: float) -> None:
         answers: Mapping[LiveJob, Answer] = {}
+        self._tally.questions += 1
+        self._tally.jobs += len(page)
         try:
             answers = await self._ask(page)
         finally:

@@ -29,6 +29,7 @@ from outboard.host.settings import HostSettings
 from outboard.host.statuses.board import Board
 from outboard.host.statuses.endings import Endings
 from outboard.host.statuses.lanes import Answer
+from outboard.host.statuses.metrics import count_live, count_no_more
 from outboard.host.statuses.questions import Questions
 from outboard.host.statuses.verdicts import unexpected
 from outboard.host.submissions.submissions import Submissions
@@ -61,6 +62,7 @@ class Statuses:
         self._verdicts = self._endings.verdicts
         questions = Questions(calls, memos, settings.status_call_limit.total_seconds())
         self._board = Board(calls, questions.ask, self._settle)
+        count_live(live_jobs)
         self._followings: set[asyncio.Task[LiveJob | TaskStatus]] = set()
         self._limit_s = settings.status_limit.total_seconds()
         self._wait_s = settings.status_wait.total_seconds()
@@ -116,6 +118,7 @@ class Statuses:
         await self._board.close()
         await self._endings.close()
         self._live_jobs.close()
+        count_no_more(self._live_jobs)
         for following in self._followings:
             following.cancel()
 

@@ -55,6 +55,7 @@ class Verdicts:
         self._words = words
         self._tell_others = tell_others
         self._usual: dict[str, Status] = {}
+        self._told_error = ""
         self._unreachable_s = settings.unreachable_after.total_seconds()
         self._unauthorized_s = settings.unauthorized_after.total_seconds()
 
@@ -85,7 +86,9 @@ class Verdicts:
         words = self._words.text(error.message)
         if live.silent_since is None:
             live.silent_since = now
-            live.log.warning("status not answered", error=type(error).__name__, error_id=error.error_id, reason=words)
+            if error.error_id != self._told_error:  # a page of a hundred jobs that fails is one line, not a hundred
+                self._told_error = error.error_id
+                live.log.warning("status not answered", error=type(error).__name__, error_id=error.error_id, reason=words)
         if not isinstance(error, (Unauthorized, Forbidden)):
             live.refused_since = None
         elif live.refused_since is None:
