@@ -45,7 +45,7 @@ from outboard.errors import (
 from outboard.host import Host, HostSettings
 
 VISIBILITY_S = 55.0
-SETTINGS = HostSettings(status_limit=timedelta(seconds=0.02))
+SETTINGS = HostSettings(status_limit=timedelta(seconds=0.2), status_call_limit=timedelta(seconds=0.02))
 LIVE: dict[Any, Any] = {"QUEUED": Phase.QUEUED, "STARTING": Phase.INITIALIZING, "RUNNING": Phase.RUNNING}
 OVER: dict[Any, Any] = {"OK": Phase.SUCCEEDED, "BROKEN": Phase.FAILED}
 RANK = {Phase.QUEUED: 0, Phase.INITIALIZING: 1, Phase.RUNNING: 2}
