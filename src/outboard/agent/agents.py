@@ -113,7 +113,8 @@ class PolledAgent(Agent, abstract=True):
         poll_interval: A poll that comes sooner after an answer than this is answered from memory. The interval grows
             with the job's age, up to `max_staleness`.
         max_staleness: How old an answer may be that was fetched ahead of the poll that gets it.
-        status_calls: How many status calls may be under way at once for one connection.
+        status_calls: How many status calls may be under way at once for one connection; of a blocking agent's threads, two
+            are left to creates and cancels.
         is_batching: Whether `get_many` is defined.
         batch_size: How many jobs one `get_many` may ask for.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from ledgers import ledger_task
 from outboard.agent import (
     AccountContext,
     AsyncAgent,
+    BlockingAgent,
     Connection,
     Context,
     JobRef,
@@ -470,3 +472,39 @@ async def test_an_error_about_a_page_is_every_jobs_silence_and_ends_none() -> No
         scene.world.trouble = None
         await scene.spread(2)
         assert {await scene.poll(handle) for handle in scene.handles} == {Phase.RUNNING}
+
+
+async def test_questions_leave_threads_of_a_blocking_agent_to_its_creates() -> None:
+    class Stuck(BlockingAgent[Plain, Number, World]):
+        name = "stuck"
+        task_types: ClassVar[Sequence[TaskType]] = (TaskType("stuck"),)
+        submission = Named()
+        states = Single.states
+        pool_size = 4
+        asking = threading.Semaphore(0)
+        proceed = threading.Event()
+
+        def create(self, task: Task[Plain], ctx: Context[World]) -> Number:
+            return Number(id=ctx.key.text)
+
+        def find(self, task: Task[Plain], key: Any, ctx: Context[World]) -> Sequence[Number]:
+            return ()
+
+        def get(self, job: Number, ctx: Context[World]) -> Status:
+            self.asking.release()
+            self.proceed.wait(30)
+            return Status(state="RUNNING")
+
+        def cancel(self, job: Number, ctx: Context[World]) -> None:
+            pass
+
+    async with Scene(World(), "stuck", agents=(Stuck,)) as scene:  # type: ignore[arg-type]  # another base class
+        try:
+            await scene.start(10)
+            polls = [asyncio.ensure_future(scene.poll(handle)) for handle in scene.handles]
+            await asyncio.gather(*(asyncio.to_thread(Stuck.asking.acquire) for _ in range(2)))
+            await scene.start(1)
+            await asyncio.gather(*polls)
+            assert not Stuck.asking.acquire(blocking=False)
+        finally:
+            Stuck.proceed.set()

@@ -62,6 +62,8 @@ _AGE_SHARE: Final = 0.02
 """A job that ran for an hour will not end this very second: what is known of it may be older."""
 _JITTER: Final = 0.1
 _SOON_S: Final = 0.05
+_SPARE_THREADS: Final = 2
+"""Of a blocking agent's pool, for creates and cancels."""
 _SLOWER, _FASTER = 0.3, 0.6
 """How quickly a lane learns that answers take longer, or no longer do."""
 
@@ -88,7 +90,8 @@ class Lane:
 
     def __init__(self, agent: PolledAgent, ask: Ask, settle: Settle, budget_wait_s: Callable[[LiveJob], float]) -> None:
         self._page_size = agent.batch_size if agent.is_batching else 1
-        self._most_calls = max(1, agent.status_calls)
+        spare = agent.pool_size - _SPARE_THREADS if agent.is_blocking else agent.status_calls
+        self._most_calls = max(1, min(agent.status_calls, spare))
         self._least_s = agent.poll_interval.total_seconds()
         self._stale_s = max(self._least_s, agent.max_staleness.total_seconds())
         self._ask = ask

@@ -88,7 +88,9 @@ class Verdicts:
             live.silent_since = now
             if error.error_id != self._told_error:  # a page of a hundred jobs that fails is one line, not a hundred
                 self._told_error = error.error_id
-                live.log.warning("status not answered", error=type(error).__name__, error_id=error.error_id, reason=words)
+                live.log.warning(
+                    "status not answered", error=type(error).__name__, error_id=error.error_id, reason=words
+                )
         if not isinstance(error, (Unauthorized, Forbidden)):
             live.refused_since = None
         elif live.refused_since is None:
