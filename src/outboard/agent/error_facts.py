@@ -15,6 +15,7 @@ An error may carry several codes, from the particular to the general; an `ErrorM
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -23,6 +24,7 @@ from typing import Any, Final
 
 _WORDS_LIMIT: Final = 500
 _CODE_LIMIT: Final = 200
+_LONGEST_S: Final = 365 * 86_400.0
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 _CODE_NAMES: Final = ("error_code", "code", "status", "type", "Code")
 _WORD_NAMES: Final = ("message", "error", "detail", "title", "Message")
@@ -69,9 +71,11 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
     if value is None:
         return None
     try:
-        return timedelta(seconds=max(0.0, float(value)))
-    except (ValueError, OverflowError):
+        seconds = float(value)
+    except ValueError:
         pass
+    else:
+        return timedelta(seconds=min(max(0.0, seconds), _LONGEST_S)) if math.isfinite(seconds) else None
     try:
         return max(timedelta(0), parsedate_to_datetime(value) - now)
     except (ValueError, TypeError):

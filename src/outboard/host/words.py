@@ -45,7 +45,7 @@ class Words:
 
     def text(self, value: object, limit: int = MESSAGE_CHARACTERS) -> str:
         """Return a text, or whatever an agent took for one, without secrets and cut to `limit` characters."""
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value):
             return ""
         return self._redact(_spell(value)[:_READ_CHARACTERS])[:limit]
 

@@ -204,7 +204,15 @@ async def test_slow_down_in_a_200_is_throttling_where_the_map_reads_it_there(url
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [(None, None), ("3", 3.0), ("-1", 0.0), ("soon", None), ("Sun, 22 Nov 2026 10:00:30 GMT", 30.0), ("inf", None)],
+    [
+        (None, None),
+        ("3", 3.0),
+        ("-1", 0.0),
+        ("soon", None),
+        ("Sun, 22 Nov 2026 10:00:30 GMT", 30.0),
+        ("inf", None),
+        ("1000000000000000", 365 * 86_400.0),
+    ],
 )
 def test_retry_after_in_all_its_forms(header: str | None, seconds: float | None) -> None:
     now = datetime(2026, 11, 22, 10, 0, 0, tzinfo=timezone.utc)

@@ -474,6 +474,38 @@ async def test_an_error_about_a_page_is_every_jobs_silence_and_ends_none() -> No
         assert {await scene.poll(handle) for handle in scene.handles} == {Phase.RUNNING}
 
 
+@virtually
+async def test_a_job_that_its_platform_stumbles_over_does_not_silence_the_others_of_its_page() -> None:
+    class Stumbling(Paged):
+        name = "stumbling"
+        task_types: ClassVar[Sequence[TaskType]] = (TaskType("stumbling"),)
+        poison: ClassVar[set[str]] = set()
+
+        async def get_many(self, jobs: Sequence[Number], ctx: AccountContext[World]) -> Mapping[str, Status]:
+            answers = await super().get_many(jobs, ctx)
+            if any(job.id in self.poison for job in jobs):
+                raise KeyError("state")
+            return answers
+
+    async with Scene(World(), "stumbling", agents=(Stumbling,)) as scene:
+        await scene.start(100)
+        await scene.spread(2)
+        ids = [str(scene.host.codec.decode(handle).job["id"]) for handle in scene.handles]
+        Stumbling.poison.add(ids[42])
+        scene.world.ended = set(ids)
+        before = len(scene.world.pages)
+        await scene.spread(3)
+        phases = [await scene.poll(handle) for handle in scene.handles]
+        assert [place for place, phase in enumerate(phases) if phase is not Phase.SUCCEEDED] == [42]
+        assert len(scene.world.pages) - before < 60
+        Stumbling.poison.update(ids)  # now it is no single job's fault: nobody goes looking for one
+        await scene.start(100)
+        Stumbling.poison.update(str(scene.host.codec.decode(handle).job["id"]) for handle in scene.handles)
+        before = len(scene.world.pages)
+        await scene.burst(1)
+        assert len(scene.world.pages) - before < 40
+
+
 async def test_questions_leave_threads_of_a_blocking_agent_to_its_creates() -> None:
     class Stuck(BlockingAgent[Plain, Number, World]):
         name = "stuck"

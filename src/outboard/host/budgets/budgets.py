@@ -293,9 +293,14 @@ class Budgets:
                 throttled=tally.throttled,
                 waited_s=tally.waited_s,
             )
-            for (platform, label, method), tally in list(self._tallies.items())
+            for (platform, label, method), tally in self._tallies.copy().items()
         ]
-        for (platform, account, _), budget in list(self._accounts.items()):
+        # Iterating a weak dictionary would fail when the loop's thread adds to it meanwhile, or somebody lets go.
+        for found in self._accounts.valuerefs():
+            budget = found()
+            if budget is None:
+                continue
+            platform, account, _ = found.key
             label = self._labels.label(platform, account)
             for method, waiting, rate in budget.figures():
                 per_second = None if math.isinf(rate) else rate

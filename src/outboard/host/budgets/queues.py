@@ -37,12 +37,20 @@ _LONGEST_SLEEP_S: Final = 0.05
 
 
 class Tally:
-    """What calls of one method spent; the figures of metrics, so they only grow."""
+    """What calls of one method spent; the figures of metrics, so they only grow.
 
-    __slots__ = ("spent", "throttled", "waited_s")
+    Attributes:
+        spent: Calls that were let go.
+        returned: Those of them that were not made; the next ones count for them.
+        throttled: How often the platform said "slow down".
+        waited_s: How long calls waited that had their turn.
+    """
+
+    __slots__ = ("returned", "spent", "throttled", "waited_s")
 
     def __init__(self) -> None:
         self.spent = 0
+        self.returned = 0
         self.throttled = 0
         self.waited_s = 0.0
 
@@ -75,13 +83,16 @@ class Line:
 
     def take(self, now: float) -> None:
         """Count a call."""
-        self.tally.spent += 1
+        if self.tally.returned:
+            self.tally.returned -= 1
+        else:
+            self.tally.spent += 1
         for bucket in self.buckets:
             bucket.take(now)
 
     def give_back(self) -> None:
         """Count a call out again that was not made after all."""
-        self.tally.spent -= 1
+        self.tally.returned += 1
         for bucket in self.buckets:
             bucket.give_back()
 

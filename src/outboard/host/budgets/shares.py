@@ -80,7 +80,7 @@ class Shares:
         log = TaskLog(name=self._name)
         try:
             found = await asyncio.wait_for(self._resolve(self._name), _PATIENCE_S)
-        except (OSError, UnicodeError, asyncio.TimeoutError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a resolver raises, counting goes on
             if not self._is_failing:
                 self._is_failing = True
                 words = "replicas cannot be counted; check replicas_dns; the last known number holds"

@@ -30,12 +30,14 @@ class Board:
         calls: Knows what the accounts' budgets have left.
         ask: Asks about a page of jobs.
         settle: Takes an answer about a job.
+        limit_s: How long a question may take.
     """
 
-    def __init__(self, calls: Calls, ask: Ask, settle: Settle) -> None:
+    def __init__(self, calls: Calls, ask: Ask, settle: Settle, limit_s: float) -> None:
         self._calls = calls
         self._ask = ask
         self._settle = settle
+        self._limit_s = limit_s
         self._lanes: WeakValueDictionary[tuple[str, ClientKey], Lane] = WeakValueDictionary()
 
     def recall(self, live: LiveJob, now: float) -> TaskStatus | None:
@@ -86,6 +88,7 @@ class Board:
             lane = self._lanes.get(key)
             if lane is None:
                 assert isinstance(site.agent, PolledAgent)  # noqa: S101 - others have no jobs to ask about
-                lane = self._lanes[key] = Lane(site.agent, self._ask, self._settle, self._calls.status_wait_s)
+                wait_s = self._calls.status_wait_s
+                lane = self._lanes[key] = Lane(site.agent, self._ask, self._settle, wait_s, self._limit_s)
             site.lane = lane
         return site.lane

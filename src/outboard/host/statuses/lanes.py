@@ -6,14 +6,16 @@ its next poll. Engines poll at a steady pace, so the job that was polled longest
 *round* takes, page by page:
 
 1. jobs that a poll waits for;
-2. jobs whose next poll is expected soon: they will be answered from memory;
-3. jobs that were polled and could not be waited for;
-4. as long as the last page has room, further jobs that are expected before their answer would be stale.
+2. jobs that were polled a whole period ago and are not asked about yet;
+3. jobs whose next poll is expected soon: they will be answered from memory;
+4. jobs that were polled and could not be waited for;
+5. as long as the last page has room, further jobs that are expected before their answer would be stale.
 
 A job is asked about at most once per poll, so the calls of a round are the jobs over the page's size, however the polls
-come: spread, or all at once. When the platform cannot keep up (its quota, its latency), 2 goes before 3, and leaves out
-those whose poll will come before the answer, so that those who come after them find something fresh. Pages are filled when
-they can be sent: not more than `status_calls` are under way, and none before the account's budget has room for it.
+come: spread, or all at once; what brought no answer is not asked ahead of the next poll. When the platform cannot keep up
+(its quota, its latency), 3 goes before 4, and leaves out those whose poll will come before the answer, so that those who
+come after them find something fresh; with 2, no job is left out for ever. Pages are filled when they can be sent: not more
+than `status_calls` are under way, and none before the account's budget has room for it.
 
 FlytePropeller has ten workers for the polls of all agents together, and a platform must not keep them. So a poll waits
 only where it may expect an answer in time, as far as the last ones tell, and all polls of a lane together wait no more
@@ -32,7 +34,7 @@ from typing import Final
 
 from outboard.agent.agents import PolledAgent
 from outboard.domain.statuses import Missing, Status, TaskStatus
-from outboard.errors import OutboardError
+from outboard.errors import AgentFault, OutboardError
 from outboard.host.jobs import LiveJob
 from outboard.host.logs import TaskLog
 from outboard.host.statuses.metrics import tally_of
@@ -58,10 +60,19 @@ _WAITED_AT_ONCE_S: Final = 10.0
 _LEAST_WAIT_S: Final = 0.01
 _UNKNOWN: Final = math.inf
 _PERIOD_LEARNING: Final = 0.05
+_SHORTEST_PERIOD_S: Final = 0.01
 _AGE_SHARE: Final = 0.02
 """A job that ran for an hour will not end this very second: what is known of it may be older."""
 _JITTER: Final = 0.1
 _SOON_S: Final = 0.05
+_LONGEST_NAP_S: Final = 5.0
+"""How long a lane trusts an estimate of when its budget has room: who waits there may leave, rates recover."""
+_SLOWEST_S: Final = 10.0
+"""Answers that took longer count as this: where the process was suspended, they say nothing of the platform."""
+_CLOSING_S: Final = 1.0
+_HANGING: Final = 3
+"""After how many times its time limit a question is given up that not even cancelling ends, and how many such there may be
+for each of `status_calls`."""
 _SPARE_THREADS: Final = 2
 """Of a blocking agent's pool, for creates and cancels."""
 _SLOWER, _FASTER = 0.3, 0.6
@@ -86,9 +97,19 @@ class Lane:
         ask: Asks about one page; raises nothing.
         settle: Takes what was answered about a job.
         budget_wait_s: Tells how long a question about a job would wait for its account's budget.
+        limit_s: How long a question may take.
     """
 
-    def __init__(self, agent: PolledAgent, ask: Ask, settle: Settle, budget_wait_s: Callable[[LiveJob], float]) -> None:
+    def __init__(
+        self,
+        agent: PolledAgent,
+        ask: Ask,
+        settle: Settle,
+        budget_wait_s: Callable[[LiveJob], float],
+        limit_s: float,
+    ) -> None:
+        self._agent = agent
+        self._hangs_after_s = limit_s * _HANGING
         self._page_size = agent.batch_size if agent.is_batching else 1
         spare = agent.pool_size - _SPARE_THREADS if agent.is_blocking else agent.status_calls
         self._most_calls = max(1, min(agent.status_calls, spare))
@@ -98,13 +119,15 @@ class Lane:
         self._settle = settle
         self._budget_wait_s = budget_wait_s
         self._tally = tally_of(agent.name)
-        self._awaited: dict[LiveJob, None] = {}
-        self._asked: dict[LiveJob, None] = {}
+        self._awaited: dict[LiveJob, float] = {}
+        self._asked: dict[LiveJob, float] = {}
         self._told: dict[LiveJob, None] = {}
-        self._pages: dict[asyncio.Task[None], float] = {}
+        self._pages: dict[asyncio.Task[None], tuple[float, Sequence[LiveJob]]] = {}
+        self._hanging: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._is_rushed = False
         self._is_pressed = False
+        self._is_closed = False
         self._round_until = 0.0
         self._period_s = _UNKNOWN
         self._takes_s = 0.0
@@ -125,8 +148,12 @@ class Lane:
     def note(self, live: LiveJob, now: float) -> None:
         """Note a poll."""
         if live.polled_at and (gap_s := now - live.polled_at) < _LONGEST_GAP_S:
-            is_known = self._period_s < _UNKNOWN
-            self._period_s = self._period_s + (gap_s - self._period_s) * _PERIOD_LEARNING if is_known else gap_s
+            if self._period_s < _UNKNOWN:
+                # Who polls one job all the time must not stand for all the others.
+                weight = _PERIOD_LEARNING * min(1.0, gap_s / self._period_s)
+                self._period_s += (gap_s - self._period_s) * weight
+            else:
+                self._period_s = max(gap_s, _SHORTEST_PERIOD_S)
         live.polled_at = now
         self._told.pop(live, None)
         self._told[live] = None
@@ -140,7 +167,8 @@ class Lane:
             return False
         takes_s = self._takes_s
         if self._pages:
-            takes_s = max(takes_s, now - min(self._pages.values()))
+            began, _ = next(iter(self._pages.values()))
+            takes_s = max(takes_s, now - began)
             if len(self._pages) >= self._most_calls:
                 takes_s *= 2
         return takes_s <= within_s
@@ -153,14 +181,15 @@ class Lane:
             is_awaited: Whether a poll waits for the answer.
             at_once: Whether it waits for no others; a question that is under way does not count then, unless it is awaited.
         """
+        now = time.monotonic()
+        self._give_up_hanging(now)
         if live.is_asked and (is_awaited or not at_once):
             return
         if is_awaited:
-            self._asked.pop(live, None)
-            self._awaited[live] = None
+            self._awaited.setdefault(live, now)
         elif live not in self._awaited:
-            self._asked[live] = None
-        self._round_until = time.monotonic() + self._lead_s + _AHEAD_S
+            self._asked.setdefault(live, now)
+        self._round_until = now + self._lead_s + _AHEAD_S
         is_alone = len(self._told) <= 1 and not self._pages
         is_full = len(self._awaited) + len(self._asked) >= self._page_size
         self._schedule(0.0 if at_once or is_full or is_alone else _JOIN_WINDOW_S)
@@ -177,12 +206,11 @@ class Lane:
         try:
             await asyncio.wait({news.came}, timeout=within_s)
         finally:
-            self._waited_s += time.monotonic() - began - expected_s
+            self._waited_s += min(time.monotonic() - began, within_s) - expected_s
             news.waiting -= 1
             if not news.waiting and live in self._awaited:
-                del self._awaited[live]
-                self._asked[live] = None
-        return news.came.done() and not news.came.cancelled()
+                self._asked.setdefault(live, self._awaited.pop(live))
+        return news.came.done()
 
     def count(self, *, is_news: bool) -> None:
         """Count a poll for which nothing fresh was there."""
@@ -203,15 +231,21 @@ class Lane:
 
     async def close(self) -> None:
         """Give up what is under way."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        pages = list(self._pages)
+        pages = [*self._pages, *self._hanging]
         for page in pages:
             page.cancel()
-        await asyncio.gather(*pages, return_exceptions=True)
+        if pages:  # an agent may refuse to be cancelled
+            await asyncio.wait(pages, timeout=_CLOSING_S)
 
     def _schedule(self, delay_s: float) -> None:
-        if len(self._pages) >= self._most_calls or (self._timer is not None and (self._is_rushed or delay_s)):
+        if (
+            self._is_closed
+            or len(self._pages) >= self._most_calls
+            or (self._timer is not None and (self._is_rushed or delay_s))
+        ):
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -230,13 +264,13 @@ class Lane:
         wait_s = self._budget_wait_s(anybody)
         if wait_s > _SOON_S:
             self._is_pressed = True
-            self._schedule(wait_s)
+            self._schedule(min(wait_s, _LONGEST_NAP_S))
             return
         now = time.monotonic()
         page = self._pick(now)
         if page:
             task = asyncio.ensure_future(self._run(page, now))
-            self._pages[task] = now
+            self._pages[task] = now, page
             task.add_done_callback(self._landed)
             self._schedule(0.0)  # the next one, when this one has taken what it needs of the budget
         else:
@@ -246,20 +280,22 @@ class Lane:
         """Take the jobs of a page off the lists."""
         page: list[LiveJob] = []
         self._take(page, self._awaited)
+        self._take(page, self._asked, now - self._period_s)
         self._take_expected(page, now, self._round_until)
         self._take(page, self._asked)
         if page:
             self._take_expected(page, now, now + self._stale_s * _FILLING)
         return page
 
-    def _take(self, page: list[LiveJob], jobs: dict[LiveJob, None]) -> None:
-        """Take jobs that were polled; they keep their place in the order of the next polls."""
-        for live in list(itertools.islice(jobs, self._page_size)):
-            if len(page) < self._page_size and not live.is_asked:
-                del jobs[live]
-                self._asked.pop(live, None)
-                live.is_asked = True
-                page.append(live)
+    def _take(self, page: list[LiveJob], jobs: dict[LiveJob, float], before: float = math.inf) -> None:
+        """Take jobs that were polled before a moment; they keep their place in the order of the next polls."""
+        waiting = itertools.takewhile(lambda item: item[1] < before, jobs.items())
+        free = (live for live, _ in waiting if not live.is_asked)
+        for live in list(itertools.islice(free, self._page_size - len(page))):
+            self._awaited.pop(live, None)
+            self._asked.pop(live, None)
+            live.is_asked = True
+            page.append(live)
 
     def _take_expected(self, page: list[LiveJob], now: float, until: float) -> None:
         """Take the jobs whose next poll is expected by then; those that are not worth a question are dropped on the way."""
@@ -283,11 +319,26 @@ class Lane:
         try:
             answers = await self._ask(page)
         finally:
-            now = time.monotonic()
-            took_s = now - began
-            self._takes_s += (took_s - self._takes_s) * (_SLOWER if took_s > self._takes_s else _FASTER)
+            if asyncio.current_task() not in self._hanging:
+                now = time.monotonic()
+                took_s = min(now - began, _SLOWEST_S)
+                self._takes_s += (took_s - self._takes_s) * (_SLOWER if took_s > self._takes_s else _FASTER)
+                for live in page:
+                    self._settled(live, answers.get(live), now)
+
+    def _give_up_hanging(self, now: float) -> None:
+        """Take back the jobs and the place of a question that neither ends nor lets itself be cancelled."""
+        while self._pages and len(self._hanging) < self._most_calls * _HANGING:
+            task, (began, page) = next(iter(self._pages.items()))
+            if now - began < self._hangs_after_s:
+                return
+            del self._pages[task]
+            self._hanging.add(task)
+            fault = AgentFault(
+                f"agent {self._agent.name} neither answers nor lets itself be cancelled; its author must mend it"
+            )
             for live in page:
-                self._settled(live, answers.get(live), now)
+                self._settled(live, fault, now)
 
     def _settled(self, live: LiveJob, answer: Answer | None, now: float) -> None:
         live.is_asked = False
@@ -304,12 +355,13 @@ class Lane:
         is_told = news is not None and news.waiting > 0
         if is_news and not is_told:
             live.fresh_until = max(live.rest_until, now + self._stale_s)
+        expected = live.polled_at + self._period_s
         if live.has_ended or live.success is not None:
             self.forget(live)
-        elif is_told or live.polled_at + self._period_s > live.fresh_until:
+        elif is_news and expected > max(live.fresh_until, now + self._lead_s + _AHEAD_S):
             self._told.setdefault(live)  # nothing fresh will be there for its next poll
         else:
-            self._told.pop(live, None)
+            self._told.pop(live, None)  # something will, or this was the question ahead of it
         if news is not None:
             news.came.set_result(None)
 
@@ -319,6 +371,7 @@ class Lane:
         return rest_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - so that jobs do not move in step
 
     def _landed(self, page: asyncio.Task[None]) -> None:
-        del self._pages[page]
+        self._pages.pop(page, None)
+        self._hanging.discard(page)
         if not page.cancelled():
             self._schedule(0.0)

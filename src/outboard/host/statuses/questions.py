@@ -1,23 +1,36 @@
 """Questions: asking agents about their jobs, a page of them at a time.
 
-Nothing is raised here: whatever goes wrong is the answer about every job of the page.
+Nothing is raised here: whatever goes wrong is the answer about every job of the page. But one job that its platform or its
+agent stumbles over must not silence ninety-nine others for ever: a page that is refused, or that an agent's code breaks on,
+is asked again in halves. Where both fail it is no single job's fault.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from outboard.agent.agents import After, JobAgent, WatchingAgent
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import Missing, Status, TaskStatus
-from outboard.errors import AgentFault, OutboardError, Unavailable
+from outboard.errors import (
+    AgentFault,
+    Forbidden,
+    OperatorError,
+    OutboardError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
 from outboard.host.calls import Calls
 from outboard.host.jobs import LiveJob
 from outboard.host.sensors import SensorMemos
 from outboard.host.statuses.lanes import Answer
 from outboard.host.statuses.verdicts import pause_of, unexpected
+
+_OF_ALL: Final = (Unavailable, Throttled, Unauthorized, Forbidden, OperatorError)
+"""Errors that are no single job's."""
 
 
 class Questions:
@@ -34,20 +47,37 @@ class Questions:
 
     async def ask(self, page: Sequence[LiveJob]) -> Mapping[LiveJob, Answer]:
         """Return what is said about jobs of one agent on one connection; never raises."""
+        give_up = time.monotonic() + self._limit_s
+        answers: dict[LiveJob, Answer] = {}
+        found = await self._try(page)
+        while isinstance(found, OutboardError):
+            answers.update(dict.fromkeys(page, found))
+            if len(page) == 1 or isinstance(found, _OF_ALL) or time.monotonic() > give_up:
+                return answers
+            halves = page[: len(page) // 2], page[len(page) // 2 :]
+            tried = [(half, await self._try(half)) for half in halves]
+            for _, said in tried:
+                answers.update({} if isinstance(said, OutboardError) else said)
+            failed = [(half, said) for half, said in tried if isinstance(said, OutboardError)]
+            if len(failed) != 1:
+                return answers
+            page, found = failed[0]
+        return {**answers, **found}
+
+    async def _try(self, page: Sequence[LiveJob]) -> Mapping[LiveJob, Answer] | OutboardError:
         agent = page[0].agent
         try:
             if isinstance(agent, WatchingAgent):
                 return {live: await self._poke(live) for live in page}
             if not isinstance(agent, JobAgent):
-                raise AgentFault(f"agent {agent.name} answers at once and has no jobs to report on")  # noqa: TRY301 - said below
+                return AgentFault(f"agent {agent.name} answers at once and has no jobs to report on")
             if not agent.is_batching:
                 return {live: await self._get(live, agent) for live in page}
             return await self._get_many(page, agent)
         except OutboardError as error:
-            failure = error
+            return error
         except Exception as error:  # noqa: BLE001 - an engine counts failed polls over a job's life: there are none
-            failure = unexpected(error)
-        return dict.fromkeys(page, failure)
+            return unexpected(error)
 
     async def _get(self, live: LiveJob, agent: JobAgent[Any, Any, Any]) -> Answer:
         answer = await self._calls.about_job(live, "get", live.job, timeout_s=self._limit_s)

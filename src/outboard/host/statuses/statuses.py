@@ -60,8 +60,9 @@ class Statuses:
         self._parked = ParkedHandles()
         self._endings = Endings(settings, outputs, submissions, accounts, words)
         self._verdicts = self._endings.verdicts
-        questions = Questions(calls, memos, settings.status_call_limit.total_seconds())
-        self._board = Board(calls, questions.ask, self._settle)
+        question_s = settings.status_call_limit.total_seconds()
+        questions = Questions(calls, memos, question_s)
+        self._board = Board(calls, questions.ask, self._settle, question_s)
         count_live(live_jobs)
         self._followings: set[asyncio.Task[LiveJob | TaskStatus]] = set()
         self._limit_s = settings.status_limit.total_seconds()
@@ -162,6 +163,7 @@ class Statuses:
 
     async def _follow(self, live: LiveJob, give_up: float) -> TaskStatus:
         """Return where an intent's job stands, or its submission while there is none."""
+        live.polled_at = time.monotonic()
         try:
             found = await self._followed(live, give_up - time.monotonic())
         except OutboardError as error:

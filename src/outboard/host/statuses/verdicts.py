@@ -68,14 +68,13 @@ class Verdicts:
         agent = live.agent
         if not isinstance(agent, JobAgent):
             raise AgentFault(f"agent {agent.name} has no jobs to report on")
+        if live.success is not None:
+            return None  # nothing takes it back, however long the outputs take
         if isinstance(answer, Missing):
             return self._judge_absence(live, agent)
         live.missing_since, live.sightings = None, 0
-        try:
-            if live.last is not None and live.seen == answer:
-                return live.last
-        except Exception:  # noqa: BLE001, S110 - an agent's values may not even be comparable
-            pass
+        if live.last is not None and _is_equal(live.seen, answer):
+            return live.last
         live.seen = None
         return self._derive(live, agent, answer)
 
@@ -139,7 +138,7 @@ class Verdicts:
             poll_after=pause,
         )
         if reading.phase is Phase.SUCCEEDED:
-            live.success = Success(status, derived)  # the platform's word stands, however long the outputs take
+            live.success = Success(status, derived)
             return None
         if reading.phase.is_terminal:
             return self.count(live, self._failed(live, agent, status, reading, derived))
@@ -151,7 +150,7 @@ class Verdicts:
     def _shared(self, agent: JobAgent[Any, Any, Any], status: Status) -> Status:
         """Return an equal status that other jobs hold already: most say no more than RUNNING."""
         usual = self._usual.get(agent.name)
-        if usual is None or not (usual is status or usual == status):
+        if usual is None or not _is_equal(usual, status):
             usual = self._usual[agent.name] = status
         return usual
 
@@ -215,6 +214,14 @@ class Verdicts:
 def pause_of(hint: object) -> timedelta | None:
     """Return a platform's or agent's hint when to ask again, within reason."""
     return min(max(hint, timedelta(0)), _LONGEST_REST) if isinstance(hint, timedelta) else None
+
+
+def _is_equal(one: Status | None, other: Status) -> bool:
+    """Tell whether two answers are equal; where an agent's values cannot be compared, they are not."""
+    try:
+        return one is other or one == other
+    except Exception:  # noqa: BLE001 - arrays, say
+        return False
 
 
 def _held(live: LiveJob, agent: JobAgent[Any, Any, Any], derived: TaskStatus) -> TaskStatus:
