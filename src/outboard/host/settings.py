@@ -89,9 +89,9 @@ class HostSettings(BaseModel):
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     records: str = ""
     submission_limit: timedelta = timedelta(seconds=60)
-    status_limit: timedelta = timedelta(seconds=1)
-    status_wait: timedelta = timedelta(milliseconds=200)
-    status_call_limit: timedelta = timedelta(seconds=10)
+    status_limit: timedelta = Field(default=timedelta(seconds=1), ge=timedelta(0))
+    status_wait: timedelta = Field(default=timedelta(milliseconds=200), ge=timedelta(0))
+    status_call_limit: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
     cancel_wait: timedelta = timedelta(seconds=2)
     cancel_watch: timedelta = timedelta(minutes=30)
     cancel_refusals: int = Field(default=3, ge=0)

@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from outboard.errors import InvalidSettings
+from outboard.host.logs import TaskLog
 
 _BUCKETS_S: Final = (0.002, 0.01, 0.05, 0.2, 1.0, 3.0, 10.0, 60.0)
 _INPUT_BYTES: Final = Summary("flyte_connector_input_literal_bytes", "The size of tasks' inputs.", ["task_type"])
@@ -122,13 +123,14 @@ class MetricsServer:
         from prometheus_client import start_http_server  # noqa: PLC0415 - only who asks for the port pays for it
 
         try:
-            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+            self._server, self._thread = start_http_server(port, addr=host.strip("[]"), registry=registry)
         except OSError as error:
             raise InvalidSettings(
                 f"cannot serve metrics on {host} port {port} ({error.strerror or 'not possible'}); choose another port",
                 field="metrics_port",
             ) from None
         self.port: int = self._server.server_port
+        TaskLog().info("metrics are served", port=self.port)
 
     def close(self) -> None:
         """Close the port."""

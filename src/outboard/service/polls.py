@@ -29,6 +29,8 @@ _ENTRY_BYTES: Final = 230
 """What Python's objects for one entry take at most, besides the answer itself: measured."""
 _GENERATION_S: Final = 600.0
 _SHAPES: Final = 4096
+_LONGEST_NAME: Final = 200
+"""Of a task type. Nobody serves a longer one, and its caller may make up as many as it likes."""
 
 
 class _Shape(NamedTuple):
@@ -105,7 +107,10 @@ class Polls:
         key = hash(data)
         poll = self._young.get(key) or self._old.pop(key, None)
         if poll is None or poll.status is not status:
-            poll = Poll(self._shape(data, handle, task_type), status, self._encode(status))
+            answer = self._encode(status)
+            if len(task_type) > _LONGEST_NAME:
+                return answer
+            poll = Poll(self._shape(data, handle, task_type), status, answer)
         return self._keep(key, poll).answer
 
     def _keep(self, key: int, poll: Poll) -> Poll:
@@ -128,7 +133,7 @@ class Polls:
         key = (start, start + len(handle), task_type)
         shape = self._shapes.get(key)
         if shape is None:
-            if len(self._shapes) >= _SHAPES:
-                self._shapes.clear()
+            if len(self._shapes) >= _SHAPES:  # callers make up task types, and what is remembered of polls holds shapes
+                self._shapes, self._young, self._old, self._young_bytes = {}, {}, {}, 0
             shape = self._shapes[key] = _Shape(slice(start, start + len(handle)), task_type)
         return shape

@@ -18,6 +18,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -37,7 +38,7 @@ from outboard.service.metrics import CallMetrics, MetricsServer
 from outboard.service.readiness import readiness_line
 from outboard.service.reflection import Reflection
 from outboard.service.settings import ServiceSettings, address
-from outboard.service.signals import told_to_end
+from outboard.service.signals import told_to_end, unless_told
 from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -231,11 +232,11 @@ class Service:
 
     async def _stop(self, grace_s: float) -> None:
         callbacks, self._callbacks = self._callbacks, None
-        if callbacks is not None:
-            await callbacks.close(grace_s)
         server, self._server = self._server, None
+        ending: list[Awaitable[None]] = [] if callbacks is None else [callbacks.close(grace_s)]
         if server is not None:
-            await server.stop(grace_s)
+            ending.append(server.stop(grace_s))
+        await asyncio.gather(*ending)
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None
@@ -253,6 +254,8 @@ async def run_service(
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, close the host, and return the process's exit code, 0.
 
+    A signal that comes before the service answers ends its start.
+
     Args:
         host: What is served; it is closed at the end.
         settings: What the operator decided.
@@ -263,8 +266,14 @@ async def run_service(
         InvalidSettings: It cannot listen there.
     """
     try:
-        async with Service(host, settings, isolated=isolated) as service:
-            with told_to_end() as told:
+        with told_to_end() as told:
+            async with AsyncExitStack() as opened:
+                service = await unless_told(
+                    told, opened.enter_async_context(Service(host, settings, isolated=isolated))
+                )
+                if service is None:
+                    await host.close()
+                    return 0
                 (on_ready or _announce)(service)
                 name = await told
                 service._log.info("draining", signal=name, linger_s=service.settings.linger_s)  # noqa: SLF001 - same module

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from outboard.errors import InvalidSettings
@@ -60,6 +60,18 @@ class ServiceSettings(BaseModel):
     isolate: tuple[str, ...] = ()
     isolate_memory_bytes: int | None = Field(default=None, ge=64 * _MIB)
 
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        ports = {"metrics_port": self.metrics_port, "callbacks_port": self.callbacks_port}
+        if not self.host.startswith("unix:"):
+            ports["port"] = self.port
+        names: dict[int, str] = {}
+        for name, number in ports.items():
+            other = names.setdefault(number, name) if number else name  # 0 is another one each time
+            if other != name:
+                raise ValueError(f"{other} and {name} are both {number}; give each its own")
+        return self
+
     @classmethod
     def parse(cls, **values: Any) -> Self:
         """Return settings of these values; `InvalidSettings` names the one that is wrong."""
@@ -68,7 +80,8 @@ class ServiceSettings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
-            raise InvalidSettings(f"service setting {field}: {first['msg']}; correct it", field=field) from None
+            words = first["msg"].removeprefix("Value error, ")
+            raise InvalidSettings(f"service setting {field or 'of a port'}: {words}; correct it", field=field) from None
 
     @property
     def address(self) -> str:

@@ -7,8 +7,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -35,3 +37,15 @@ def told_to_end() -> Iterator[asyncio.Future[str]]:
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
+
+
+async def unless_told(told: asyncio.Future[str], starting: Coroutine[Any, Any, T]) -> T | None:
+    """Return what a start comes to; None where a signal came first, and the start was given up."""
+    start = asyncio.ensure_future(starting)
+    awaited: set[asyncio.Future[Any]] = {start, told}
+    try:
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        return start.result() if start.done() else None
+    finally:
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
@@ -307,6 +308,27 @@ async def test_a_request_that_ends_before_its_length_hastens_nothing(point: Poin
     assert counted("accepted") == accepted
 
 
+async def test_clients_that_break_off_are_malformed_requests_and_one_log_line(point: Point) -> None:
+    request = b"POST /callbacks/patient HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{"
+    before = counted("malformed", "unknown")
+    with capture_logs() as lines:
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(*point.address)
+            writer.write(request)
+            await writer.drain()
+            await until(lambda: bool(connections(point)))
+            writer.transport.abort()
+            await until(lambda: not connections(point))
+        await until(lambda: counted("malformed", "unknown") == before + 20)
+    assert [line["event"] for line in lines] == ["callback not taken"]
+
+
+async def test_answers_do_not_tell_whose_software_reads(point: Point) -> None:
+    for answer in (await point.raw(b"GARBAGE\r\n\r\n"), await point.raw(b"GET / HTTP/1.0\r\n\r\n")):
+        assert b"Server: outboard\r\n" in answer
+        assert b"aiohttp" not in answer
+
+
 async def test_a_connection_is_for_one_request(point: Point) -> None:
     request = b"POST /callbacks/nobody HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
     assert (await point.raw(request * 5)).count(b"HTTP/1.1 404") == 1
@@ -411,7 +433,8 @@ async def test_the_handshake_of_sns_is_told_and_not_answered(point: Point) -> No
 
 async def test_a_port_that_is_taken_is_a_wrong_setting(point: Point) -> None:
     settings = SETTINGS.model_copy(update={"callbacks_port": point.service.callbacks_port})
-    with pytest.raises(InvalidSettings, match="cannot take callbacks") as refused:
+    words = r"cannot take callbacks on 127.0.0.1 port \d+ \(address already in use\); choose another port"
+    with pytest.raises(InvalidSettings, match=words) as refused:
         async with Service(point.host, settings):
             pass
     assert refused.value.field == "callbacks_port"
@@ -432,13 +455,34 @@ async def test_the_port_is_closed_with_the_service_although_a_client_hangs_on() 
     async with pointed() as point:
         address = point.address
         reader, writer = await asyncio.open_connection(*address)
-        writer.write(b"POST /callbacks/patient HTTP/1.1\r\nContent-Length: 10\r\n\r\n")
+        writer.write(b"POST /callbacks/patient HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
         await writer.drain()
         await point.service.drain()
         assert await asyncio.wait_for(reader.read(), 5) == b""
         with pytest.raises(OSError, match=r"refused|Connect"):
             await asyncio.open_connection(*address)
         writer.close()
+
+
+async def test_a_slow_client_of_the_callbacks_does_not_keep_the_service_from_draining() -> None:
+    async with pointed() as point, grpc.aio.insecure_channel(point.service.address) as channel:
+        reader, writer = await asyncio.open_connection(*point.address)
+        writer.write(b"POST /callbacks/patient HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        await writer.drain()
+        await until(lambda: bool(connections(point)))
+        drained = asyncio.ensure_future(point.service.drain())
+        method = channel.unary_unary("/flyteidl.service.AgentMetadataService/ListAgents")
+
+        async def call_on() -> None:
+            while True:
+                await method(b"", timeout=5)
+
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call_on()
+        assert not drained.done()
+        writer.close()
+        await drained
+        assert await reader.read() == b""
 
 
 async def test_siblings_are_told_of_the_jobs_that_a_callback_was_about(point: Point) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,53 @@ async def test_one_that_never_serves_is_never_up_and_can_be_ended(tmp_path: Path
     assert watched.child.hello is None
     await watched.child.stop(1)
     assert watched.pids == []
+
+
+async def test_one_that_cannot_serve_ends_by_itself_and_its_exit_code_is_told(tmp_path: Path) -> None:
+    hello = Hello.refusing("set a key").encode().decode()
+    refusing = f"import sys; print({hello!r}, flush=True); sys.stdin.readline(); sys.exit(2)"
+    watched = Watched(tmp_path, sys.executable, "-c", refusing)
+    watched.child.start()
+    await asyncio.wait_for(watched.child.tried.wait(), 30)
+    await watched.child.stop(1)
+    assert (watched.child.exit_code, watched.child.refusal) == (2, "set a key")
+
+
+async def test_nothing_is_left_of_the_sockets_of_one_that_was_killed(tmp_path: Path) -> None:
+    listens = (
+        "import json, socket, sys, time; told = json.loads(sys.stdin.readline());"
+        "held = [socket.socket(socket.AF_UNIX) for _ in range(2)];"
+        "held[0].bind(told['socket'].removeprefix('unix:')); held[1].bind(told['control']);"
+    )
+    watched = Watched(tmp_path, sys.executable, "-c", listens + SAYS_HELLO)
+    watched.child.start()
+    try:
+        await watched.until(lambda: bool(watched.pids))
+        assert len(os.listdir(tmp_path)) == 2  # noqa: PTH208 - names are enough
+    finally:
+        await watched.child.stop(0)
+    assert not os.listdir(tmp_path)  # noqa: PTH208 - names are enough
+
+
+async def test_one_that_is_told_to_end_while_it_is_being_started_never_comes_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+    start = asyncio.create_subprocess_exec
+
+    async def slow(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await start(*command, **options)
+        begun.set()
+        await go.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    watched = Watched(tmp_path, sys.executable, "-c", SAYS_HELLO)
+    watched.child.start()
+    await begun.wait()
+    stopping = asyncio.ensure_future(watched.child.stop(20))
+    await asyncio.sleep(0)
+    go.set()
+    await stopping
+    assert watched.pids == []
+    assert watched.child.exit_code is not None

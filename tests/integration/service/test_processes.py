@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aiohttp
 import grpc
@@ -210,6 +211,53 @@ async def test_a_second_signal_ends_all_of_it_at_once(tmp_path: Path) -> None:
         for pid in service.workers:
             await until_gone(pid)
         await asyncio.gather(call, return_exceptions=True)
+
+
+@pytest.mark.parametrize("options", [("--processes", "2"), ("--isolate", "waits_at_import:Held")])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_before_all_is_up_ends_all_of_it_and_leaves_nothing(
+    tmp_path: Path, options: tuple[str, ...], number: signal.Signals
+) -> None:
+    (tmp_path / "hold").touch()
+    arguments = ("--port", "0", "--platforms", "", "--agents", "waits_at_import:Held", *options)
+    with TemporaryDirectory() as folder:  # shorter than `tmp_path`: sockets are in it
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "outboard", "serve", *arguments, cwd=HERE, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "TMPDIR": folder, "OUTBOARD_TEST_HOLD": str(tmp_path / "hold")},
+        )  # fmt: skip
+        while not os.listdir(folder):  # noqa: ASYNC110, PTH208 - another process makes it
+            await asyncio.sleep(0.01)
+        process.send_signal(number)
+        try:
+            _, told = await asyncio.wait_for(process.communicate(), 30)
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+        assert process.returncode == 0, told
+        assert b"Traceback" not in told
+        assert not os.listdir(folder)  # noqa: PTH208 - a name is enough
+
+
+async def test_a_worker_that_was_starting_when_it_was_told_to_end_ended_in_order(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    async with workers("--agents", "waits_at_import:Held", OUTBOARD_TEST_HOLD=str(hold)) as (service, _):
+        hold.touch()
+        os.kill(service.workers[0], signal.SIGKILL)
+        await service.until(lambda: service.logged("worker process is started again"))
+        (stale,) = service.folder.glob("outboard-*")
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+        while len(children.read_text().split()) < 2:  # noqa: ASYNC110, ASYNC240 - another process starts it
+            await asyncio.sleep(0.01)
+        service.process.terminate()
+        assert await asyncio.wait_for(service.process.wait(), 30) == 0
+        assert not stale.exists()
+
+
+async def test_the_metrics_port_is_told_and_may_be_any_of_an_address_in_brackets() -> None:
+    async with served("--host", "[::1]", "--metrics-port", "0", "--processes", "2", "--agents", CALM) as service:
+        (line,) = service.logged("metrics are served")
+        told = await page(f"http://[::1]:{line['port']}/metrics")
+        assert told['outboard_processes{state="up"}'] == 2
 
 
 async def test_no_worker_outlives_a_parent_that_was_killed() -> None:

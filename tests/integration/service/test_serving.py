@@ -114,6 +114,14 @@ async def test_a_foreign_address_is_a_wrong_setting(service: Service) -> None:
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(errors.InvalidSettings, match="service setting port"):
         ServiceSettings.parse(port=70000)
+    with pytest.raises(
+        errors.InvalidSettings, match="metrics_port and callbacks_port are both 9090; give each its own"
+    ):
+        ServiceSettings.parse(metrics_port=9090, callbacks_port=9090)
+    with pytest.raises(errors.InvalidSettings, match="metrics_port and port are both 8000"):
+        ServiceSettings.parse(metrics_port=8000)
+    assert ServiceSettings.parse(port=0, metrics_port=0, callbacks_port=0).port == 0
+    assert ServiceSettings.parse(host="unix:/run/o", metrics_port=8000).metrics_port == 8000
 
 
 async def test_beyond_the_limit_of_calls_the_service_says_so(gate: Gate, platform: ProbePlatform) -> None:

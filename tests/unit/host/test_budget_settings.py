@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from ledgers import Ledger, LedgerAgent, LedgerPlatform
@@ -128,3 +129,9 @@ def test_counts_outlive_their_budget_and_accounts_beyond_the_bound_share_a_label
     assert registry.get_sample_value("outboard_budget_calls_total", {**names, "account": "0"}) == 1
     assert registry.get_sample_value("outboard_budget_calls_total", {**names, "account": "other"}) == 51
     assert b"secret" not in generate_latest(registry)
+
+
+@pytest.mark.parametrize("name", ["status_limit", "status_wait", "status_call_limit"])
+def test_times_that_are_negative_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        HostSettings.model_validate({name: -5})

@@ -220,7 +220,7 @@ def test_a_key_is_redacted_from_all_that_is_logged() -> None:
 @pytest.mark.parametrize(
     "said",
     ["raise", "exit", b"\xff", b"", b"{", b"[" * 100_000, "a text", {"jobs": {"a": 1}}, [1], [None], ["x" * 1025],
-     [str(number) for number in range(1001)], {"jobs": None}],
+     [str(number) for number in range(1001)], {"jobs": None}, ["half a \ud83d"]],
 )  # fmt: skip
 def test_a_body_that_the_agent_cannot_read_hastens_nothing_and_tells_no_secret(said: Any) -> None:
     bench = Bench()

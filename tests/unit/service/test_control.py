@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -92,3 +93,22 @@ async def test_a_thread_waits_for_the_loop_and_not_for_ever() -> None:
     blocked.set()
     tried.wait(20)  # the loop stands here meanwhile
     await trying
+
+
+def test_a_shortage_of_file_descriptors_passes(tmp_path: Path) -> None:
+    class Short(socket.socket):
+        """Cannot accept the first time."""
+
+        accepts = 0
+
+        def accept(self) -> Any:
+            self.accepts += 1
+            if self.accepts == 1:
+                raise OSError(errno.EMFILE, "too many open files")
+            return super().accept()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", Short)
+        answering = Control(str(tmp_path / "c"), {"double": lambda number: number * 2})
+    assert ask(str(tmp_path / "c"), "double", 21, timeout_s=20) == 42
+    answering.close()

@@ -94,3 +94,40 @@ async def test_log_lines_of_a_child_keep_their_level_and_fields_and_all_else_is_
     assert lines[0] == {"event": "call failed", "level": "warning", "platform": "p", "isolated": "child"}
     assert [line["line"][:20] for line in lines[1:]] == ["{broken", "Fatal Python error", "x" * 20, "no end"]
     assert len(lines[3]["line"]) <= 20_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "x", "self": 1}',
+        '{"event": "x", "method_name": "get"}',
+        '{"event": "x", "exception": [{"exc_type": "KeyError"}]}',
+        '{"event": ' + "[" * 10_000,
+    ],
+)
+async def test_a_line_that_loggers_stumble_over_is_a_line_and_the_next_one_is_read(
+    lines: list[MutableMapping[str, Any]], line: str
+) -> None:
+    stream = asyncio.StreamReader()
+    stream.feed_data(f'{line}\n{{"event": "next"}}\n'.encode())
+    stream.feed_eof()
+    await pass_through(stream, isolated="child")
+    assert [each["event"] for each in lines] == ["output", "next"]
+    assert lines[0]["line"] == line
+
+
+async def test_a_childs_output_is_read_to_its_end_although_nothing_can_be_written_here() -> None:
+    def break_off(_logger: object, _level: str, fields: MutableMapping[str, Any]) -> str:
+        tried.append(fields["event"])
+        raise BrokenPipeError
+
+    tried: list[str] = []
+    structlog.configure(processors=[break_off])
+    stream = asyncio.StreamReader()
+    stream.feed_data(b'{"event": "one"}\n{"event": "two"}\n')
+    stream.feed_eof()
+    try:
+        await pass_through(stream, isolated="child")
+    finally:
+        structlog.reset_defaults()
+    assert tried == ["one", "two"]

@@ -147,6 +147,24 @@ def test_memory_is_bounded_by_bytes_and_what_is_polled_stays() -> None:
     assert polls.recall(_request(b"lasting")) is not None
 
 
+def test_task_types_that_callers_make_up_take_no_memory_beyond_the_bound() -> None:
+    memory = Memory()
+    polls = _polls(memory)
+    status = memory.statuses[b"handle"] = TaskStatus(phase=Phase.RUNNING)
+    for number in range(200):
+        name = f"{number}" * 500
+        assert polls.answer(_request(b"handle", name), b"handle", name, status)
+        assert polls.recall(_request(b"handle", name)) is None
+    assert len(polls) == 0
+    names: dict[int, str] = {}
+    for number in range(10_000):
+        polls.answer(_request(b"handle", f"type {number}"), b"handle", f"type {number}", status)
+        kept = {**polls._old, **polls._young}.values()
+        names = {id(poll.shape): poll.shape.task_type for poll in kept} if number % 1000 == 0 else names
+        assert len(names) <= 4096
+    assert polls.recall(_request(b"handle", "type 9999")) is not None
+
+
 def test_a_status_that_changes_often_takes_the_place_of_its_predecessor() -> None:
     memory = Memory()
     polls = _polls(memory, 20_000)

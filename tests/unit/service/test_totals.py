@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,6 +62,21 @@ class Process:
         if self.hangs.is_set():
             threading.Event().wait(5)
         return write_page(self.page)
+
+
+class Door:
+    """A lock that tells who came to it."""
+
+    def __init__(self) -> None:
+        self.came = threading.Semaphore(0)
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self.came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 @pytest.fixture
@@ -163,6 +179,30 @@ def test_a_process_that_hangs_counts_with_what_it_said_last(
     for process in processes:
         process.page = [counter(6)]
     assert total(page, "calls_total") == 11
+
+
+def test_scrapes_that_came_while_another_one_asked_share_what_is_asked_next(
+    processes: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    door, go = Door(), threading.Event()
+
+    def slow(path: str) -> Page:
+        asked.append(path)
+        go.wait(20)
+        return [counter(5)]
+
+    monkeypatch.setattr(totals, "_page", slow)
+    page = Totals(Own(), lambda: processes)
+    monkeypatch.setattr(page, "_lock", door)
+    with ThreadPoolExecutor(11) as threads:
+        scrapes = [threads.submit(total, page, "calls_total") for _ in range(11)]
+        assert all(door.came.acquire(timeout=20) for _ in scrapes)
+        go.set()
+        assert {each.result() for each in scrapes} == {10}
+    assert len(asked) == 2 * len(processes)  # by the first, and once for those that came meanwhile
+    assert total(page, "calls_total") == 10
+    assert len(asked) == 3 * len(processes)
 
 
 @settings(max_examples=40, deadline=None)

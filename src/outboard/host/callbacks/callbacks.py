@@ -204,6 +204,11 @@ def _checked(agent: JobAgent[Any, Any, Any], job_ids: object) -> tuple[str, ...]
         )
     if len(job_ids) > MOST_JOBS:
         raise AgentFault(f"called_back of agent {agent.name} returned more than {MOST_JOBS} jobs")
-    if not all(isinstance(job_id, str) and len(job_id) <= _LONGEST_ID for job_id in job_ids):
+    if not all(isinstance(job_id, str) and len(job_id) <= _LONGEST_ID and _is_unicode(job_id) for job_id in job_ids):
         raise AgentFault(f"called_back of agent {agent.name} returned something else than job ids; they are texts")
     return tuple(dict.fromkeys(job_ids))
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text may travel: JSON may hold halves of characters, which no job of ours is called."""
+    return text.isascii() or text.encode(errors="replace").decode() == text

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
@@ -49,6 +50,8 @@ _PHRASES: Final = MappingProxyType(
         503: "not now\n",
     }
 )
+_SERVER: Final = MappingProxyType({"Server": "outboard"})
+"""In place of aiohttp's, which tells strangers its version and Python's."""
 _HEADERS: Final = MappingProxyType(
     {
         # Who sends Basic credentials only when it is asked for them (SNS does) must be asked.
@@ -100,7 +103,9 @@ class CallbackServer:
                 lambda: _Connection(served, self._refused), self._host, self.port, reuse_port=self._is_shared or None
             )
         except OSError as error:
-            reason = (error.strerror or "not possible").lower()
+            # asyncio puts the address into the words; errors of names have no number that `strerror` knows.
+            words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            reason = (words or "not possible").lower()
             raise InvalidSettings(
                 f"cannot take callbacks on {self._host} port {self.port} ({reason}); choose another port",
                 field="callbacks_port",
@@ -201,8 +206,8 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no HTTP, and what we did not foresee, in constant words."""
         del request, message
-        if status == 400:
-            self._told_refused(status)
+        if status == 400 or isinstance(exc, ConnectionError):  # strangers break off as often as they like
+            self._told_refused(400)
         else:
             TaskLog().error("callback not answered", error=type(exc).__name__)
         return _response(400 if status == 400 else 500)
@@ -212,6 +217,6 @@ class _Connection(RequestHandler):
 
 
 def _response(status: int) -> web.Response:
-    response = web.Response(status=status, text=_PHRASES[status], headers=_HEADERS.get(status))
+    response = web.Response(status=status, text=_PHRASES[status], headers={**_SERVER, **_HEADERS.get(status, {})})
     response.force_close()
     return response

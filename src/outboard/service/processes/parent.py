@@ -1,9 +1,9 @@
 """The parent of workers: what `serve --processes N` runs.
 
-It holds the port, starts the workers, and says that it is ready when all of them are. SIGTERM and SIGINT go on to all workers at
-once, which drain side by side as any service does (see `serving`); the parent ends with 0 when each of them has ended with 0,
-and with 1 when one had to be killed. A second signal ends the parent where it stands, and the kernel then ends the workers,
-as it does when the parent is killed.
+It holds the port, starts the workers, and says that it is ready when all of them are. SIGTERM and SIGINT, also before that, go on
+to all workers at once, which drain side by side as any service does (see `serving`); the parent ends with 0 when each of them
+has ended in order, and with 1 when one had to be killed. A second signal ends the parent where it stands, and the kernel then
+ends the workers, as it does when the parent is killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from outboard.service.processes.ports import reserved
 from outboard.service.processes.workers import Workers
 from outboard.service.readiness import readiness_line
 from outboard.service.settings import ServiceSettings
-from outboard.service.signals import told_to_end
+from outboard.service.signals import told_to_end, unless_told
 from outboard.service.supervision.child import ChildSpec
 from outboard.service.supervision.totals import Totals
 
@@ -64,11 +64,12 @@ async def _run(specs: list[ChildSpec], settings: ServiceSettings, address: str, 
 
             totals = Totals(ParentMetrics(lambda: workers.all), lambda: workers.all, "parent")
             server = MetricsServer(settings.host, settings.metrics_port, totals)
-        hello = await workers.start()
         with told_to_end() as told:
-            names = [agent.name for agent in hello.agents]
-            count = f"{settings.processes} processes"
-            on_ready(readiness_line(address, names, hello.failures, processes=count))
+            hello = await unless_told(told, workers.start())
+            if hello is not None:
+                names = [agent.name for agent in hello.agents]
+                count = f"{settings.processes} processes"
+                on_ready(readiness_line(address, names, hello.failures, processes=count))
             name = await told
             TaskLog().info("draining", signal=name, linger_s=settings.linger_s, processes=settings.processes)
             is_clean = await workers.stop(_grace_s(settings))

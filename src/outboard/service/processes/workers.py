@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from outboard.errors import InvalidSettings, OperatorError
 from outboard.service.supervision.child import START_S, Child, ChildSpec, Role
 from outboard.service.supervision.control import ANSWER_S, HASTEN, Control, Unanswered, ask
 from outboard.service.supervision.folders import private_directory
 from outboard.service.supervision.hello import Hello
+
+_IN_ORDER: Final = (0, -signal.SIGTERM)
+"""A worker that serves drains at SIGTERM and ends with 0; one that is still starting has nothing to drain, and just ends."""
 
 
 class Worker(Child):
@@ -75,14 +79,14 @@ class Workers:
         return hellos[0]
 
     async def stop(self, grace_s: float) -> bool:
-        """End all; what is left after `grace_s` is killed. Tell whether each ended by itself, in good order."""
+        """End all; what is left after `grace_s` is killed. Tell whether none had to be, and each drained that served."""
         running = [worker for worker in self.all if worker.pid is not None]
         await asyncio.gather(*(worker.stop(grace_s) for worker in self.all))
         if self._control is not None:
             self._control.close()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
-        return all(worker.exit_code == 0 for worker in running)
+        return all(worker.exit_code in _IN_ORDER for worker in running)
 
     def _hasten(self, told: Any) -> int:
         """Tell all workers but the one that said so; return how many of the jobs are alive in them. In a thread."""

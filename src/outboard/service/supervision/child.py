@@ -95,6 +95,7 @@ class Child:
         self.tried = asyncio.Event()
         self._up = asyncio.Event()
         self._socket = socket
+        self._address = ""
         self._on_change = on_change
         self._backoff = Backoff()
         self._process: asyncio.subprocess.Process | None = None
@@ -167,7 +168,7 @@ class Child:
     async def _live(self) -> float:
         """Start a process, look after it to its end, and return how long it was healthy."""
         self.life += 1
-        address = f"{self._socket}.{self.life}"
+        self._address = address = f"{self._socket}.{self.life}"
         process = await asyncio.create_subprocess_exec(
             *self.spec.command,
             stdin=asyncio.subprocess.PIPE,
@@ -181,6 +182,8 @@ class Child:
             raise OSError
         output = asyncio.ensure_future(pass_through(process.stderr, **self._whose))
         try:
+            if self._ending.is_set():  # it came too late to be told
+                return 0.0
             places = {"socket": f"unix:{address}", "control": self.control, "parent": os.getpid()}
             with contextlib.suppress(ConnectionError):  # it ended already, and its output says why
                 document = {**self.spec.document, "name": self.source, **places}
@@ -217,6 +220,7 @@ class Child:
         if hello.refusal:
             self._log.error(f"{self.role.noun} cannot serve", reason=hello.refusal)
         if not hello.target:
+            await self._left_alone()
             return False
         self.hello = hello
         self.connect(hello)
@@ -224,6 +228,12 @@ class Child:
         self.tried.set()
         self._log.info(f"{self.role.noun} is up", pid=self.pid, agents=", ".join(hello.names))
         return True
+
+    async def _left_alone(self) -> None:
+        """Wait for a child that does not serve to end by itself, so that its exit code tells why."""
+        if self._process is not None:
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self._process.wait(), END_S)
 
     async def _look_after(self, process: asyncio.subprocess.Process) -> None:
         """Ask for its health until it ends; kill it when it hangs, drain it when it grows too large."""
@@ -274,10 +284,10 @@ class Child:
                 return
 
     def _forget(self) -> None:
-        control, self.control, self.pid = self.control, None, None
-        if control is not None:
+        self.control = self.pid = None
+        for path in (self._address, f"{self._address}.q"):
             with contextlib.suppress(OSError):
-                Path(control).unlink()
+                Path(path).unlink()
 
     def _set_up(self, *, is_up: bool) -> None:
         if is_up == self.is_up:

@@ -28,6 +28,8 @@ ANSWER_S: Final = 2.0
 """A child whose loop takes longer for nothing is doubted."""
 _CHUNK_BYTES: Final = 256 * 1024
 _LONGEST_QUESTION: Final = 4 * 1024 * 1024
+_SHORTAGE_S: Final = 0.1
+"""The pause after a question that could not be taken, for want of a file descriptor or a thread."""
 
 
 class Unanswered(Exception):
@@ -44,6 +46,7 @@ class Control:
 
     def __init__(self, path: str, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
+        self._closed = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(path)
         self._socket.listen()
@@ -51,17 +54,18 @@ class Control:
 
     def close(self) -> None:
         """Answer no more."""
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _serve(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), name="outboard-answer", daemon=True).start()
+                threading.Thread(target=self._answer, args=(connection,), name="outboard-answer", daemon=True).start()
+            except (OSError, RuntimeError):  # a shortage passes; who never answered again would be ended as hanging
+                self._closed.wait(_SHORTAGE_S)
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):

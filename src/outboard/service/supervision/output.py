@@ -3,13 +3,16 @@
 The child's own log lines are JSON and come with their level and fields; secrets were removed where they were resolved. All
 else (prints of agents, the frames that `faulthandler` writes on a segmentation fault) is logged line by line. A line is cut,
 so that a child that writes without end of line costs no memory.
+
+The stream is read to its end whatever a line holds: a child whose output nobody reads stands still once the pipe is full.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from outboard.host.logs import TaskLog
@@ -17,6 +20,8 @@ from outboard.host.logs import TaskLog
 _LONGEST_BYTES: Final = 16 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 _SET_ANEW: Final = ("timestamp", "level")
+_LOGGERS_OWN: Final = frozenset({"self", "method_name", "exc_info", "exception", "stack", "stack_info"})
+"""Fields that loggers and their renderers take for themselves. Our own lines have none of them."""
 
 
 async def pass_through(stream: asyncio.StreamReader, **whose: str) -> None:
@@ -28,15 +33,20 @@ async def pass_through(stream: asyncio.StreamReader, **whose: str) -> None:
     """
     log = TaskLog(**whose)
     async for line in _lines(stream):
-        fields = _fields(line)
-        if fields is None:
-            log.warning("output", line=line.decode(errors="replace"))
-        else:
-            level = fields.get("level")
-            event = str(fields.pop("event"))
-            kept = {name: value for name, value in fields.items() if name not in _SET_ANEW and name not in whose}
-            record = {"debug": log.debug, "info": log.info, "warning": log.warning}.get(str(level), log.error)
-            record(event, **kept)
+        with contextlib.suppress(Exception):  # our own output broke, or the line breaks a renderer
+            _log(log, line, whose)
+
+
+def _log(log: TaskLog, line: bytes, whose: Mapping[str, str]) -> None:
+    fields = _fields(line)
+    if fields is None:
+        log.warning("output", line=line.decode(errors="replace"))
+        return
+    level = fields.get("level")
+    event = str(fields.pop("event"))
+    kept = {name: value for name, value in fields.items() if name not in _SET_ANEW and name not in whose}
+    record = {"debug": log.debug, "info": log.info, "warning": log.warning}.get(str(level), log.error)
+    record(event, **kept)
 
 
 def _fields(line: bytes) -> dict[str, Any] | None:
@@ -45,9 +55,10 @@ def _fields(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return fields if isinstance(fields, dict) and "event" in fields else None
+    is_ours = isinstance(fields, dict) and "event" in fields and _LOGGERS_OWN.isdisjoint(fields)
+    return fields if is_ours else None
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:

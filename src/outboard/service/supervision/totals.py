@@ -11,7 +11,8 @@ made through its own classes; ours are mostly plain numbers that become samples 
   whether something is up or reachable is the least.
 * `process_*` are about one process, and so carry its name in the label `process`.
 
-A child that does not answer in time counts with what it said last. Scrapes come by threads, one after the other here.
+A child that does not answer in time counts with what it said last. Scrapes come by threads, one after the other here; those
+that waited while another one asked share its answers, so that a child that hangs holds up a hundred scrapes no longer than one.
 """
 
 from __future__ import annotations
@@ -88,16 +89,21 @@ class Totals:
         self._name = name
         self._accounts: dict[str, _Account] = {}
         self._lock = threading.Lock()
+        self._rounds = 0
+        self._living: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
         """Give the sums."""
+        rounds = self._rounds
         with self._lock:
             sums = _Sums()
             sums.add(self._own.collect(), process=self._name)
-            living = self._ask()
+            if self._rounds == rounds:  # otherwise all were asked after this scrape came
+                self._rounds += 1
+                self._living = self._ask()
             for name, account in self._accounts.items():
                 sums.add(account.earlier.families(), is_living=False, process=name)
-                sums.add(account.page, is_living=name in living, process=name)
+                sums.add(account.page, is_living=name in self._living, process=name)
         yield from sums.families()
 
     def restricted_registry(self, names: Iterable[str]) -> Collector:
