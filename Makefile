@@ -43,6 +43,7 @@ check: lint types contracts
 demo: setup
 	$(BIN)/outboard demo
 
+# Beside flytekit's own service, under ten minutes on two cores; writes docs/performance.md anew.
 bench: setup
 	$(BIN)/python bench/run.py $(ARGS)
 

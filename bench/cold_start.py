@@ -1,4 +1,4 @@
-"""Section B: how long from exec until the service says SERVING, and what it holds in memory then.
+"""How long from exec until the service says SERVING, and what it holds in memory then.
 
 Both are byte-compiled and started in turns, ours first, then flytekit, in the same way and asked by the same health check. The
 first start of each is not counted: it fills the page cache. Memory is the resident set of the whole process tree one second after
@@ -7,7 +7,6 @@ SERVING, before any call; pages that it shares with others count in full, on bot
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import time
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ from typing import Any
 import cores
 import servers
 import usage
+from catalogue import FLYTEKIT, OURS
 from places import BENCH, FLYTEKIT_HOME, OUR_BIN, ROOT
-from report import FLYTEKIT, OURS, Row, Target, compare
+from report import Row, row
 
-_START = Target(kind="at most", value=0.6)
-_MEMORY = Target(kind="at most", value=0.75)
 _SETTLE_S = 1.0
 _MIB = 1024 * 1024
 
@@ -30,12 +28,12 @@ _MIB = 1024 * 1024
 class Plan:
     """How often to start each."""
 
-    runs: int = 7
+    runs: int = 5
     with_ours: bool = True
 
 
 def measure(plan: Plan) -> tuple[list[Row], dict[str, Any]]:
-    """Run section B and return its rows, and every single start as details."""
+    """Return the rows, and every single start as details."""
     byte_compile()
     launches = {OURS: servers.ours()} if plan.with_ours else {}
     launches[FLYTEKIT] = servers.flytekit()
@@ -49,10 +47,7 @@ def measure(plan: Plan) -> tuple[list[Row], dict[str, Any]]:
                     if run:
                         starts[name].append(server.started_in_s)
                         sizes[name].append(usage.resident_bytes(server.pid) / _MIB)
-    rows = [
-        _row("cold start to SERVING", "s", starts, _START),
-        _row("idle memory (RSS)", "MiB", sizes, _MEMORY),
-    ]
+    rows = [row("start.time", starts), row("start.memory", sizes)]
     return rows, {"start_s": starts, "memory_mib": sizes}
 
 
@@ -70,11 +65,3 @@ def _compile(python: Path, folders: list[Path]) -> None:
         stderr=subprocess.DEVNULL,
         check=False,
     )
-
-
-def _row(name: str, unit: str, values: dict[str, list[float]], target: Target) -> Row:
-    medians = {server: statistics.median(runs) for server, runs in values.items()}
-    row = Row(section="B", name=name, unit=unit, medians=medians)
-    if OURS not in values:
-        return row
-    return compare(row, values[OURS], values[FLYTEKIT], compared="ours / flytekit", target=target)

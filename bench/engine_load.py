@@ -1,4 +1,4 @@
-"""Section C: 10,000 tasks of a no-op agent through our engine, in process, with the journal on; then the same with a SIGKILL.
+"""10,000 tasks of a no-op agent through our engine, in process, with the journal on; then the same with a SIGKILL.
 
 First run: one engine process takes all tasks from beginning to end; tasks per second, and the process's peak memory.
 
@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.ledgered import repeated_keys, started_keys
+from catalogue import OURS
 from places import BENCH, LOGS, OUR_BIN, ROOT, SCRATCH
-from report import OURS, Row, Target
+from report import Row, row
 
 _IN_FLIGHT = 1_000
 _CONCURRENCY = 1_200
@@ -59,7 +60,7 @@ class Workspace:
 
 
 def measure(tasks: int) -> tuple[list[Row], dict[str, Any]]:
-    """Run section C and return its rows and what the engine processes reported."""
+    """Return the rows, and what the engine processes reported."""
     SCRATCH.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         straight = Workspace(folder=Path(folder), tasks=tasks, hold_after=tasks)
@@ -72,17 +73,17 @@ def measure(tasks: int) -> tuple[list[Row], dict[str, Any]]:
         resumed = _resume(killed)
         jobs, distinct = len(started_keys(killed.ledger)), len(set(started_keys(killed.ledger)))
         repeated = len(repeated_keys(killed.ledger))
-    exact = Target(kind="exactly", value=tasks)
-    rows = [
-        _row("tasks through the engine, journal on", "tasks/s", tasks / through["seconds"]),
-        _row("peak memory of the engine process", "MiB", through["peak_bytes"] / _MIB),
-        _row("jobs in flight or held at SIGKILL", "jobs", at_kill - killed.hold_after),
-        _row("jobs started after kill and resume", "jobs", jobs, exact),
-        _row("distinct submission keys among them", "keys", distinct, exact),
-        _row("tasks that ended well after resume", "tasks", resumed["succeeded"], exact),
-        _row("creates sent again and found done", "calls", repeated),
-        _row("time to resume and finish", "s", resumed["seconds"]),
-    ]
+    seen = {
+        "engine.rate": tasks / through["seconds"],
+        "engine.memory": through["peak_bytes"] / _MIB,
+        "engine.killed": at_kill - killed.hold_after,
+        "engine.lost": tasks - distinct,
+        "engine.doubled": jobs - distinct,
+        "engine.failed": tasks - resumed["succeeded"],
+        "engine.repeated": repeated,
+        "engine.resume": resumed["seconds"],
+    }
+    rows = [row(key, {OURS: value}) for key, value in seen.items()]
     return rows, {"straight": through, "started_at_kill": at_kill, "resumed": resumed, "repeated": repeated}
 
 
@@ -134,7 +135,3 @@ def _finish(process: subprocess.Popen[bytes], workspace: Workspace) -> dict[str,
         )
     result: dict[str, Any] = json.loads(said)
     return result
-
-
-def _row(name: str, unit: str, value: float, target: Target | None = None) -> Row:
-    return Row(section="C", name=name, unit=unit, medians={OURS: value}, measured=value, target=target)

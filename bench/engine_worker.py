@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -54,7 +55,10 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, required=True, help="tasks in flight at once")
     parser.add_argument("--hold-after", type=int, required=True, help="jobs after this number wait for the gate")
     options = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     begun = time.perf_counter()
     succeeded = asyncio.run(drive(options))
     said = {

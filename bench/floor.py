@@ -12,6 +12,9 @@ import base64
 import contextlib
 import json
 import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from flyteidl.admin import agent_pb2
 from flyteidl.core import execution_pb2
@@ -20,6 +23,7 @@ import cores
 import loader
 import messages
 import servers
+from outboard.cli import grpc_environment
 from places import SCRATCH
 
 _VARIANTS = {
@@ -27,11 +31,22 @@ _VARIANTS = {
     "uvloop, protobuf": ("--loop", "uvloop"),
     "asyncio, raw bytes": ("--raw",),
     "uvloop, raw bytes": ("--loop", "uvloop", "--raw"),
+    "uvloop, raw bytes, without EventEngine": ("--loop", "uvloop", "--raw"),
+    "uvloop, raw bytes, patient threads": ("--loop", "uvloop", "--raw", "--patient"),
+    "uvloop, raw bytes, both (ours stands on this)": ("--loop", "uvloop", "--raw", "--patient"),
     "uvloop, protobuf, 1 idle interceptor": ("--loop", "uvloop", "--pass-on", "1"),
     "uvloop, protobuf, 3 idle interceptors": ("--loop", "uvloop", "--pass-on", "3"),
     "uvloop, protobuf, 1 wrapping interceptor": ("--loop", "uvloop", "--wrap", "1"),
 }
+_WITHOUT_EVENT_ENGINE = ("without EventEngine", "both (ours stands on this)")
 _BASE = "asyncio, protobuf"
+
+
+def _launch(name: str, answers: Path, flags: Sequence[str]) -> servers.Launch:
+    launch = servers.echo(answers, *flags, name="floor")
+    if not name.endswith(_WITHOUT_EVENT_ENGINE):
+        return launch
+    return replace(launch, environment={grpc_environment.SWITCH: grpc_environment.OFF})
 
 
 def _answers() -> dict[str, bytes]:
@@ -60,9 +75,7 @@ def main() -> None:
     seen: dict[str, list[loader.Stretch]] = {name: [] for name in _VARIANTS}
     with contextlib.ExitStack() as stack, placing:
         started = {
-            name: stack.enter_context(
-                servers.running(servers.echo(answers, *flags, name="floor"), cores=placing.server)
-            )
+            name: stack.enter_context(servers.running(_launch(name, answers, flags), cores=placing.server))
             for name, flags in _VARIANTS.items()
         }
         for _ in range(options.rounds + 1):

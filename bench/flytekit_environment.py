@@ -1,14 +1,13 @@
-"""Installs the peer: flytekit from PyPI in a virtual environment of its own, so that neither side bends the other's versions."""
+"""The peer's environment: flytekit from PyPI, in a virtual environment of its own."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 
-from places import FLYTEKIT_HOME, SCRATCH
+from environments import Environment
+from places import FLYTEKIT_HOME
 
 _WANTED = ("flytekit==1.16.31", "grpcio-health-checking", "prometheus-client", "httpx")
-_MARK = FLYTEKIT_HOME / ".installed"
 
 
 def install() -> None:
@@ -19,20 +18,13 @@ def install() -> None:
     import google.protobuf  # noqa: PLC0415 - only to read the version
     import grpc  # noqa: PLC0415 - only to read the version
 
-    wanted = [*_WANTED, f"grpcio=={grpc.__version__}", f"protobuf=={google.protobuf.__version__}"]
-    if _MARK.exists() and _MARK.read_text().split() == wanted:
-        return
-    print(f"installing {_WANTED[0]} into {FLYTEKIT_HOME.relative_to(SCRATCH.parent)} ...", file=sys.stderr)
-    SCRATCH.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(FLYTEKIT_HOME)], check=True)
-    pip = [str(FLYTEKIT_HOME / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, *wanted], check=True)
-    _MARK.write_text("\n".join(wanted) + "\n")
+    ours = (f"grpcio=={grpc.__version__}", f"protobuf=={google.protobuf.__version__}")
+    Environment(home=FLYTEKIT_HOME, wanted=(*_WANTED, *ours)).install()
 
 
 def is_installed() -> bool:
     """Whether the peer is there to be asked for its versions."""
-    return _MARK.exists()
+    return Environment(home=FLYTEKIT_HOME, wanted=_WANTED).is_installed
 
 
 def versions() -> dict[str, str]:

@@ -38,6 +38,7 @@ class Load:
     serial: str = ""
     callers: int = 64
     channels: int = 4
+    timeout_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class Stretch:
         rate: Successful calls per second.
         cpu_us: CPU of the server's process tree per call, in microseconds.
         busy: Share of the stretch that the server's processes were on a core (1.0 is one full core).
+        load_cpu_us: CPU of the load generator per call, in microseconds.
     """
 
     calls: int
@@ -56,6 +58,7 @@ class Stretch:
     busy: float
     p50_ms: float
     p99_ms: float
+    load_cpu_us: float
 
 
 def build() -> None:
@@ -90,7 +93,27 @@ def apply(server: Running, load: Load) -> Stretch:
         busy=spent / took,
         p50_ms=seen["p50_ms"],
         p99_ms=seen["p99_ms"],
+        load_cpu_us=seen["load_cpu_s"] / seen["calls"] * 1e6,
     )
+
+
+def ask_each(
+    server: Running, method: str, bodies: Path, count: int, *, callers: int = 800, limit_s: float = 120.0
+) -> int:
+    """Send each of `count` requests once, `callers` at a time, and return how many were answered with OK."""
+    options = [
+        "-calls",
+        str(count),
+        "-for",
+        f"{limit_s}s",
+        "-callers",
+        str(callers),
+        "-channels",
+        "8",
+        "-timeout",
+        "30s",
+    ]
+    return int(run(server.address, method, bodies, *options)["codes"].get("OK", 0))
 
 
 def h2load_rate(server: Running, method: str, body: bytes, seconds: float, callers: int = 64) -> float | None:
@@ -110,16 +133,26 @@ def h2load_rate(server: Running, method: str, body: bytes, seconds: float, calle
     return float(found.group(1)) if found else None
 
 
-def _run(address: str, load: Load) -> dict[str, Any]:
-    command = [str(LOADER), "-address", address, "-method", load.method, "-bodies", str(load.bodies)]
-    command += ["-for", f"{load.seconds}s", "-callers", str(load.callers), "-channels", str(load.channels)]
-    if load.serial:
-        command += ["-serial", load.serial, "-serial-from", str(time.time_ns() // 1000)]
+def run(address: str, method: str, bodies: Path, *options: str) -> dict[str, Any]:
+    """Run the load generator with further options and return what it reports.
+
+    Raises:
+        LoaderFailedError: It could not do its work; calls that fail are part of the report.
+    """
+    command = [str(LOADER), "-address", address, "-method", method, "-bodies", str(bodies), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoaderFailedError(f"the load generator failed: {done.stderr.strip()[-500:]}")
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def _run(address: str, load: Load) -> dict[str, Any]:
+    options = ["-for", f"{load.seconds}s", "-callers", str(load.callers), "-channels", str(load.channels)]
+    options += ["-timeout", f"{load.timeout_s}s"]
+    if load.serial:
+        options += ["-serial", load.serial, "-serial-from", str(time.time_ns() // 1000)]
+    return run(address, load.method, load.bodies, *options)
 
 
 def _go() -> str:

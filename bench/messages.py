@@ -8,12 +8,14 @@ starts every task once.
 
 from __future__ import annotations
 
+import base64
+import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flyteidl.admin import agent_pb2
-from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2
+from flyteidl.core import execution_pb2, identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import duration_pb2
 
 SERVICE = "/flyteidl.service.AsyncAgentService"
@@ -26,10 +28,10 @@ SERIAL = "000000000000SERIAL"
 OUTPUT_PREFIX = f"memory://bench-bucket/metadata/propeller/bench-development-{SERIAL}/n0/data/0"
 
 
-def create_request(serial: str = SERIAL) -> bytes:
+def create_request(serial: str = SERIAL, task_type: str = TASK_TYPE) -> bytes:
     """Return one CreateTask request; `serial` must be as long as `SERIAL`."""
     request = agent_pb2.CreateTaskRequest(
-        template=_template(),
+        template=_template(task_type),
         inputs=literals_pb2.LiteralMap(literals=_inputs()),
         output_prefix=OUTPUT_PREFIX,
         task_execution_metadata=_metadata(),
@@ -38,12 +40,12 @@ def create_request(serial: str = SERIAL) -> bytes:
     return encoded.replace(SERIAL.encode(), serial.encode())
 
 
-def get_request(resource_meta: bytes, serial: str) -> bytes:
+def get_request(resource_meta: bytes, serial: str, task_type: str = TASK_TYPE) -> bytes:
     """Return the GetTask request that follows the task of `serial`."""
     request = agent_pb2.GetTaskRequest(
-        task_type=TASK_TYPE,
+        task_type=task_type,
         resource_meta=resource_meta,
-        task_category=agent_pb2.TaskCategory(name=TASK_TYPE, version=0),
+        task_category=agent_pb2.TaskCategory(name=task_type, version=0),
         output_prefix=OUTPUT_PREFIX.replace(SERIAL, serial),
     )
     encoded: bytes = request.SerializeToString()
@@ -60,19 +62,33 @@ def write_bodies(path: Path, bodies: Sequence[bytes]) -> None:
     path.write_bytes(b"".join(struct.pack(">I", len(body)) + body for body in bodies))
 
 
+def running_answer() -> bytes:
+    """Return a GetTask answer as long as that of the no-op agents: RUNNING, a message and a link."""
+    link = execution_pb2.TaskLog(uri="https://console.example.com/jobs/job-00000001", name="Console")
+    resource = agent_pb2.Resource(phase=execution_pb2.TaskExecution.RUNNING, message="running", log_links=[link])
+    encoded: bytes = agent_pb2.GetTaskResponse(resource=resource).SerializeToString()
+    return encoded
+
+
+def write_answers(path: Path, answers: Mapping[str, bytes]) -> Path:
+    """Write answers by method as the echo reads them, and return where."""
+    path.write_text(json.dumps({name: base64.b64encode(data).decode() for name, data in answers.items()}))
+    return path
+
+
 def _identifier(kind: int, name: str) -> identifier_pb2.Identifier:
     return identifier_pb2.Identifier(
         resource_type=kind, project="bench", domain="development", name=name, version="3f1c9a0e7d52"
     )
 
 
-def _template() -> tasks_pb2.TaskTemplate:
+def _template(task_type: str) -> tasks_pb2.TaskTemplate:
     integer = types_pb2.LiteralType(simple=types_pb2.INTEGER)
     text = types_pb2.LiteralType(simple=types_pb2.STRING)
     names = {"day": text, "limit": integer, "region": text, "sample": integer}
     template = tasks_pb2.TaskTemplate(
         id=_identifier(identifier_pb2.TASK, "bench.flights.delays"),
-        type=TASK_TYPE,
+        type=task_type,
         metadata=tasks_pb2.TaskMetadata(
             runtime=tasks_pb2.RuntimeMetadata(type=tasks_pb2.RuntimeMetadata.FLYTE_SDK, version="1.16.31"),
             timeout=duration_pb2.Duration(seconds=3600),

@@ -8,6 +8,7 @@ machine has more than one. A server is up when the standard health service says 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -16,11 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from places import BENCH, ECHO, FLYTEKIT_HOME, LOGS, OUR_BIN, ROOT
+from places import BENCH, ECHO, FLYTEKIT_HOME, LOGS, OUR_BIN, ROOT, SCRATCH
 
 _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 10.0
@@ -50,27 +52,36 @@ class Running:
     started_in_s: float
 
 
-def ours() -> Launch:
-    """Our service with the no-op agent, with the settings a user gets who sets none."""
+def ours(agents: str = "noop:Noop", *options: str, settings: Path | None = None, name: str = "outboard") -> Launch:
+    """Our service with agents of `bench/agents`, with the settings a user gets who sets none unless a file is given."""
+    given = (*options, *(("--settings", str(settings)) if settings else ()))
     return Launch(
-        name="outboard",
+        name=name,
         command=lambda port: (
             *(str(OUR_BIN / "outboard"), "serve", "--host", "127.0.0.1", "--port", str(port)),
-            *("--agents", "noop:Noop"),
+            *("--agents", agents, *given),
         ),
         environment={"PYTHONPATH": str(BENCH / "agents")},
     )
 
 
-def flytekit() -> Launch:
-    """flytekit's connector service with the equal no-op connector."""
+def settings_file(name: str, **sections: Any) -> Path:
+    """Write a settings file for `ours` and return where."""
+    SCRATCH.mkdir(exist_ok=True)
+    path = SCRATCH / f"settings-{name}.yaml"
+    path.write_text(json.dumps(sections))
+    return path
+
+
+def flytekit(module: str = "flytekit_noop", environment: Mapping[str, str] | None = None) -> Launch:
+    """flytekit's connector service with the equal connector of `bench/peers`."""
     return Launch(
         name="flytekit",
         command=lambda port: (
             *(str(FLYTEKIT_HOME / "bin" / "pyflyte"), "serve", "connector", "--port", str(port)),
-            *("--prometheus_port", str(free_port()), "--modules", "flytekit_noop"),
+            *("--prometheus_port", str(free_port()), "--modules", module),
         ),
-        environment={"PYTHONPATH": str(BENCH / "peers")},
+        environment={"PYTHONPATH": str(BENCH / "peers"), **(environment or {})},
     )
 
 

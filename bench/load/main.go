@@ -5,7 +5,10 @@
 // uint32) message; callers walk the list round robin. With -serial, the given placeholder is overwritten in every copy by
 // a number of the same width that never repeats, so that no two CreateTask requests are the same task.
 //
-// One JSON object goes to standard output: calls, seconds, rate, latency quantiles and the count of every grpc code.
+// With -every it polls instead, in an open loop and on a schedule, as an engine polls its jobs; see paced.go.
+//
+// One JSON object goes to standard output: calls, seconds, rate, latency quantiles, the count of every grpc code, and the
+// CPU that this program itself used, which is what it took from a server beside it.
 package main
 
 import (
@@ -19,6 +22,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -104,13 +108,16 @@ type options struct {
 	bodies                       []body
 	channels, callers            int
 	seconds, timeout             time.Duration
-	serialFrom                   int64
+	serialFrom, calls            int64
 }
 
 func call(connection *grpc.ClientConn, next *atomic.Int64, deadline time.Time, o options) tally {
 	seen := tally{codes: map[string]int64{}, details: map[string]string{}}
 	for time.Now().Before(deadline) {
 		number := next.Add(1)
+		if o.calls > 0 && number > o.calls {
+			break
+		}
 		request := o.bodies[int(number)%len(o.bodies)].withSerial(o.serialFrom+number, len(o.placeholder))
 		ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
 		var reply []byte
@@ -135,7 +142,8 @@ func quantile(sorted []time.Duration, share float64) float64 {
 	return float64(sorted[int(share*float64(len(sorted)-1))].Nanoseconds()) / 1e6
 }
 
-func run(o options) (map[string]any, error) {
+// connect opens the channels; each is an HTTP/2 connection of its own.
+func connect(o options) ([]*grpc.ClientConn, error) {
 	connections := make([]*grpc.ClientConn, o.channels)
 	for i := range connections {
 		connection, err := grpc.NewClient(o.address,
@@ -144,8 +152,24 @@ func run(o options) (map[string]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer connection.Close()
 		connections[i] = connection
+	}
+	return connections, nil
+}
+
+// cpuSeconds returns the user and system time that this program has used.
+func cpuSeconds() float64 {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return float64(used.Utime.Nano()+used.Stime.Nano()) / 1e9
+}
+
+func run(o options) (map[string]any, error) {
+	connections, err := connect(o)
+	if err != nil {
+		return nil, err
 	}
 	var next atomic.Int64
 	var waiting sync.WaitGroup
@@ -179,7 +203,7 @@ func merge(tallies []tally, took time.Duration) map[string]any {
 	return map[string]any{
 		"calls": len(latencies), "seconds": took.Seconds(), "rate": float64(codes["OK"]) / took.Seconds(),
 		"p50_ms": quantile(latencies, 0.50), "p99_ms": quantile(latencies, 0.99), "max_ms": quantile(latencies, 1),
-		"codes": codes, "details": details, "received_bytes": received,
+		"codes": codes, "details": details, "received_bytes": received, "load_cpu_s": cpuSeconds(),
 	}
 }
 
@@ -192,13 +216,20 @@ func main() {
 	flag.Int64Var(&o.serialFrom, "serial-from", 0, "first unique number")
 	flag.IntVar(&o.channels, "channels", 4, "HTTP/2 connections")
 	flag.IntVar(&o.callers, "callers", 64, "calls in flight")
+	flag.Int64Var(&o.calls, "calls", 0, "how many calls at most; 0 is without limit")
 	flag.DurationVar(&o.seconds, "for", 3*time.Second, "how long to call")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Second, "deadline of one call")
+	pace := paceFlags()
 	flag.Parse()
 	var err error
 	if o.bodies, err = readBodies(*bodiesPath, o.placeholder); err == nil {
 		var result map[string]any
-		if result, err = run(o); err == nil {
+		if pace.every > 0 {
+			result, err = runPaced(o, *pace)
+		} else {
+			result, err = run(o)
+		}
+		if err == nil {
 			err = json.NewEncoder(os.Stdout).Encode(result)
 		}
 	}

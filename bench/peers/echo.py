@@ -3,7 +3,7 @@
 It does what no service can avoid (socket, HTTP/2, one protobuf in, one out) and nothing else, so the distance to it is what a
 service adds. The answers are read from a JSON file, base64 by method, as the service under test gave them; they are parsed
 once at start and serialised on every call. The options after `--answers` exist for `floor.py`, which prices single
-ingredients: another event loop, raw bytes instead of protobuf, interceptors that only pass the call on.
+ingredients: another event loop, raw bytes instead of protobuf, threads that do not interrupt, interceptors that pass the call on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -65,10 +66,19 @@ def _handlers(answers: dict[str, bytes], *, raw: bool) -> grpc.GenericRpcHandler
     return grpc.method_handlers_generic_handler("flyteidl.service.AsyncAgentService", methods)
 
 
+def _patience(options: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    if not options.patient:
+        return contextlib.nullcontext()
+    from outboard.service.grpc_threads import patient  # noqa: PLC0415 - only this variant has it
+
+    return patient()
+
+
 async def _serve(options: argparse.Namespace) -> None:
     answers = {name: base64.b64decode(text) for name, text in json.loads(options.answers.read_text()).items()}
     interceptors = [PassOn() for _ in range(options.pass_on)] + [WrapCall() for _ in range(options.wrap)]
-    server = grpc.aio.server(interceptors=interceptors)
+    with _patience(options):
+        server = grpc.aio.server(interceptors=interceptors)
     server.add_generic_rpc_handlers((_handlers(answers, raw=options.raw),))
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -84,6 +94,9 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, required=True)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--raw", action="store_true", help="hand bytes through without protobuf")
+    parser.add_argument(
+        "--patient", action="store_true", help="tell gRPC's threads not to interrupt, as our service does"
+    )
     parser.add_argument("--pass-on", type=int, default=0, help="number of interceptors that do nothing")
     parser.add_argument("--wrap", type=int, default=0, help="number of interceptors that wrap the handler")
     options = parser.parse_args()
