@@ -179,6 +179,19 @@ async def test_large_answers_are_not_all_remembered(monkeypatch: pytest.MonkeyPa
         assert host._answers._flights._weight <= 10_000
 
 
+async def test_outputs_that_are_refused_are_asked_for_once_per_poll() -> None:
+    ledger = Ledger(outputs={})
+    async with _host(ledger) as host:
+        handle = await host.create_task(ledger_task())
+        ledger.jobs = dict.fromkeys(ledger.jobs, "OK")
+        ledger.faults["fetch"] = Unavailable("not yet")
+        for polls in (1, 2, 3):
+            assert (await host.get_task(handle)).phase is Phase.RUNNING
+            assert ledger.fetches == polls
+        ledger.faults.clear()
+        assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+
+
 @virtually
 async def test_who_was_asked_for_longest_ago_goes_first_when_there_is_no_room() -> None:
     ledger = Ledger()

@@ -103,7 +103,11 @@ class Statuses:
         if live.has_ended:
             return True
         give_up = time.monotonic() + within_s
-        answered = live.success is not None or await self._board.look(live, within_s)
+        if live.success is not None:
+            self._endings.begin(live, live.success)
+            answered = True
+        else:
+            answered = await self._board.look(live, within_s)
         await self._await_end(live, give_up)
         return answered
 
@@ -130,7 +134,9 @@ class Statuses:
             fault = AgentFault(f"agent {live.agent.name} answers at once and has no jobs to report on")
             live.tell(self._verdicts.unanswered(live, fault))
             return live.report()
-        if live.success is None:
+        if live.success is not None:
+            self._endings.begin(live, live.success)
+        else:
             await self._board.refresh(live, give_up - time.monotonic())
         await self._await_end(live, give_up)
         return live.report()
@@ -156,10 +162,11 @@ class Statuses:
         elif live.success is not None:
             self._endings.begin(live, live.success)
 
-    async def _await_end(self, live: LiveJob, give_up: float) -> None:
-        """Wait for the outputs of a job that succeeded."""
-        if live.success is not None:
-            await asyncio.wait({self._endings.begin(live, live.success)}, timeout=max(0.0, give_up - time.monotonic()))
+    @staticmethod
+    async def _await_end(live: LiveJob, give_up: float) -> None:
+        """Wait for the outputs of a job that succeeded, as far as they are being fetched."""
+        if live.success is not None and live.success.ending is not None:
+            await asyncio.wait({live.success.ending}, timeout=max(0.0, give_up - time.monotonic()))
 
     async def _follow(self, live: LiveJob, give_up: float) -> TaskStatus:
         """Return where an intent's job stands, or its submission while there is none."""
