@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,6 +22,8 @@ from outboard.agent import (
     AccountContext,
     AsyncAgent,
     BlockingAgent,
+    Callback,
+    Callbacks,
     Connection,
     Context,
     JobRef,
@@ -29,6 +33,7 @@ from outboard.agent import (
     Quotas,
     Rate,
     Registry,
+    SecretRef,
     StateMap,
     Status,
     Task,
@@ -254,6 +259,61 @@ async def test_a_job_that_is_polled_without_a_pause_is_asked_about_once_per_poll
             await scene.poll(scene.handles[0])
         await asyncio.sleep(10)
         assert list(scene.world.asked.values()) == [50]
+
+
+@virtually
+async def test_answers_that_came_together_do_not_grow_old_together() -> None:
+    async with Scene(World()) as scene:
+        await scene.start(50)
+        await scene.burst(2)
+        assert len({live.rest_until for live in scene.host._live_jobs}) > 40
+
+
+@virtually
+async def test_a_job_that_was_called_about_is_asked_about_before_its_next_poll() -> None:
+    class Ringing(Paged):
+        name = "ringing"
+        task_types: ClassVar[Sequence[TaskType]] = (TaskType("ringing"),)
+        callbacks = Callbacks.bearer(SecretRef("bell"))
+
+        def called_back(self, callback: Callback) -> Sequence[str]:
+            return (callback.body.decode(),)
+
+    async with Scene(World(), "ringing", agents=(Ringing,)) as scene:
+        scene.world.hint = timedelta(minutes=4)
+        await scene.start(3)
+        await scene.spread(2)
+        job = str(scene.host.codec.decode(scene.handles[0]).job["id"])
+        scene.world.ended = {job}
+        before = len(scene.world.pages)
+        assert scene.host.hasten("ringing", [job, "nobody's"]) == 1
+        await asyncio.sleep(1)
+        assert [list(ids) for _, ids in scene.world.pages[before:]] == [[job]]
+        ended = scene.host.recall_task(scene.handles[0])
+        assert ended is not None
+        assert ended.phase is Phase.SUCCEEDED
+        assert scene.host.hasten("ringing", [job]) == 0
+
+
+async def test_a_live_job_takes_little_memory() -> None:
+    async with Scene(World(latency_s=0), "paged") as scene:
+        await scene.start(3_000)
+        await scene.burst(1, period_s=0, workers=100)
+        gc.collect()
+        other = Host(Registry([Worldly(scene.world)]), HostSettings(installation="tests"), stores=MemoryStores())
+        handles, first = [bytes(bytearray(handle)) for handle in scene.handles], 1_000
+        scene.host, own = other, scene.host
+        await asyncio.gather(*(scene.poll(handle) for handle in handles[:first]))
+        gc.collect()
+        tracemalloc.start()
+        try:
+            await asyncio.gather(*(scene.poll(handle) for handle in handles[first:]))
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+            await own.close()
+        assert taken / (len(handles) - first) <= 2_048
 
 
 @virtually
@@ -489,15 +549,17 @@ async def test_a_job_that_its_platform_stumbles_over_does_not_silence_the_others
 
     async with Scene(World(), "stumbling", agents=(Stumbling,)) as scene:
         await scene.start(100)
-        await scene.spread(2)
+        await scene.burst(3)
         ids = [str(scene.host.codec.decode(handle).job["id"]) for handle in scene.handles]
         Stumbling.poison.add(ids[42])
         scene.world.ended = set(ids)
         before = len(scene.world.pages)
-        await scene.spread(3)
-        phases = [await scene.poll(handle) for handle in scene.handles]
-        assert [place for place, phase in enumerate(phases) if phase is not Phase.SUCCEEDED] == [42]
-        assert len(scene.world.pages) - before < 60
+        await scene.poll(scene.handles[0])
+        await asyncio.sleep(2)
+        told = [scene.host.recall_task(handle) for handle in scene.handles]
+        ended = [status is not None and status.phase is Phase.SUCCEEDED for status in told]
+        assert [place for place, has_ended in enumerate(ended) if not has_ended] == [42]
+        assert len(scene.world.pages) - before <= 15
         Stumbling.poison.update(ids)  # now it is no single job's fault: nobody goes looking for one
         await scene.start(100)
         Stumbling.poison.update(str(scene.host.codec.decode(handle).job["id"]) for handle in scene.handles)

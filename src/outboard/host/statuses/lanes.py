@@ -12,10 +12,10 @@ its next poll. Engines poll at a steady pace, so the job that was polled longest
 5. as long as the last page has room, further jobs that are expected before their answer would be stale.
 
 A job is asked about at most once per poll, so the calls of a round are the jobs over the page's size, however the polls
-come: spread, or all at once; what brought no answer is not asked ahead of the next poll. When the platform cannot keep up
-(its quota, its latency), 3 goes before 4, and leaves out those whose poll will come before the answer, so that those who
-come after them find something fresh; with 2, no job is left out for ever. Pages are filled when they can be sent: not more
-than `status_calls` are under way, and none before the account's budget has room for it.
+come: spread, or all at once; what brought no answer is not asked ahead of the next poll. When the platform cannot keep up,
+3 goes before 4, and where it is the quota that is short, leaves out those whose poll will come before the answer, so that
+those who come after them find something fresh; with 2, no job is left out for ever. Pages are filled when they can be
+sent: not more than `status_calls` are under way, and none before the account's budget has room for it.
 
 FlytePropeller has ten workers for the polls of all agents together, and a platform must not keep them. So a poll waits
 only where it may expect an answer in time, as far as the last ones tell, and all polls of a lane together wait no more
@@ -257,9 +257,6 @@ class Lane:
         self._timer = None
         anybody = next(itertools.chain(self._awaited, self._asked, self._told), None)
         if anybody is None:
-            return
-        if len(self._pages) >= self._most_calls:
-            self._is_pressed = True
             return
         wait_s = self._budget_wait_s(anybody)
         if wait_s > _SOON_S:
