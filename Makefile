@@ -55,7 +55,7 @@ proof: setup
 lock: setup
 	$(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
-		--extra duckdb pyproject.toml requirements/dev.in --output-file requirements/dev.txt
+		--extra duckdb --extra flytekit pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --no-deps --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
 		requirements/demo.in --output-file requirements/demo.txt
 

@@ -17,6 +17,7 @@ from outboard.agent.spending import Budget, Spending
 from outboard.domain.identity import ExecutionIdentity, Scope
 from outboard.domain.keys import Key
 from outboard.domain.labels import Labels
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.secret_refs import SecretRef
 from outboard.domain.statuses import TaskStatus
 
@@ -82,7 +83,9 @@ class Context(AccountContext[ClientT_co]):
         key: The submission key, with its spellings for platforms.
         scope: On whose behalf the job runs.
         output_prefix: Where the outputs go.
-        secrets: The declared secrets.
+        secrets: The declared secrets. One that the engine provided under the reference's key goes before all others.
+        provided: Secrets and settings that the engine sent with the request (Flyte 2's connection). A call that no request
+            stands behind (a job's end that is awaited after a cancel) has those of the last one, where this process had any.
         labels: Provenance labels, to be fitted to the platform's rules; only while submitting.
         identity: The execution identity; only while submitting, handles do not carry it.
         last_status: What this replica reported last; None on another replica.
@@ -95,3 +98,4 @@ class Context(AccountContext[ClientT_co]):
     labels: Labels = NO_LABELS
     identity: ExecutionIdentity | None = None
     last_status: TaskStatus | None = None
+    provided: Provided = NOTHING

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from outboard.domain.complaints import complaints
 from outboard.domain.identity import ExecutionIdentity, Scope
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.secret_refs import SecretRef
 from outboard.domain.types import Interface
 from outboard.errors import InvalidInputs
@@ -150,6 +151,7 @@ class Task(Generic[ConfigT]):
         timeout: For one attempt; None is no limit.
         labels, annotations, namespace, service_account, environment: The execution's, as Flyte sends them.
         secrets: What the task itself asks for (its security context).
+        provided: Values of secrets and settings that came with the request; never compared, encoded or kept.
     """
 
     type: str
@@ -175,6 +177,7 @@ class Task(Generic[ConfigT]):
     run_as: RunAs = field(default_factory=RunAs)
     secrets: Sequence[SecretRef] = ()
     max_attempts: int = 0
+    provided: Provided = field(default=NOTHING, compare=False)
 
     @property
     def task_type(self) -> TaskType:

@@ -15,9 +15,7 @@ from typing import Any, Final
 
 from outboard.agent.agents import Agent
 from outboard.agent.context import AccountContext, Context
-from outboard.agent.jobs import Connection
 from outboard.agent.spending import CURRENT_CALL, AgentCall, Spending
-from outboard.domain.identity import Scope
 from outboard.errors import OutboardError, Sent, Throttled, Unauthorized, Unavailable
 from outboard.host.accounts import Accounts
 from outboard.host.budgets.budgets import guard
@@ -55,7 +53,7 @@ class Calls:
         deadline = time.monotonic() + timeout_s
         agent, connection, scope = request.agent, request.connection, request.task.scope
         client = self._clients.find(request.client_key) or await self._clients.open(
-            request.client_key, agent.platform, connection, scope, timeout_s
+            request.client_key, agent.platform, connection, scope, timeout_s, request.secrets.provided
         )
         context = Context(
             client=client.value,
@@ -70,16 +68,17 @@ class Calls:
             secrets=request.secrets,
             labels=request.labels,
             identity=request.task.identity,
+            provided=request.secrets.provided,
         )
         options = _NO_OPTIONS if late is None else {"late": late}
-        return await self._run(agent, client, connection, scope, method, args, options, context)
+        return await self._run(agent, client, method, args, options, context)
 
     async def about_job(self, live: LiveJob, method: str, *args: Any, timeout_s: float, **options: Any) -> Any:
         """Call `method` with `args` and the job's context."""
         deadline = time.monotonic() + timeout_s
         agent, handle = live.agent, live.handle
         client = self._clients.find(live.client_key) or await self._clients.open(
-            live.client_key, agent.platform, live.connection, handle.scope, timeout_s
+            live.client_key, agent.platform, live.connection, handle.scope, timeout_s, live.secrets.provided
         )
         context = Context(
             client=client.value,
@@ -93,15 +92,16 @@ class Calls:
             output_prefix=handle.output_prefix,
             secrets=live.secrets,
             last_status=live.last,
+            provided=live.secrets.provided,
         )
-        return await self._run(agent, client, live.connection, handle.scope, method, args, options, context)
+        return await self._run(agent, client, method, args, options, context)
 
     async def about_account(self, live: LiveJob, method: str, *args: Any, timeout_s: float) -> Any:
         """Call `method` with `args` and the context of the job's account."""
         deadline = time.monotonic() + timeout_s
         agent, handle = live.agent, live.handle
         client = self._clients.find(live.client_key) or await self._clients.open(
-            live.client_key, agent.platform, live.connection, handle.scope, timeout_s
+            live.client_key, agent.platform, live.connection, handle.scope, timeout_s, live.secrets.provided
         )
         context = AccountContext(
             client=client.value,
@@ -111,14 +111,12 @@ class Calls:
             deadline=deadline,
             budget=client.budget,
         )
-        return await self._run(agent, client, live.connection, handle.scope, method, args, _NO_OPTIONS, context)
+        return await self._run(agent, client, method, args, _NO_OPTIONS, context)
 
     async def _run(
         self,
         agent: Agent,
         client: OpenClient,
-        connection: Connection,
-        scope: Scope,
         method: str,
         args: tuple[Any, ...],
         options: Mapping[str, Any],
@@ -154,7 +152,7 @@ class Calls:
                 CURRENT_CALL.reset(token)
                 self._clients.release(client)
             is_repeated = True
-            client = await self._clients.open(client.key, agent.platform, connection, scope, context.timeout_s)
+            client = await self._clients.reopen(client, context.timeout_s)
             context.client, context.budget = client.value, client.budget
 
     def _note(self, call: AgentCall, client: OpenClient, answer: object) -> None:

@@ -1,7 +1,8 @@
 """Clients: opened once per connection, shared by all its jobs, closed when idle or refused.
 
 The key is the platform, the connection and, where the connection's secrets belong to a project, the scope: two
-projects never share a client that was opened with one project's credentials.
+projects never share a client that was opened with one project's credentials. Where the engine provided such secrets
+itself (Flyte 2), a digest of these belongs to it as well.
 
 Each client has a keeper, a task that enters the platform's context manager, holds it open and leaves it again: some
 libraries insist that one task does both. Whoever needs the client waits for the keeper as long as its own deadline
@@ -16,6 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -25,6 +27,7 @@ from outboard.agent.jobs import Connection
 from outboard.agent.platform import Platform
 from outboard.agent.spending import CURRENT_CALL, AgentCall
 from outboard.domain.identity import Scope
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.secret_refs import SecretRef, SecretScope
 from outboard.errors import AgentError, AgentFault, OutboardError, Sent, Unavailable
 from outboard.host.accounts import AccountKey, Accounts
@@ -34,7 +37,7 @@ from outboard.host.logs import TaskLog
 from outboard.host.secrets import SecretSource
 from outboard.host.words import Words
 
-ClientKey = tuple[str, str, Scope | None]
+ClientKey = tuple[str, str, Scope | None, str]
 _OPENING_S: Final = 60.0
 _CLOSING_S: Final = 10.0
 _SWEEP_S: Final = 60.0
@@ -42,13 +45,28 @@ _REFUSALS_APART_S: Final = 10.0
 _ACCOUNT_CHARACTERS: Final = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a client is opened with."""
+
+    platform: Platform[Any, Any]
+    connection: Connection
+    scope: Scope
+    provided: Provided
+
+
 class OpenClient:
     """A client and who uses it."""
 
-    __slots__ = ("account", "budget", "http", "is_stale", "keeper", "key", "ready", "stop", "used_at", "users", "value")
+    __slots__ = (
+        "account", "budget", "http", "is_stale", "keeper", "key", "opening", "ready", "stop", "used_at", "users", "value",
+    )  # fmt: skip
 
-    def __init__(self, key: ClientKey, account: AccountKey, http: Http, budget: AccountBudget) -> None:
+    def __init__(
+        self, key: ClientKey, opening: Opening, account: AccountKey, http: Http, budget: AccountBudget
+    ) -> None:
         self.key = key
+        self.opening = opening
         self.account = account
         self.http = http
         self.budget = budget
@@ -62,10 +80,14 @@ class OpenClient:
         self.keeper: asyncio.Task[None] | None = None
 
 
-def client_key(platform: Platform[Any, Any], connection: Connection, scope: Scope) -> ClientKey:
+def client_key(
+    platform: Platform[Any, Any], connection: Connection, scope: Scope, provided: Provided = NOTHING
+) -> ClientKey:
     """Return what two calls must share to share a client."""
-    is_scoped = any(ref.scope is SecretScope.PROJECT for ref in secret_refs(connection))
-    return platform.name, json.dumps(connection.to_json(), sort_keys=True), scope if is_scoped else None
+    refs = secret_refs(connection)
+    is_scoped = any(ref.scope is SecretScope.PROJECT for ref in refs)
+    credentials = provided.digest(frozenset(ref.key for ref in refs)) if provided else ""
+    return platform.name, json.dumps(connection.to_json(), sort_keys=True), scope if is_scoped else None, credentials
 
 
 def secret_refs(connection: Connection) -> list[SecretRef]:
@@ -122,7 +144,13 @@ class Clients:
         return self._ready.get(key)
 
     async def open(
-        self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope, timeout_s: float
+        self,
+        key: ClientKey,
+        platform: Platform[Any, Any],
+        connection: Connection,
+        scope: Scope,
+        timeout_s: float,
+        provided: Provided = NOTHING,
     ) -> OpenClient:
         """Return the open client of a connection, opening it when there is none.
 
@@ -130,16 +158,23 @@ class Clients:
             AgentError: It cannot be opened, or not within `timeout_s`; nothing was sent.
             MissingSecret: It needs a secret that is nowhere.
         """
+        return await self._open(key, Opening(platform, connection, scope, provided), timeout_s)
+
+    async def reopen(self, client: OpenClient, timeout_s: float) -> OpenClient:
+        """Return the client that took the place of a refused one, opening it when there is none; raises as `open` does."""
+        return await self._open(client.key, client.opening, timeout_s)
+
+    async def _open(self, key: ClientKey, opening: Opening, timeout_s: float) -> OpenClient:
         give_up = time.monotonic() + timeout_s
         while True:
             client = self._ready.get(key)
             if client is not None:
                 return client
-            client = self._opening.get(key) or self._start(key, platform, connection, scope)
+            client = self._opening.get(key) or self._start(key, opening)
             await asyncio.wait({client.ready}, timeout=max(0.0, give_up - time.monotonic()))
             if not client.ready.done():
                 raise Unavailable(
-                    f"the connection to {platform.name} was not open after {timeout_s:g} s; it is still being opened",
+                    f"the connection to {opening.platform.name} was not open after {timeout_s:g} s; it is still being opened",
                     sent=Sent.NO,
                 )
             client.ready.result()
@@ -191,20 +226,21 @@ class Clients:
         for keeper in self._keepers:
             keeper.cancel()
 
-    def _start(self, key: ClientKey, platform: Platform[Any, Any], connection: Connection, scope: Scope) -> OpenClient:
+    def _start(self, key: ClientKey, opening: Opening) -> OpenClient:
         if self._sweeper is None:
             self._sweeper = asyncio.ensure_future(self._sweep())
             self._opened()
+        platform = opening.platform
         try:
-            account = platform.account(connection)
+            account = platform.account(opening.connection)
         except Exception as error:
             raise self._classified(platform, error) from error
         account = str(account)[:_ACCOUNT_CHARACTERS]
         by_whom = json.dumps(key[1:], default=str)
         budget = self._budgets.of(platform.name, account, platform.quotas, connection=by_whom, errors=platform.errors)
         http = Http(budget=budget, errors=platform.errors)
-        client = OpenClient(key, (platform.name, account), http, budget)
-        keeper = asyncio.ensure_future(self._keep(client, platform, connection, scope))
+        client = OpenClient(key, opening, (platform.name, account), http, budget)
+        keeper = asyncio.ensure_future(self._keep(client))
         client.keeper = keeper
         self._opening[key] = client
         self._keepers.add(keeper)
@@ -218,15 +254,14 @@ class Clients:
         if client.users == 0:
             client.stop.set()
 
-    async def _keep(
-        self, client: OpenClient, platform: Platform[Any, Any], connection: Connection, scope: Scope
-    ) -> None:
+    async def _keep(self, client: OpenClient) -> None:
+        platform, connection = client.opening.platform, client.opening.connection
         log = TaskLog(self._words.text, platform=platform.name)
         # The keeper is a task of its own, and so is its context: what it sets is nobody else's.
         call = AgentCall(platform.name, "open", time.monotonic() + _OPENING_S)
         CURRENT_CALL.set(call)
         try:
-            secrets = self._secrets.bind(secret_refs(connection), scope)
+            secrets = self._secrets.bind(secret_refs(connection), client.opening.scope, client.opening.provided)
             manager = platform.open(connection, secrets, client.http)
             async with deadline(_OPENING_S):
                 client.value = await manager.__aenter__()

@@ -29,6 +29,7 @@ from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.owed import OwedCodec
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.records import RecordCodec
 from outboard.domain.seals import ServiceKey
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
@@ -177,7 +178,9 @@ class Host:
             OperatorError: A secret is missing, or this process is shutting down.
         """
         self._refuse_when_draining()
-        return await self._submissions.submit(self._prepare(task), timeout_s)
+        handle = await self._submissions.submit(self._prepare(task), timeout_s)
+        self._live_jobs.provide(handle, task.provided)
+        return handle
 
     async def get_task(
         self,
@@ -186,9 +189,20 @@ class Host:
         task_type: TaskType | None = None,
         output_prefix: str = "",
         timeout_s: float | None = None,
+        provided: Provided = NOTHING,
     ) -> TaskStatus:
-        """Return where the task stands; `ForeignHandle` is the only error."""
-        return await self._statuses.status(self._foreign.bound(handle, task_type, output_prefix), timeout_s)
+        """Return where the task stands; `ForeignHandle` is the only error.
+
+        Args:
+            handle: What `create_task` returned.
+            task_type: As the engine names it.
+            output_prefix: As the engine names it.
+            timeout_s: The caller's deadline.
+            provided: What the engine provided with this request; it takes the place of what it provided before.
+        """
+        bound = self._foreign.bound(handle, task_type, output_prefix)
+        self._live_jobs.provide(bound, provided)
+        return await self._statuses.status(bound, timeout_s)
 
     def recall_task(self, handle: bytes) -> TaskStatus | None:
         """Return what `get_task` would answer from memory, without its price; None when it would have to ask."""
@@ -207,9 +221,12 @@ class Host:
         *,
         task_type: TaskType | None = None,
         timeout_s: float | None = None,
+        provided: Provided = NOTHING,
     ) -> None:
-        """Cancel the task's job; finished work is untouched. See `Cancellations.cancel`."""
-        await self._cancellations.cancel(self._foreign.bound(handle, task_type), timeout_s)
+        """Cancel the task's job; finished work is untouched. See `Cancellations.cancel`, and `get_task` for `provided`."""
+        bound = self._foreign.bound(handle, task_type)
+        self._live_jobs.provide(bound, provided)
+        await self._cancellations.cancel(bound, timeout_s)
 
     async def execute_task(self, task: RawTask, *, timeout_s: float | None = None) -> TaskStatus:
         """Run a task of a sync agent and return its terminal status.

@@ -27,6 +27,7 @@ from outboard.agent.registry import Registry
 from outboard.domain.handles import Handle
 from outboard.domain.identity import Scope
 from outboard.domain.phases import Phase
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.statuses import Link, Status, TaskStatus
 from outboard.domain.tasks import Task
 from outboard.domain.type_codes import decode_type_codes
@@ -47,6 +48,7 @@ _SWEEP_S: Final = 60.0
 _SWEPT_AT_ONCE: Final = 5_000
 _COMPARED: Final = 64
 _DECODED: Final = 512
+_AWAITED: Final = 4_096
 _FIELD_NAMES: Final[dict[frozenset[str], set[str]]] = {}
 
 
@@ -71,7 +73,7 @@ class Site:
         self.scope = scope
         self.account = account
         self.secrets = secrets
-        self.client_key: ClientKey = client_key(agent.platform, connection, scope)
+        self.client_key: ClientKey = client_key(agent.platform, connection, scope, secrets.provided)
         self.lane: Lane | None = None
 
 
@@ -249,7 +251,8 @@ class LiveJobs:
         self._limit = limit
         self._unclaimed = unclaimed
         self._jobs: dict[bytes, LiveJob] = {}
-        self._sites: WeakValueDictionary[tuple[str, bytes, Scope, str], Site] = WeakValueDictionary()
+        self._sites: WeakValueDictionary[tuple[str, bytes, Scope, str, str], Site] = WeakValueDictionary()
+        self._provided: dict[bytes, Provided] = {}
         self._decoded: dict[bytes, Handle] = {}
         self._by_id: dict[tuple[str, str], list[LiveJob]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
@@ -264,13 +267,29 @@ class LiveJobs:
         live = self._jobs.get(encoded)
         if live is None:
             self._unclaimed.asked(encoded)
-            live = self._open(encoded, self._decode(encoded))
+            live = self._open(encoded, self._decode(encoded), self._provided.pop(encoded, NOTHING))
             self._jobs[encoded] = live
             self._index(live)
             self._make_room()
         else:
             live.touched_at = time.monotonic()
         return live
+
+    def provide(self, encoded: bytes, provided: Provided) -> None:
+        """Use from now on, for the job of a handle, what an engine provided with its latest request.
+
+        Nothing changes where it provided nothing: log requests, and what this process asks by itself, have the last it had.
+        """
+        if not provided:
+            return
+        live = self._jobs.get(encoded)
+        if live is None:  # the answer of a create, or the request that `find` comes for next
+            self._provided.pop(encoded, None)
+            self._provided[encoded] = provided
+            if len(self._provided) > _AWAITED:
+                del self._provided[next(iter(self._provided))]
+        elif live.secrets.provided != provided:
+            self._rehome(live, provided)
 
     def recall(self, encoded: bytes) -> LiveJob | None:
         """Return the live job of a handle that was asked for lately."""
@@ -294,6 +313,8 @@ class LiveJobs:
     def resolve(self, intent: LiveJob, job: LiveJob) -> None:
         """Let an intent's handle stand for its job from now on."""
         intent.resolved = job
+        if intent.secrets.provided and not job.secrets.provided:
+            self._rehome(job, intent.secrets.provided)
         if job.last is None:
             job.last, job.reached = replace(intent.fallback, links=job.links), Phase.INITIALIZING
         if intent.encoded in self._jobs:
@@ -355,7 +376,12 @@ class LiveJobs:
         self._decoded[encoded] = handle
         return handle
 
-    def _open(self, encoded: bytes, handle: Handle) -> LiveJob:
+    def _rehome(self, live: LiveJob, provided: Provided) -> None:
+        if live.site.lane is not None:
+            live.site.lane.forget(live)
+        live.site = self._site(live.agent, live.handle, provided)
+
+    def _open(self, encoded: bytes, handle: Handle, provided: Provided) -> LiveJob:
         agent = self._registry.named(handle.agent)
         if agent is None:
             raise UnreadableHandle(
@@ -363,7 +389,7 @@ class LiveJobs:
             )
         try:
             with blamed(agent, "upgrade"):
-                site = self._site(agent, handle)
+                site = self._site(agent, handle, provided)
                 job = _job(agent, handle)
         except AgentFault as error:
             raise UnreadableHandle(
@@ -387,13 +413,13 @@ class LiveJobs:
             last=handle.ending.status if handle.ending is not None else None,
         )
 
-    def _site(self, agent: Agent, handle: Handle) -> Site:
+    def _site(self, agent: Agent, handle: Handle, provided: Provided) -> Site:
         packed = ormsgpack.packb(handle.connection, option=ormsgpack.OPT_SORT_KEYS)
-        key = (agent.name, packed, handle.scope, handle.account)
+        key = (agent.name, packed, handle.scope, handle.account, provided.digest())
         site = self._sites.get(key)
         if site is None or site.agent is not agent:
             connection = agent.platform.connection_model.model_validate(handle.connection)
-            secrets = self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope)
+            secrets = self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope, provided)
             site = self._sites[key] = Site(self, agent, connection, handle.scope, handle.account, secrets)
         return site
 

@@ -99,7 +99,7 @@ def prepare(
     configured = task.with_config(_configure(agent, task, log))
     connection = _connection(agent, configured)
     key = _key(task, installation)
-    secrets = source.bind((*agent.secrets, *secret_refs(connection)), task.scope)
+    secrets = source.bind((*agent.secrets, *secret_refs(connection)), task.scope, task.provided)
     secrets.check()
     request = Request(
         agent=agent,
@@ -108,7 +108,7 @@ def prepare(
         key=key,
         fingerprint=_fingerprint(task),
         connection=connection,
-        client_key=client_key(agent.platform, connection, task.scope),
+        client_key=client_key(agent.platform, connection, task.scope, task.provided),
         account=_account(agent, connection),
         secrets=secrets,
         labels=_labels(task, key),

@@ -2,6 +2,7 @@
 
 Order of look-up for a reference, first hit wins:
 
+0. what the engine provided with the request, by the reference's key (Flyte 2);
 1. an override of the settings (`key` or `group/key`);
 2. the environment variable `<prefix>[GROUP_][VERSION_]KEY`;
 3. the same without the prefix, where the settings allow it (local runs);
@@ -25,6 +26,7 @@ from urllib.parse import quote, quote_plus
 from pydantic import SecretStr
 
 from outboard.domain.identity import Scope
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.secret_refs import SecretRef, SecretScope, redact_forms
 from outboard.errors import AgentFault, MissingSecret
 from outboard.host.settings import SecretSettings
@@ -107,9 +109,11 @@ class SecretSource:
                     return SecretStr(text)
         raise MissingSecret(f"secret {ref.key!r} is not set; looked for {', '.join(dict.fromkeys(looked))}")
 
-    def bind(self, refs: Iterable[SecretRef], scope: Scope) -> BoundSecrets:
+    def bind(self, refs: Iterable[SecretRef], scope: Scope, provided: Provided = NOTHING) -> BoundSecrets:
         """Return the secrets that an agent declared, for one scope; they are looked up when they are read."""
-        return BoundSecrets(self, frozenset(refs), scope)
+        for value in provided.secrets.values():
+            self._redactor.learn(value.strip())
+        return BoundSecrets(self, frozenset(refs), scope, provided)
 
     def _places(self, ref: SecretRef) -> Iterator[tuple[str, str | None]]:
         settings = self._settings
@@ -134,12 +138,13 @@ class SecretSource:
 class BoundSecrets:
     """The declared secrets of one call: `ctx.secrets[ref].get_secret_value()`."""
 
-    __slots__ = ("_refs", "_scope", "_source")
+    __slots__ = ("_refs", "_scope", "_source", "provided")
 
-    def __init__(self, source: SecretSource, refs: frozenset[SecretRef], scope: Scope) -> None:
+    def __init__(self, source: SecretSource, refs: frozenset[SecretRef], scope: Scope, provided: Provided) -> None:
         self._source = source
         self._refs = refs
         self._scope = scope
+        self.provided = provided
 
     def __getitem__(self, ref: SecretRef) -> SecretStr:
         """Return the value; a reference that was not declared is refused."""
@@ -147,12 +152,16 @@ class BoundSecrets:
             raise AgentFault(
                 f"secret {ref.key!r} was not declared; add it to the agent's `secrets` or to its connection"
             )
-        return self._source.resolve(ref, self._scope)
+        return self._resolve(ref)
 
     def check(self) -> None:
         """Raise `MissingSecret` unless every declared secret is there."""
         for ref in self._refs:
-            self._source.resolve(ref, self._scope)
+            self._resolve(ref)
+
+    def _resolve(self, ref: SecretRef) -> SecretStr:
+        value = self.provided.secrets.get(ref.key)
+        return self._source.resolve(ref, self._scope) if value is None else SecretStr(value.strip())
 
 
 def _candidates(ref: SecretRef, scope: Scope) -> Iterator[SecretRef]:

@@ -355,7 +355,7 @@ class Lane:
         expected = live.polled_at + self._period_s
         if live.has_ended or live.success is not None:
             self.forget(live)
-        elif is_news and expected > max(live.fresh_until, now + self._lead_s + _AHEAD_S):
+        elif is_news and live.site.lane is self and expected > max(live.fresh_until, now + self._lead_s + _AHEAD_S):
             self._told.setdefault(live)  # nothing fresh will be there for its next poll
         else:
             self._told.pop(live, None)  # something will, or this was the question ahead of it

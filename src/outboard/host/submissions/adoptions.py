@@ -150,7 +150,7 @@ class Adoptions:
     ) -> LiveJob | Ending | None:
         record = earlier.record
         if record is not None and record.handle:
-            return self._live_jobs.find(record.handle)
+            return self._followed(submission, record.handle)
         if record is not None and record.stage is Stage.ENDED:
             return _unknown(record.ending.status) if record.ending is not None else None
         if record is not None or follows.knows(earlier.key):
@@ -232,7 +232,7 @@ class Adoptions:
                     job=found[0].to_json(),
                     job_version=type(found[0]).handle_version,
                 )
-                return self._live(replace(handle, key=earlier.key, output_prefix=earlier.prefix))
+                return self._live(submission, replace(handle, key=earlier.key, output_prefix=earlier.prefix))
 
     async def _await_stop(self, submission: Submission, live: LiveJob) -> None:
         """Give the platform a moment to take an earlier attempt's cancel: two jobs of one task are one too many."""
@@ -265,13 +265,17 @@ class Adoptions:
 
     def _intent(self, submission: Submission, earlier: _Earlier) -> LiveJob | None:
         handle = submission.request.handle(created_at=submission.created_at, job={})
-        return self._live(replace(handle, key=earlier.key, output_prefix=earlier.prefix, is_intent=True))
+        return self._live(submission, replace(handle, key=earlier.key, output_prefix=earlier.prefix, is_intent=True))
 
-    def _live(self, handle: Handle) -> LiveJob | None:
+    def _live(self, submission: Submission, handle: Handle) -> LiveJob | None:
         try:
-            return self._live_jobs.find(self._codec.encode(handle))
+            return self._followed(submission, self._codec.encode(handle))
         except OutboardError:
             return None
+
+    def _followed(self, submission: Submission, encoded: bytes) -> LiveJob:
+        self._live_jobs.provide(encoded, submission.request.secrets.provided)
+        return self._live_jobs.find(encoded)
 
     @staticmethod
     def _handle(submission: Submission, earlier: Handle) -> Handle:

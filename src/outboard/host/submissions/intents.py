@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from outboard import __version__
@@ -111,7 +112,8 @@ class Intents:
         record, now = held.record, time.monotonic()
         if _release(record.release) > _release(__version__):
             return  # it may ask for what this release does not know; a newer replica will do it
-        request = self._prepare(decode_create_bytes(record.request))
+        task = replace(decode_create_bytes(record.request), provided=live.secrets.provided)
+        request = self._prepare(task)
         if request.key != record.key:
             live.log.error("submission record holds another task's request", place=held.place)
             return

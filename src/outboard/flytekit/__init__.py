@@ -1,0 +1,1 @@
+"""The bridge to flytekit: hosts its connectors, and runs its tasks on our engine."""

@@ -1,0 +1,36 @@
+"""Sections of the interop report: what was tried against a real engine or a real SDK, and what came of it.
+
+A part of the report (the propeller program, Flyte 2, flytekit's plugins ...) is a module of this folder with a function
+`sections() -> list[Section]`. `make interop` prints them as tables and writes them to `build/reports/interop.json`; the
+tests beside them assert on the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One table.
+
+    Attributes:
+        title: What was tried, and against what.
+        columns: The rows' keys, in the order to print.
+        rows: One per scenario; values are what JSON has.
+        failures: What is not as promised, a sentence each; empty is success.
+        notes: What a reader must know to read the table.
+        skipped: Why nothing was tried, where a part is not to be had on this machine.
+        seconds: How long it took.
+    """
+
+    title: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
+    failures: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    skipped: str = ""
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
