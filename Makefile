@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup test conformance check demo bench proof lint types contracts format lock clean
+.PHONY: setup test conformance check demo bench interop proof lint types contracts format lock clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +47,10 @@ demo: setup
 bench: setup
 	$(BIN)/python bench/run.py $(ARGS)
 
+# Real engines and real SDKs against our service and engine; makes environments of its own under .interop/.
+interop: setup
+	$(BIN)/python tests/interop/run.py $(ARGS)
+
 # The promise, counted; the short form takes minutes, `make proof FULL=1` the figures of the release notes.
 proof: setup
 	FULL=$(FULL) $(BIN)/python proof/run.py $(ARGS)
@@ -60,4 +64,4 @@ lock: setup
 		requirements/demo.in --output-file requirements/demo.txt
 
 clean:
-	rm -rf $(VENV) build dist .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .bench .interop .pytest_cache .mypy_cache .ruff_cache .hypothesis

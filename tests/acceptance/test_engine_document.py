@@ -13,7 +13,7 @@ import pytest
 
 from outboard import errors
 from outboard.engine import EngineSettings
-from outboard.engine.propeller_config import parse_propeller_config
+from outboard.engine.propeller.config import parse_propeller_config
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "engine.md").read_text(encoding="utf-8")
 

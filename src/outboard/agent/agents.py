@@ -48,12 +48,14 @@ class OutputSource(str, Enum):
     """Where an agent's outputs come from.
 
     `INLINE`: the agent returns them. `FILES`: the job writes `outputs.pb` or `error.pb` at the output prefix. `NONE`:
-    there are none.
+    there are none. `EITHER`: whatever the agent returns, unchecked, and where it returns none the engine looks for the files;
+    as flytekit's connectors have it, which do not say beforehand.
     """
 
     INLINE = "inline"
     FILES = "files"
     NONE = "none"
+    EITHER = "either"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ class JobAgent(PolledAgent, Generic[ConfigT, JobT, ClientT], abstract=True):
         late_links: Names of links that only a status brings. A job that is younger than a minute is INITIALIZING rather
             than RUNNING until they are all there, since Flyte shows links on a change of phase only.
         callbacks: Who may call back when a job changes, so that it is asked about at once (see `called_back`); None is nobody.
+        native_handles: Whether engines keep another software's bytes for these jobs (`JobRef.native`, `read_native`), so that
+            it can follow them too. CreateTask then waits for the job as long as its caller does.
     """
 
     submission: ClassVar[Submission]
@@ -147,6 +151,7 @@ class JobAgent(PolledAgent, Generic[ConfigT, JobT, ClientT], abstract=True):
     cancel_finished: ClassVar[bool] = False
     late_links: ClassVar[Sequence[str]] = ()
     callbacks: ClassVar[Callbacks | None] = None
+    native_handles: ClassVar[bool] = False
     job_model: ClassVar[type[JobRef]]
 
     def links(self, job: JobT, connection: Any) -> Sequence[Link]:
@@ -183,6 +188,14 @@ class JobAgent(PolledAgent, Generic[ConfigT, JobT, ClientT], abstract=True):
             meta: The JSON object that flytekit's connector wrote as its handle. Anybody can write such: take ids from it,
                 never an endpoint that credentials are sent to, and no secret.
             task_type: As the engine names it.
+        """
+        return None
+
+    def read_native(self, encoded: bytes) -> JobT | None:
+        """Return the job in bytes that engines keep for it (`native_handles`); None for bytes that are not of this agent. Pure.
+
+        Raises:
+            UnreadableHandle: The operator does not allow to read such bytes.
         """
         return None
 

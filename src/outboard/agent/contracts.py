@@ -22,7 +22,7 @@ from outboard.domain.tasks import TaskType
 from outboard.errors import ContractViolation
 
 _METHODS: Final = ("create", "get", "get_many", "cancel", "find", "fetch_outputs", "logs", "metrics", "do", "poke")
-_PURE: Final = ("connection", "links", "judge", "read_flytekit", "called_back")
+_PURE: Final = ("connection", "links", "judge", "read_flytekit", "read_native", "called_back")
 _DURATIONS: Final = ("timeout", "visibility", "poll_interval")
 
 

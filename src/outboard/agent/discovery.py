@@ -70,7 +70,7 @@ def _load(registry: Registry, source: str, load: Callable[[], Any], settings: ob
         raise
     except BaseException as error:  # noqa: BLE001 - somebody else's module must not stop the others
         registry.failures.append(
-            LoadFailure(source=source, reason=f"{_said(error)} while loading; mend it, or disable the platform")
+            LoadFailure(source=source, reason=f"{said(error)} while loading; mend it, or disable the platform")
         )
 
 
@@ -83,7 +83,7 @@ def _own_settings(source: str, settings: object) -> dict[str, Any]:
     return dict(settings)
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """Return an error in one line, without what has the form of a credential."""
     try:
         words = " ".join(redact_forms(str(error)).split())[:_SAID_CHARACTERS]

@@ -112,6 +112,13 @@ class JobRef(_Travelling):
     handle_version: ClassVar[int] = 1
     id: str
 
+    def native(self) -> bytes | None:
+        """Return the bytes that engines keep for this job in place of a handle of ours; None where it is ours.
+
+        See `JobAgent.native_handles`.
+        """
+        return None
+
     @classmethod
     def upgrade(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG003 - subclasses need it
         """Return `data`, written under an older `handle_version`, in today's form."""

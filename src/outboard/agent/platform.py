@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
@@ -88,6 +88,13 @@ class Platform(ABC, Generic[ConnT, ClientT]):
         Their agents still follow and cancel jobs that were started when it was allowed.
         """
         return {}
+
+    def hear_secrets(self, learn: Callable[[str], None]) -> None:
+        """Take note of whom to tell secrets that this platform's code reads by itself, past `ctx.secrets`.
+
+        Args:
+            learn: Redacts a value from now on. May be called from any thread.
+        """
 
     def open(self, connection: ConnT, secrets: Secrets, http: Http) -> AbstractAsyncContextManager[ClientT]:  # noqa: ARG002
         """Return a context manager that yields a client for a connection.

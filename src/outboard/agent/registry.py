@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from outboard.agent.agents import Agent
+from outboard.agent.agents import Agent, JobAgent
 from outboard.agent.platform import Platform
 from outboard.domain.tasks import TaskType
 from outboard.errors import ContractViolation, UnknownTaskType
@@ -32,21 +32,38 @@ class Registry:
         platforms: Whose agents are served.
         failures: What could not be loaded; the service names it and is not silently healthy about it.
 
+    Attributes:
+        notes: What whoever starts the service should read in its log: a sentence each.
+
     Raises:
         ContractViolation: Two agents share a name or a task type and version.
     """
 
     def __init__(self, platforms: Iterable[Platform[Any, Any]] = (), failures: Sequence[LoadFailure] = ()) -> None:
         self.failures: list[LoadFailure] = list(failures)
+        self.notes: list[str] = []
         self.platforms: list[Platform[Any, Any]] = []
         self._by_type: dict[TaskType, Agent] = {}
         self._by_name: dict[str, Agent] = {}
         self._withheld: dict[str, str] = {}
+        self._readers: dict[TaskType, list[JobAgent[Any, Any, Any]]] = {}
         for platform in platforms:
             self.add(platform)
 
-    def add(self, platform: Platform[Any, Any]) -> None:
-        """Serve the agents of a platform too; all of them or, when one collides, none."""
+    def add(
+        self,
+        platform: Platform[Any, Any],
+        *,
+        takes: Collection[TaskType] = (),
+        leaves: Collection[TaskType] = (),
+    ) -> None:
+        """Serve the agents of a platform too; all of them or, when one collides, none.
+
+        Args:
+            platform: Whose agents.
+            takes: Task types that its agents serve from now on although others did. Those still follow their jobs.
+            leaves: Task types that others serve although its agents could.
+        """
         agents = list(platform.agents())
         names = dict(self._by_name)
         types = dict(self._by_type)
@@ -59,9 +76,9 @@ class Registry:
                     raise ContractViolation(f"two agents are called {name}: {_who(names[name])} and {_who(agent)}")
                 names[name] = agent
             for task_type in agent.task_types:
-                if task_type.name in withheld:
+                if task_type.name in withheld or task_type in leaves:
                     continue
-                if task_type in types:
+                if task_type in types and task_type not in takes:
                     raise ContractViolation(
                         f"two agents serve {task_type}: {_who(types[task_type])} and {_who(agent)}; disable one platform"
                     )
@@ -72,6 +89,15 @@ class Registry:
         self.platforms.append(platform)
         self._by_name, self._by_type = names, types
         self._withheld.update(withheld)
+        self._note_readers(agents)
+
+    def _note_readers(self, agents: Iterable[Agent]) -> None:
+        for agent in agents:
+            if isinstance(agent, JobAgent) and agent.native_handles:
+                for task_type in agent.task_types:
+                    readers = self._readers.setdefault(task_type, [])
+                    readers.append(agent)
+                    readers.sort(key=lambda each, kind=task_type: self._by_type.get(kind) is not each)  # type: ignore[misc]
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(dict.fromkeys(self._by_name.values()))
@@ -98,6 +124,10 @@ class Registry:
                 f"no agent here serves task type {task_type.name!r}; served: {served}", field="template.type"
             )
         return agent
+
+    def readers(self, task_type: TaskType) -> Sequence[JobAgent[Any, Any, Any]]:
+        """Return the agents whose native handles requests about a task type may bring; the one that serves it first."""
+        return self._readers.get(task_type, ())
 
     def named(self, name: str) -> Agent | None:
         """Return the agent of a name or an alias."""

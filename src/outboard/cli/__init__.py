@@ -7,6 +7,7 @@
 `run` `resume`       driving tasks to their end
 `jobs` `logs`        reading the journal and the jobs' logs
 `cancel`             asking a run's engine, or the job itself, to stop
+`flyte_config`       the configuration of Flyte's engine, drafted or checked
 `demo`               a workflow whose service is killed half-way
 `exits`              which error ends the process with which code
 `home`               where the journal and the outputs lie

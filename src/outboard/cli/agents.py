@@ -8,18 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from outboard.cli.choices import Agents, AsJson, EndpointAddress, EngineConfig, Insecure, Platforms, SettingsFile
+from outboard.cli.choices import (
+    Agents,
+    AsJson,
+    EndpointAddress,
+    EngineConfig,
+    Flytekit,
+    FlytekitModules,
+    Insecure,
+    Platforms,
+    SettingsFile,
+)
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
 from outboard.cli.loops import run_loop
-from outboard.cli.printing import write_note, write_result
-from outboard.cli.settings_files import names, read_choice
+from outboard.cli.printing import write_result
 from outboard.domain.endpoints import AgentInfo
 from outboard.errors import EndpointUnreachable, OutboardError
+from outboard.local.notes import write_note
+from outboard.local.settings_files import names, read_choice
 
 if TYPE_CHECKING:
-    from outboard.cli.connections import Target
     from outboard.domain.endpoints import Endpoint
+    from outboard.local.targets import Target
 
 EXAMPLES: Final = (
     "outboard agents",
@@ -38,13 +49,15 @@ class _Listing:
     problem: OutboardError | None = None
 
 
-def command(
+def command(  # noqa: PLR0913 - the options of the command
     *,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
+    flytekit: Flytekit = None,
+    flytekit_modules: FlytekitModules = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> int:
@@ -52,9 +65,11 @@ def command(
 
     Without --endpoint or --engine-config it is the agents of this installation.
     """
-    from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
+    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
-    choice = read_choice(settings, platforms=platforms, modules=agents)
+    choice = read_choice(
+        settings, platforms=platforms, modules=agents, flytekit=flytekit, flytekit_modules=flytekit_modules
+    )
     target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
     listings, failures = run_loop(_list(target))
     problems = [each.problem for each in listings if each.problem is not None]

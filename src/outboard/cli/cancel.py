@@ -30,10 +30,10 @@ from outboard.cli.choices import (
 )
 from outboard.cli.exits import Exit
 from outboard.cli.loops import run_loop
-from outboard.cli.printing import write_note
-from outboard.cli.settings_files import read_choice
 from outboard.domain.tasks import TaskType
 from outboard.errors import HandleError, InvalidSettings
+from outboard.local.notes import write_note
+from outboard.local.settings_files import read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.driving import Drive
@@ -79,8 +79,8 @@ def command(  # noqa: PLR0913 - the options of the command
 
     What has ended is left as it is. Exit code 131 says that the end was not confirmed in time.
     """
-    from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
     from outboard.cli.driving import Drive  # noqa: PLC0415 - same
+    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
     if (what is None) == (handle is None):
         raise InvalidSettings("say what to cancel: a task or a run of the journal, or --handle", field="task")

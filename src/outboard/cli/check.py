@@ -11,9 +11,10 @@ import typer
 from outboard.cli.choices import AsJson, Quiet, SettingsFile
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
-from outboard.cli.printing import write_note, write_result
-from outboard.cli.settings_files import read_choice, search_in
+from outboard.cli.printing import write_result
 from outboard.errors import OutboardError
+from outboard.local.notes import write_note
+from outboard.local.settings_files import read_choice, search_in
 
 if TYPE_CHECKING:
     from outboard.testing.conformance.findings import AgentReport

@@ -22,8 +22,8 @@ from typing import Any, Final
 from outboard.cli.exits import exit_code
 from outboard.cli.grpc_environment import import_service
 from outboard.cli.light_imports import without
-from outboard.cli.settings_files import AgentChoice, open_host, read_service_settings
 from outboard.errors import OutboardError
+from outboard.local.settings_files import AgentChoice, open_host, read_service_settings
 
 NOTHING_TO_SERVE: Final = 2
 _PARENT_GONE: Final = 1
@@ -52,7 +52,7 @@ def main() -> int:
 def _serve(document: Mapping[str, Any], hello: Any) -> int:
     with without("rich"):
         import_service()
-        from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - the parent is watched before the heavy imports
+        from outboard.cli.log_output import configure_logs, tell_notes  # noqa: PLC0415 - the parent is watched before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
         from outboard.service.supervision.child import ChildSpec  # noqa: PLC0415 - same
         from outboard.service.supervision.childhood import answer_parent, sibling_teller  # noqa: PLC0415 - same
@@ -61,6 +61,7 @@ def _serve(document: Mapping[str, Any], hello: Any) -> int:
     async def opened() -> Any:
         host = open_host(choice, is_local=False)
         configure_logs(host.redact, level=document["log_level"], form="json")
+        tell_notes(host.registry.notes)
         gc.collect()
         gc.freeze()
         return host

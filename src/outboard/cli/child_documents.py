@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from outboard.cli.settings_files import AgentChoice
+from outboard.local.settings_files import AgentChoice
 
 if TYPE_CHECKING:
     from outboard.service.supervision.child import ChildSpec
@@ -21,15 +22,21 @@ COMMAND: Final = (
     "-c",
     "import sys; sys.path[:] = filter(None, sys.path); from outboard.cli.child import main; sys.exit(main())",
 )
+HOSTED: Final = "flytekit"
+"""What to isolate all hosted connectors by."""
 _OF_THE_PARENT: Final = ("host", "port", "metrics_port", "callbacks_port", "isolate", "processes")
 
 
 def platform_document(choice: AgentChoice, source: str, log_level: str) -> dict[str, Any]:
     """Return what the process of one isolated platform is told: it serves on a socket that its parent chooses."""
-    is_module = ":" in source
+    is_module, is_hosted = ":" in source, source == HOSTED
     service = {name: value for name, value in choice.service.items() if name not in _OF_THE_PARENT}
     return {
-        "choice": _agents(choice, [] if is_module else [source], [source] if is_module else []),
+        "choice": _agents(
+            choice if is_hosted else replace(choice, flytekit=None),
+            [] if is_module or is_hosted else [source],
+            [source] if is_module else [],
+        ),
         "service": {**service, "max_connection_age_s": 0.0, "linger_s": 0.0},
         "isolated": [],
         "ends_when_idle": True,
@@ -68,5 +75,6 @@ def _agents(choice: AgentChoice, platforms: Sequence[str] | None, modules: Seque
         "modules": list(modules),
         "host": dict(choice.host),
         "settings": {platform: dict(each) for platform, each in choice.settings.items()},
+        "flytekit": None if choice.flytekit is None else dict(choice.flytekit),
         "where": choice.where,
     }

@@ -40,6 +40,24 @@ SettingsFile = Annotated[
         help="YAML with the sections host, service and platforms.",
     ),
 ]
+Flytekit = Annotated[
+    bool | None,
+    typer.Option(
+        "--flytekit/--no-flytekit",
+        envvar="OUTBOARD_SERVE_FLYTEKIT",
+        help="Serve the connectors of flytekit and of Flyte 2's SDK too, unmodified.",
+        show_default=False,
+    ),
+]
+FlytekitModules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--flytekit-modules",
+        metavar="MODULE",
+        envvar="OUTBOARD_SERVE_FLYTEKIT_MODULES",
+        help="A further module that registers connectors; repeatable.",
+    ),
+]
 EndpointAddress = Annotated[
     str | None,
     typer.Option(

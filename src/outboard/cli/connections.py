@@ -1,131 +1,19 @@
-"""Whom a command talks to: agents in this process, one service, or all that a FlytePropeller configuration names.
-
-An endpoint's name is what the journal remembers a job by: `in-process`, a name of the configuration, or the address that was
-typed. So a command that comes later (`logs`, `cancel`, `resume`) finds the way by the name and the run's target (see
-`targets`).
-"""
+"""Whom a command talks to, with the process's log lines cleaned of what that one knows to be secret."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
-from outboard.agent.registry import LoadFailure
 from outboard.cli.log_output import configure_logs
-from outboard.cli.settings_files import AgentChoice, open_host
-from outboard.domain.endpoints import Endpoint
-from outboard.domain.secret_refs import redact_forms
-from outboard.engine.addresses import ServiceAddress
-from outboard.engine.propeller_config import PropellerConfig, read_propeller_config
-from outboard.engine.remote import RemoteEndpoint
-from outboard.engine.routing import IN_PROCESS
-from outboard.errors import InvalidSettings
-from outboard.host.host import Host
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What the options say about whom to talk to.
-
-    Attributes:
-        endpoint: One service's address; None leaves the choice to the others.
-        insecure: Plain text or TLS for it; None decides by the address.
-        engine_config: A FlytePropeller configuration.
-        choice: Which agents to run in this process where no service is named.
-    """
-
-    endpoint: str | None = None
-    insecure: bool | None = None
-    engine_config: Path | None = None
-    choice: AgentChoice = field(default_factory=AgentChoice)
-
-    def __post_init__(self) -> None:
-        if self.endpoint and self.engine_config:
-            raise InvalidSettings(
-                "--endpoint and --engine-config exclude each other: give one of them", field="endpoint"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Whom a target means.
-
-    Attributes:
-        host: The agents of this process; None where only services are meant.
-        addresses: Services by name, in the order of preference.
-        config: The FlytePropeller configuration, where there is one.
-    """
-
-    host: Host | None
-    addresses: Mapping[str, ServiceAddress]
-    config: PropellerConfig | None = None
-
-    @property
-    def failures(self) -> Sequence[LoadFailure]:
-        """What could not be loaded in this process."""
-        return self.host.failures if self.host is not None else ()
-
-    @property
-    def redact(self) -> Callable[[str], str]:
-        """Removes secrets from a text."""
-        return self.host.redact if self.host is not None else redact_forms
-
-    @asynccontextmanager
-    async def endpoints(self) -> AsyncIterator[Mapping[str, Endpoint]]:
-        """Give all of them, connected, by name."""
-        async with AsyncExitStack() as stack:
-            found: dict[str, Endpoint] = {} if self.host is None else {IN_PROCESS: self.host}
-            for name, address in self.addresses.items():
-                found[name] = await stack.enter_async_context(RemoteEndpoint(address))
-            yield found
+from outboard.local import connections
+from outboard.local.connections import Found
+from outboard.local.targets import Target
 
 
 @asynccontextmanager
 async def find(target: Target, recorded: Iterable[str] = (), *, with_unsent: bool = False) -> AsyncIterator[Found]:
-    """Give whom a target means, for as long as the block lasts.
-
-    Args:
-        target: What the options say.
-        recorded: The names that the journal remembers, if any: then only these are meant, and `--endpoint` stands for each
-            service among them (it has moved, say).
-        with_unsent: Some tasks were never sent, so what the target says is meant as well.
-
-    Raises:
-        InvalidSettings: An address or a file is wrong, or a remembered name means nothing without its configuration.
-    """
-    config = read_propeller_config(target.engine_config) if target.engine_config else None
-    configured = config.addresses if config else {}
-    names = list(dict.fromkeys(recorded))
-    addresses: dict[str, ServiceAddress] = {}
-    is_hosting = IN_PROCESS in names
-    if with_unsent or not names:
-        addresses = {target.endpoint: _address(target.endpoint, target)} if target.endpoint else dict(configured)
-        is_hosting = is_hosting or not addresses
-    addresses |= {name: _recorded(name, target, configured) for name in names if name != IN_PROCESS}
-    host = open_host(target.choice, is_local=True) if is_hosting else None
-    configure_logs(host.redact if host else redact_forms, level="error", form="pretty")
-    try:
-        yield Found(host=host, addresses=addresses, config=config)
-    finally:
-        if host is not None:
-            await host.close()
-
-
-def _recorded(name: str, target: Target, configured: Mapping[str, ServiceAddress]) -> ServiceAddress:
-    if target.endpoint:
-        return replace(_address(target.endpoint, target), name=name)
-    if name in configured:
-        return configured[name]
-    try:
-        return _address(name, target)
-    except InvalidSettings:
-        raise InvalidSettings(
-            f"the journal knows a service only as '{name}': give --engine-config with its address, or --endpoint",
-            field="engine_config",
-        ) from None
-
-
-def _address(written: str, target: Target) -> ServiceAddress:
-    return ServiceAddress.at(written, insecure=target.insecure)
+    """Give whom a target means; see `outboard.local.connections.find`."""
+    async with connections.find(target, recorded, with_unsent=with_unsent) as found:
+        configure_logs(found.redact, level="error", form="pretty")
+        yield found

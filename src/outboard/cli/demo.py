@@ -14,7 +14,8 @@ from outboard.cli.choices import AsJson, Quiet
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
 from outboard.cli.loops import run_loop
-from outboard.cli.printing import write_note, write_result
+from outboard.cli.printing import write_result
+from outboard.local.notes import write_note
 
 if TYPE_CHECKING:
     from outboard.demo.evidence import Evidence
@@ -39,8 +40,8 @@ def command(
     place = _empty_folder(folder)
     # The service is started while gRPC is in use here; its handlers for forks would only complain about that.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from outboard.cli.views import open_view  # noqa: PLC0415 - the folder is checked before the heavy imports
     from outboard.demo.performance import Performance  # noqa: PLC0415 - same
+    from outboard.local.views import open_view  # noqa: PLC0415 - the folder is checked before the heavy imports
 
     with open_view(is_quiet=quiet) as view:
         performance = Performance(folder=place, on_event=lambda event: view.show(event.task_id, event), say=view.say)

@@ -12,26 +12,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any
 
-from outboard.cli.connections import Found, Target, find
-from outboard.cli.documents import read_model
+from outboard.cli.connections import find
 from outboard.cli.exits import Exit
-from outboard.cli.home import outputs_base
 from outboard.cli.interrupts import interrupts
 from outboard.cli.journals import open_journal
 from outboard.cli.log_output import configure_logs
-from outboard.cli.printing import write_note
 from outboard.cli.reports import report
 from outboard.cli.specs import NamedTask
-from outboard.cli.targets import describe, kept_target, target_of
-from outboard.cli.views import View, open_view
 from outboard.engine.engine import Engine
 from outboard.engine.journal import Journal
 from outboard.engine.outcomes import TaskEvent, TaskOutcome
-from outboard.engine.routing import IN_PROCESS, Routes
 from outboard.engine.settings import EngineSettings
-from outboard.errors import InvalidSettings, OutboardError
+from outboard.errors import OutboardError
+from outboard.local.connections import Found
+from outboard.local.engines import engine_over, engine_settings
+from outboard.local.notes import write_note
+from outboard.local.targets import Target, describe, kept_target, target_of
+from outboard.local.views import View, open_view
 
 Work = Callable[[Engine], Awaitable[Sequence[TaskOutcome]]]
 
@@ -51,14 +49,9 @@ class Drive:
 
     def engine_settings(self) -> EngineSettings:
         """Return the engine's settings: options over the settings file over the user's own folder."""
-        values: dict[str, Any] = {"output_base": outputs_base(), **self.target.choice.engine}
-        if self.output_base is not None:
-            values["output_base"] = self.output_base
-        if self.max_live is not None:
-            values["max_live"] = self.max_live
-        if self.cancel_wait_s is not None:
-            values["cancel_wait"] = self.cancel_wait_s
-        return read_model(EngineSettings, values, InvalidSettings, where=self.target.choice.where, path="engine")
+        return engine_settings(
+            self.target.choice, output_base=self.output_base, max_live=self.max_live, cancel_wait=self.cancel_wait_s
+        )
 
 
 async def run_tasks(drive: Drive, title: str, tasks: Sequence[NamedTask]) -> Exit:
@@ -96,7 +89,7 @@ async def cancel_run(
     drive = replace(drive, target=await target_of(journal, run_id, drive.target), cancel_wait_s=wait_s)
     async with (
         _found(drive, journal, [run_id]) as found,
-        _engine(drive, found, journal, on_event=None) as engine,
+        engine_over(found, drive.engine_settings(), journal) as engine,
     ):
         return await engine.resume(run_id, force=force, cancel=True, only=only)
 
@@ -161,7 +154,7 @@ async def drive_to_end(
     """
     with open_view(is_quiet=drive.is_quiet) as view:
         show = partial(_show, view, name)
-        engines = [_engine(crew.drive, crew.found, journal, show) for crew in crews]
+        engines = [engine_over(crew.found, crew.drive.engine_settings(), journal, show) for crew in crews]
 
         def interrupt() -> None:
             for engine in engines:
@@ -185,26 +178,6 @@ async def drive_to_end(
 
 def _show(view: View, name: Callable[[TaskEvent], str], event: TaskEvent) -> None:
     view.show(name(event), event)
-
-
-def _engine(drive: Drive, found: Found, journal: Journal, on_event: Callable[[TaskEvent], None] | None) -> Engine:
-    settings = drive.engine_settings()
-    host = {} if found.host is None else {IN_PROCESS: found.host}
-    names = (*host, *found.addresses)
-    if found.config is not None and set(found.config.addresses) <= set(found.addresses):
-        routes = Routes.of(found.config)
-        if "listing_interval" not in settings.model_fields_set:
-            settings = settings.model_copy(update={"listing_interval": found.config.listing_interval})
-    else:
-        routes = Routes(order=names, default=next(iter(found.addresses), None))
-    return Engine(
-        {**host, **found.addresses},
-        routes=routes,
-        journal=journal,
-        settings=settings,
-        on_event=on_event,
-        stores=None if found.host is None else found.host.stores,
-    )
 
 
 @asynccontextmanager

@@ -20,12 +20,13 @@ import typer
 from typer.core import TyperGroup
 
 from outboard.cli.exits import Exit, exit_code, remedy
-from outboard.cli.printing import write_note, write_result
+from outboard.cli.printing import write_result
 from outboard.errors import OutboardError
+from outboard.local.notes import write_note
 
 COMMANDS: Final[Mapping[str, str]] = {
-    name: f"outboard.cli.{name}"
-    for name in ("serve", "agents", "check", "run", "jobs", "logs", "cancel", "resume", "demo")
+    name: f"outboard.cli.{name.replace('-', '_')}"
+    for name in ("serve", "agents", "check", "run", "jobs", "logs", "cancel", "resume", "flyte-config", "demo")
 }
 _USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[
     2

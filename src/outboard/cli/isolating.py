@@ -1,9 +1,9 @@
 """What `serve --isolate` makes of a choice of agents: some for this process, and one for each isolated platform.
 
-A name is that of an installed platform (its entry point), `module:Platform`, or an agent's. The first two are known without
-importing anything, and must be, because code that crashes at import must crash in its own process. Agents' names only the
-code knows, so `outboard agents` is asked for them, platform by platform, which costs half a second each. A platform is
-isolated with all its agents: they share clients and quotas, which are counted in one process.
+A name is that of an installed platform (its entry point), `module:Platform`, `flytekit` for all hosted connectors, or an agent's.
+All but the last are known without importing anything, and must be, because code that crashes at import must crash in its own
+process. Agents' names only the code knows, so `outboard agents` is asked for them, platform by platform, which costs half a
+second each. A platform is isolated with all its agents: they share clients and quotas, which are counted in one process.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from outboard.cli.child_documents import COMMAND, platform_document
-from outboard.cli.settings_files import AgentChoice
+from outboard.cli.child_documents import COMMAND, HOSTED, platform_document
 from outboard.errors import InvalidSettings
+from outboard.local.settings_files import AgentChoice
 
 if TYPE_CHECKING:
     from outboard.service.settings import ServiceSettings
@@ -44,7 +44,7 @@ def divide(
 
     installed_names = sorted(installed())
     chosen = installed_names if choice.platforms is None else list(choice.platforms)
-    known = {*installed_names, *choice.modules}
+    known = {*installed_names, *choice.modules, *([HOSTED] if choice.flytekit is not None else [])}
     sources = [
         name if name in known or ":" in name else _source_of(name, [*chosen, *choice.modules], choice, installed_names)
         for name in names
@@ -53,6 +53,7 @@ def divide(
         choice,
         platforms=[name for name in chosen if name not in sources],
         modules=[name for name in choice.modules if name not in sources],
+        flytekit=None if HOSTED in sources else choice.flytekit,
     )
     specs = [
         ChildSpec(

@@ -14,8 +14,9 @@ from outboard.cli.choices import AsJson, JournalFile
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps, handle_text
 from outboard.cli.loops import run_loop
-from outboard.cli.printing import write_note, write_result
+from outboard.cli.printing import write_result
 from outboard.errors import InvalidSettings
+from outboard.local.notes import write_note
 
 if TYPE_CHECKING:
     from outboard.engine.journal import RunRecord, TaskRecord

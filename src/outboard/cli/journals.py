@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from outboard.cli.home import journal_path
 from outboard.engine.journal import Journal, RunRecord, TaskRecord
 from outboard.errors import InvalidSettings
+from outboard.local.home import journal_path
 
 _SHOWN: int = 5
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -50,6 +50,12 @@ def configure_logs(redact: Callable[[str], str], *, level: str = "info", form: s
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=max(threshold, logging.WARNING), force=True)
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Log what an operator should read when a service starts."""
+    for note in notes:
+        structlog.get_logger("outboard").info(note)
 
 
 class _Stderr:

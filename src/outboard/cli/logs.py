@@ -24,16 +24,17 @@ from outboard.cli.choices import (
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
 from outboard.cli.loops import run_loop
-from outboard.cli.printing import write_note, write_result
-from outboard.cli.settings_files import read_choice
+from outboard.cli.printing import write_result
 from outboard.errors import AgentError, EndpointUnreachable, InvalidSettings
+from outboard.local.notes import write_note
+from outboard.local.settings_files import read_choice
 
 if TYPE_CHECKING:
-    from outboard.cli.connections import Target
     from outboard.domain.endpoints import Endpoint
     from outboard.domain.statuses import LogLine
     from outboard.domain.tasks import TaskType
     from outboard.engine.journal import Journal, TaskRecord
+    from outboard.local.targets import Target
 
 EXAMPLES: Final = (
     "outboard logs query-7",
@@ -61,7 +62,7 @@ def command(  # noqa: PLR0913 - the options of the command
     as_json: AsJson = False,
 ) -> int:
     """Print the log of a task's job; with --json one object per line."""
-    from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
+    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
     choice = read_choice(settings, platforms=platforms, modules=agents)
     target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
@@ -72,7 +73,7 @@ def command(  # noqa: PLR0913 - the options of the command
 async def _print_log(text: str, target: Target, path: Path | None, *, follow: bool, tail: int, as_json: bool) -> None:
     from outboard.cli.connections import find  # noqa: PLC0415 - as above
     from outboard.cli.journals import find_task, open_journal  # noqa: PLC0415 - as above
-    from outboard.cli.targets import target_of  # noqa: PLC0415 - as above
+    from outboard.local.targets import target_of  # noqa: PLC0415 - as above
 
     async with open_journal(path) as journal:
         record = await find_task(journal, text)

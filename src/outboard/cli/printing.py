@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 
 import typer
 
@@ -32,21 +31,3 @@ def write_result(text: str) -> None:
             raise typer.Exit(Exit.BROKEN_PIPE) from None
         reason = (problem.strerror or "unwritable").lower()
         raise OutboardError(f"standard output cannot be written ({reason}): write it elsewhere") from None
-
-
-def write_note(text: str) -> None:
-    """Write a line to standard error at once; nobody needs to read it."""
-    try:
-        sys.stderr.write("".join(each for each in text if each in "\n\t" or unicodedata.category(each) != "Cc") + "\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return
-
-
-def one_line(text: str) -> str:
-    """Return a text as one line without control characters.
-
-    >>> one_line(f"half  way{chr(7)}")
-    'half way'
-    """
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())

@@ -13,10 +13,11 @@ from typing import Any
 from outboard import errors
 from outboard.cli.exits import EXITS, Exit
 from outboard.cli.json_values import dumps, handle_text, to_json
-from outboard.cli.printing import write_note, write_result
+from outboard.cli.printing import write_result
 from outboard.domain.phases import Phase
 from outboard.engine.outcomes import LeftRunning, TaskOutcome
 from outboard.errors import OutboardError
+from outboard.local.notes import write_note
 
 
 def report(outcomes: Sequence[TaskOutcome], *, as_json: bool) -> Exit:

@@ -22,9 +22,9 @@ from outboard.cli.choices import (
 )
 from outboard.cli.exits import Exit
 from outboard.cli.loops import run_loop
-from outboard.cli.printing import write_note
-from outboard.cli.settings_files import read_choice
 from outboard.errors import InvalidSettings
+from outboard.local.notes import write_note
+from outboard.local.settings_files import read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.driving import Drive
@@ -60,9 +60,9 @@ def command(  # noqa: PLR0913 - the options of the command
     Each run goes on where it was begun, with the agents and settings that it was begun with, as the journal keeps them; what is
     given now goes before that. --endpoint says where a service is now, if it has moved.
     """
-    from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
     from outboard.cli.driving import Drive  # noqa: PLC0415 - same
     from outboard.cli.journals import is_journal  # noqa: PLC0415 - same
+    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
     if not run and not is_journal(journal):
         write_note("nothing to resume")

@@ -20,8 +20,8 @@ from outboard.cli.choices import (
     SettingsFile,
 )
 from outboard.cli.loops import run_loop
-from outboard.cli.settings_files import read_choice
 from outboard.errors import InvalidTask
+from outboard.local.settings_files import read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.specs import NamedTask
@@ -95,9 +95,9 @@ def command(  # noqa: PLR0913 - the options of the command
     Progress goes to standard error, outputs to standard output. Ctrl-C cancels the jobs and waits for the confirmation; a
     second Ctrl-C stops waiting and says what may still run.
     """
-    from outboard.cli.connections import Target  # noqa: PLC0415 - the engine is for those who use it
     from outboard.cli.driving import Drive, run_tasks  # noqa: PLC0415 - same
     from outboard.cli.task_options import TaskOptions  # noqa: PLC0415 - same
+    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
     options = TaskOptions(
         config=config or (),

@@ -14,18 +14,19 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from outboard.cli.choices import Agents, Installation, Platforms, SettingsFile
+from outboard.cli.choices import Agents, Flytekit, FlytekitModules, Installation, Platforms, SettingsFile
 from outboard.cli.grpc_environment import import_service
 from outboard.cli.isolating import divide
 from outboard.cli.light_imports import without
-from outboard.cli.settings_files import names, open_host, read_choice, read_service_settings
 from outboard.cli.workers import serve_workers
+from outboard.local.settings_files import names, open_host, read_choice, read_service_settings
 
 EXAMPLES: Final = (
     "outboard serve --port 8000",
     "outboard serve --host 0.0.0.0 --platforms duckdb,bigquery --metrics-port 9090",
     "outboard serve --agents my_package.agents:MyPlatform --settings outboard.yaml",
     "outboard serve --agents my_package.agents:MyPlatform --isolate my_package.agents:MyPlatform",
+    "outboard serve --flytekit --isolate flytekit",
     "outboard serve --host 0.0.0.0 --processes 4 --metrics-port 9090",
 )
 
@@ -56,6 +57,8 @@ def command(  # noqa: PLR0913 - the options of the command
     ] = None,
     platforms: Platforms = None,
     agents: Agents = None,
+    flytekit: Flytekit = None,
+    flytekit_modules: FlytekitModules = None,
     isolate: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,7 +91,14 @@ def command(  # noqa: PLR0913 - the options of the command
 
     One line on standard error says when it is ready, and on which port.
     """
-    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
+    choice = read_choice(
+        settings,
+        platforms=platforms,
+        modules=agents,
+        installation=installation,
+        flytekit=flytekit,
+        flytekit_modules=flytekit_modules,
+    )
     isolated = [name for each in isolate or () for name in names(each) or ()] or None
     service_settings = read_service_settings(
         choice,
@@ -107,12 +117,13 @@ def command(  # noqa: PLR0913 - the options of the command
 
     with without("rich"):
         import_service()
-        from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - settings are checked before the heavy imports
+        from outboard.cli.log_output import configure_logs, tell_notes  # noqa: PLC0415 - settings are checked before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
 
     async def opened() -> Any:
         served = open_host(own, is_local=False)
         configure_logs(served.redact, level=log_level, form=log_format)
+        tell_notes(served.registry.notes)
         # What is alive now lives as long as the process; the collector need not look at it again.
         gc.collect()
         gc.freeze()

@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from outboard.cli.documents import STDIN, read_document, read_model
 from outboard.cli.type_spellings import parse_type
 from outboard.domain.conformity import guess_type
 from outboard.domain.identity import ExecutionIdentity
@@ -25,8 +24,9 @@ from outboard.domain.secret_refs import SecretRef
 from outboard.domain.tasks import Container, Inputs, Pod, RawTask, Sql, Task
 from outboard.domain.types import Interface, SimpleType, ValueType
 from outboard.domain.values import Blob, Schema, StructuredDataset
-from outboard.engine.go_durations import parse_go_duration
+from outboard.engine.propeller.go_durations import parse_go_duration
 from outboard.errors import InvalidInputs, InvalidTask
+from outboard.local.documents import STDIN, read_document, read_model
 
 
 def _read_timeout(value: object) -> object:

@@ -10,22 +10,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from outboard.cli.printing import one_line
-
-PHASE_STYLES: Final = {
-    "SUCCEEDED": "green",
-    "FAILED": "red",
-    "RETRYABLE_FAILED": "red",
-    "ABORTED": "yellow",
-    "WAITING_FOR_RESOURCES": "yellow",
-    "RUNNING": "cyan",
-}
+from outboard.local.notes import one_line
+from outboard.local.views import PHASE_STYLES
 
 
 @dataclass(frozen=True, slots=True)

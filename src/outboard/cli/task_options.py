@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from outboard.cli.documents import parse_yaml, read_model
 from outboard.cli.specs import TaskSpec
 from outboard.cli.type_spellings import parse_type
 from outboard.domain.types import EnumType, SimpleType, ValueType
 from outboard.errors import InvalidTask
+from outboard.local.documents import parse_yaml, read_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from outboard.cli.child_documents import COMMAND, worker_document
 from outboard.cli.light_imports import without
-from outboard.cli.settings_files import AgentChoice
+from outboard.local.settings_files import AgentChoice
 
 if TYPE_CHECKING:
     from outboard.service.settings import ServiceSettings

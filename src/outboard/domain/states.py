@@ -40,7 +40,8 @@ def failed(default: Failure | None = None) -> Judge:
     """Mark a state in a table as the end without success.
 
     Args:
-        default: The failure to report where the agent's `judge` says nothing more exact.
+        default: The failure to report where the agent's `judge` says nothing more exact. Its message is what users read
+            where the platform says nothing of the job itself.
     """
     return Judge(is_success=False, default=default)
 

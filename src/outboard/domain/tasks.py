@@ -152,6 +152,7 @@ class Task(Generic[ConfigT]):
         labels, annotations, namespace, service_account, environment: The execution's, as Flyte sends them.
         secrets: What the task itself asks for (its security context).
         provided: Values of secrets and settings that came with the request; never compared, encoded or kept.
+        sent: What the task was read from, for whoever passes it on unchanged; only `wire` looks into it.
     """
 
     type: str
@@ -178,6 +179,7 @@ class Task(Generic[ConfigT]):
     secrets: Sequence[SecretRef] = ()
     max_attempts: int = 0
     provided: Provided = field(default=NOTHING, compare=False)
+    sent: object | None = field(default=None, compare=False, repr=False)
 
     @property
     def task_type(self) -> TaskType:

@@ -23,7 +23,7 @@ from outboard.engine.effects import Effects
 from outboard.engine.journal import Journal
 from outboard.engine.live_tasks import LiveTask
 from outboard.engine.outcomes import LeftRunning, TaskOutcome
-from outboard.engine.propeller_config import PropellerConfig
+from outboard.engine.propeller.config import PropellerConfig
 from outboard.engine.resumption import ended_outcome, owed_tasks, take_up
 from outboard.engine.routing import IN_PROCESS, Routes
 from outboard.engine.runs import OnEvent, Run
@@ -283,31 +283,53 @@ class Engine:
             RunOwned: Its engine lives.
             InvalidSettings: There is no such run, or an endpoint it needs is not configured here, or there is no journal.
         """
-        journal = self._journal
-        if journal is None:
-            raise InvalidSettings(
-                "this engine has no journal, so there is nothing to resume: give it one", field="journal"
-            )
-        owned = await journal.resume_run(run_id, force=force)
-        effects = Effects(self.directory, self.stores, owned)
-        run = Run(run_id, effects, owned, self.settings, on_event=self._on_event, fail_fast=owned.fail_fast)
-        run.is_cancelled = cancel or self.is_interrupted
-        self._runs.add(run)
+        journal = self._journal_to_resume()
+        run = await self.reopen(run_id, force=force, cancel=cancel, only=only)
         try:
             async with run:
-                records = await journal.tasks(run_id)
-                if owned.fail_fast and any(each.phase in _WITHOUT_SUCCESS for each in records if each.ended_at):
-                    run.is_cancelled = True
-                tasks = await journal.unfinished(run_id)
-                wanted = [each for each in tasks if only is None or each.record.task_id in only]
-                await take_up(run, wanted, await owed_tasks(journal, run_id, only), self.directory)
                 await run.wait()
+                records = await journal.tasks(run_id)
                 ended = [each for each in records if each.task_id not in run.outcomes and each.ended_at is not None]
                 outcomes = await asyncio.gather(*(ended_outcome(journal, record) for record in ended))
         finally:
             self._forget(run)
         known = {outcome.task_id: outcome for outcome in outcomes} | run.outcomes
         return [known[record.task_id] for record in records if record.task_id in known]
+
+    async def reopen(
+        self, run_id: str, *, force: bool = False, cancel: bool = False, only: Collection[str] | None = None
+    ) -> Run:
+        """Take up a run as `resume` does, and return it at once, with its unfinished tasks under way; it takes further tasks.
+
+        Raises:
+            RunOwned: Its engine lives.
+            InvalidSettings: As for `resume`; nothing was taken up.
+        """
+        journal = self._journal_to_resume()
+        owned = await journal.resume_run(run_id, force=force)
+        effects = Effects(self.directory, self.stores, owned)
+        run = Run(run_id, effects, owned, self.settings, on_event=self._on_event, fail_fast=owned.fail_fast)
+        run.is_cancelled = cancel or self.is_interrupted
+        self._runs.add(run)
+        try:
+            records = await journal.tasks(run_id)
+            if owned.fail_fast and any(each.phase in _WITHOUT_SUCCESS for each in records if each.ended_at):
+                run.is_cancelled = True
+            tasks = await journal.unfinished(run_id)
+            wanted = [each for each in tasks if only is None or each.record.task_id in only]
+            await take_up(run, wanted, await owed_tasks(journal, run_id, only), self.directory)
+        except BaseException:
+            await run.close()
+            self._forget(run)
+            raise
+        return run
+
+    def _journal_to_resume(self) -> Journal:
+        if self._journal is None:
+            raise InvalidSettings(
+                "this engine has no journal, so there is nothing to resume: give it one", field="journal"
+            )
+        return self._journal
 
     async def cancel(self, task_id: str, *, run_id: str | None = None) -> TaskOutcome | None:
         """Cancel a task of this engine and return its outcome; None when another process drives it and was asked to.

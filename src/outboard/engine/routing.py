@@ -25,7 +25,7 @@ from typing import Final
 from typing_extensions import Self
 
 from outboard.domain.endpoints import AgentInfo
-from outboard.engine.propeller_config import PropellerConfig
+from outboard.engine.propeller.config import PropellerConfig
 from outboard.errors import UnknownTaskType
 
 IN_PROCESS: Final = "in-process"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from outboard.agent.agents import AnsweringAgent
 from outboard.domain.phases import Phase
-from outboard.domain.statuses import Cause, Failure, TaskStatus
+from outboard.domain.statuses import Cause, Failure, Status, TaskStatus
 from outboard.errors import Actor, InvalidTask, OutboardError, Retry, Sent, TaskError, Throttled, Unavailable
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
@@ -100,9 +100,26 @@ class Answers:
                     raise
                 await asyncio.sleep(wait_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        if isinstance(outputs, Status):
+            return await self._told(outputs, task.output_prefix)
         types = task.interface.outputs
         outputs = {} if outputs is None else outputs
         return await self._outputs.settle(outputs, types, task.output_prefix, TaskStatus(phase=Phase.SUCCEEDED))
+
+    async def _told(self, status: Status, prefix: str) -> TaskStatus:
+        """Return the end that a hosted agent tells in more than outputs, which are passed on as they are."""
+        words = self._words
+        succeeded = TaskStatus(
+            phase=Phase.SUCCEEDED,
+            message=words.text(status.message),
+            links=tuple(words.links(status.links)),
+            custom_info=words.facts(status.custom_info, status.usage),
+        )
+        if status.failure is not None:
+            return failed_status(words.failure(status.failure), succeeded)
+        return (
+            succeeded if status.outputs is None else await self._outputs.settle(status.outputs, None, prefix, succeeded)
+        )
 
     def refusal(self, request: Request, error: OutboardError) -> TaskStatus:
         """Return the end of a task that an agent refused to answer, or could not."""

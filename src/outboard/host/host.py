@@ -93,6 +93,8 @@ class Host:
         keys = [ServiceKey.parse(key.get_secret_value()) for key in self.settings.service_keys]
         self.codec = HandleCodec(keys, accepts_clear=self.settings.accept_clear_handles)
         self.stores: Store = stores if stores is not None else Stores()
+        for platform in registry.platforms:
+            platform.hear_secrets(self.redact.learn)
         self._source = SecretSource(self.settings.secrets, self.redact)
         self._words = words = Words(self.redact)
         overrides = overridden_quotas(self.settings, registry)
@@ -122,7 +124,7 @@ class Host:
         self._submissions = Submissions(
             self.settings,
             calls=self._calls,
-            codec=self.codec,
+            handles=self._foreign,
             records=records,
             stores=self.stores,
             live_jobs=self._live_jobs,
@@ -180,7 +182,7 @@ class Host:
         self._refuse_when_draining()
         handle = await self._submissions.submit(self._prepare(task), timeout_s)
         self._live_jobs.provide(handle, task.provided)
-        return handle
+        return self._foreign.native(handle)
 
     async def get_task(
         self,
@@ -222,11 +224,12 @@ class Host:
         task_type: TaskType | None = None,
         timeout_s: float | None = None,
         provided: Provided = NOTHING,
+        collects_garbage: bool = False,
     ) -> None:
         """Cancel the task's job; finished work is untouched. See `Cancellations.cancel`, and `get_task` for `provided`."""
         bound = self._foreign.bound(handle, task_type)
         self._live_jobs.provide(bound, provided)
-        await self._cancellations.cancel(bound, timeout_s)
+        await self._cancellations.cancel(bound, timeout_s, collects_garbage=collects_garbage)
 
     async def execute_task(self, task: RawTask, *, timeout_s: float | None = None) -> TaskStatus:
         """Run a task of a sync agent and return its terminal status.

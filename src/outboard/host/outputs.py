@@ -45,12 +45,24 @@ class Outputs:
             return await self._from_files(live, succeeded)
         if isinstance(agent, JobAgent) and agent.outputs is OutputSource.NONE:
             return replace(succeeded, outputs={}, output_types={})
+        if isinstance(agent, JobAgent) and agent.outputs is OutputSource.EITHER:
+            return await self._either(live, success)
         try:
             outputs = await self._fetch(live, success, timeout_s)
         except AgentFault as error:
             # The platform's part is done, and asking again would find the same fault.
             return self._fault(succeeded, error.message)
         return await self._inline(live, outputs, succeeded)
+
+    async def _either(self, live: LiveJob, success: Success) -> TaskStatus:
+        outputs, source = success.status.outputs, live.handle.source_prefix
+        if outputs is not None:
+            return await self.settle(outputs, None, live.handle.output_prefix, success.derived)
+        if source:
+            # The job was started by an earlier attempt and writes there; the engine reads at this attempt's place.
+            for name in ("error.pb", "outputs.pb"):
+                await self._stores.copy(join_uri(source, name), join_uri(live.handle.output_prefix, name))
+        return success.derived
 
     async def settle(
         self, outputs: object, types: Mapping[str, ValueType] | None, prefix: str, succeeded: TaskStatus

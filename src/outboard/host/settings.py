@@ -65,7 +65,7 @@ class HostSettings(BaseModel):
         cancel_wait: How long DeleteTask waits for the end after the platform accepted the cancel.
         cancel_watch: How long an accepted cancel is confirmed and repeated in the background.
         cancel_refusals: How many times DeleteTask of one handle may be answered with an error, by all replicas together; 0 is
-            without limit, for Flyte 2, whose engine counts none.
+            without limit, as it is for Flyte 2 anyway, whose engine counts none.
         idle_client: When an unused client is closed.
         remembered: How many jobs and answers are kept in memory.
         answer_retention: How long answers of sync agents and handles of finished submissions are kept for repeated

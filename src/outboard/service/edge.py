@@ -24,8 +24,9 @@ from google.protobuf.message import DecodeError, Message
 from outboard.agent.registry import LoadFailure
 from outboard.domain.endpoints import Endpoint
 from outboard.domain.handles import HandleCodec
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.statuses import TaskStatus
-from outboard.domain.tasks import RawTask
+from outboard.domain.tasks import RawTask, TaskType
 from outboard.errors import AgentFault, InvalidTask, OutboardError, Overloaded, Unavailable
 from outboard.host.accounts import Accounts
 from outboard.host.callbacks.callbacks import CallbackReceiver
@@ -80,6 +81,30 @@ class ServedHost(Endpoint, Protocol):
 
     def hasten(self, agent_name: str, job_ids: Sequence[str]) -> int:
         """Ask about these jobs at once, since their platform called back; return how many of them are alive here."""
+        ...
+
+    async def get_task(
+        self,
+        handle: bytes,
+        *,
+        task_type: TaskType,
+        output_prefix: str = "",
+        timeout_s: float | None = None,
+        provided: Provided = NOTHING,
+    ) -> TaskStatus:
+        """Return where the task stands; `provided` takes the place of what the engine provided before."""
+        ...
+
+    async def delete_task(
+        self,
+        handle: bytes,
+        *,
+        task_type: TaskType,
+        timeout_s: float | None = None,
+        provided: Provided = NOTHING,
+        collects_garbage: bool = False,
+    ) -> None:
+        """Cancel the task's job; for an engine that collects garbage, finished work is never touched."""
         ...
 
     def recall_task(self, handle: bytes) -> TaskStatus | None:
@@ -191,6 +216,11 @@ class Edge:
                 await context.abort(failure.code, failure.details, failure.trailing)
 
         return grpc.stream_stream_rpc_method_handler(handle)
+
+    def note_task(self, call: Call, task_type: str, inputs: Message) -> None:
+        """Take down what a call asks to be started, once its request is read."""
+        call.task_type = task_type
+        self.metrics.took_inputs(task_type, inputs.ByteSize())
 
     def log(self, call: Call) -> TaskLog:
         """Return a logger with the identity of what the call is about."""
@@ -305,7 +335,7 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
         return kind.FromString(data)
     except DecodeError:
         name = kind.DESCRIPTOR.full_name
-        raise InvalidTask(f"the request is not a {name}; send one as flyteidl 1.x defines it") from None
+        raise InvalidTask(f"the request is not a {name}; send one as {name.partition('.')[0]} defines it") from None
 
 
 def _classify(raised: BaseException) -> OutboardError:

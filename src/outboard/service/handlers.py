@@ -1,136 +1,141 @@
-"""The eight methods of Flyte 1's three services, over a host.
+"""The seven methods that both versions of Flyte have, over a host; `dialects` says what differs between them.
 
-The operations' short names (`create`, `get`, `delete`, `do`) are those of flytekit's metrics. Protobuf to values and back is
-the wire's work, rules are the host's; what is decided here is the shape of the two streams:
+The operations' short names (`create`, `get`, `delete`) are those of flytekit's metrics. Protobuf to values and back is the
+wire's work, rules are the host's. GetTaskLogs writes lines as they come, and at the end one header with the token to go on from.
 
-* ExecuteTaskSync reads a header, then inputs, and answers as soon as it has both: a client that never half-closes must not
-  hold a handler. It answers with exactly one header message, because FlytePropeller reads no more.
-* GetTaskLogs writes lines as they come, and at the end one header with the token to go on from.
+What an engine provides with a request (Flyte 2's connection) goes to the host each time it comes, since it may be another one
+than before. So such a poll is not remembered here; the host answers it from its own memory.
 
 Where platforms are isolated, calls about their agents are read only as far as it takes to see whose they are, and passed on.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 from flyteidl.admin import agent_pb2
-from flyteidl.core import literals_pb2
 
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.tasks import TaskType
 from outboard.errors import InvalidTask, UnknownTaskType
 from outboard.service.answers import Answers
-from outboard.service.edge import Call, Edge, StalledStream, parse
+from outboard.service.dialects import FLYTE1, Dialect, written
+from outboard.service.edge import Call, Edge, parse
 from outboard.service.polls import Polls
 from outboard.service.settings import ServiceSettings
-from outboard.wire.listings import encode_agent, encode_agents, read_task_type
 from outboard.wire.logs import encode_lines, encode_token
 from outboard.wire.metrics import encode_metrics, read_time
-from outboard.wire.tasks import decode_create_request, decode_sync_request
 
 if TYPE_CHECKING:
     from outboard.service.isolation.forwarding import Forwarder
 
-ASYNC_SERVICE: Final = "flyteidl.service.AsyncAgentService"
-SYNC_SERVICE: Final = "flyteidl.service.SyncAgentService"
-METADATA_SERVICE: Final = "flyteidl.service.AgentMetadataService"
-SERVICES: Final = (ASYNC_SERVICE, SYNC_SERVICE, METADATA_SERVICE)
-
-_GET: Final = f"/{ASYNC_SERVICE}/GetTask"
-_CREATE: Final = f"/{ASYNC_SERVICE}/CreateTask"
-_DELETE: Final = f"/{ASYNC_SERVICE}/DeleteTask"
-_METRICS: Final = f"/{ASYNC_SERVICE}/GetTaskMetrics"
-_LOGS: Final = f"/{ASYNC_SERVICE}/GetTaskLogs"
-_EXECUTE: Final = f"/{SYNC_SERVICE}/ExecuteTaskSync"
-_DELETED: Final[bytes] = agent_pb2.DeleteTaskResponse().SerializeToString()
+_DELETED: Final = written(agent_pb2.DeleteTaskResponse())
 _SHOWN_NAME: Final = 100
 
 
 class Handlers:
-    """Answers the calls of Flyte 1.
+    """Answers the calls of one version of Flyte.
 
     Args:
         edge: What happens around every call.
         settings: What the operator decided.
         forwarder: Passes calls on to isolated platforms; None where there are none.
+        dialect: Of which version.
     """
 
-    def __init__(self, edge: Edge, settings: ServiceSettings, forwarder: Forwarder | None = None) -> None:
+    def __init__(
+        self, edge: Edge, settings: ServiceSettings, forwarder: Forwarder | None = None, dialect: Dialect = FLYTE1
+    ) -> None:
         self._edge = edge
         self._forwarder = forwarder
+        self._dialect = dialect
+        self._messages = dialect.messages
         self._host = edge.host
-        self._answers = Answers(settings.max_answer_bytes)
+        self._answers = Answers(settings.max_answer_bytes, dialect.write_status)
         self._polls = Polls(self._host.recall_task, self._answers.polled)
         self._limit_bytes = settings.max_answer_bytes
-        self._stream_patience_s = settings.stream_patience_s
+        self._get = f"/{dialect.jobs}/GetTask"
+        self._create = f"/{dialect.jobs}/CreateTask"
+        self._delete = f"/{dialect.jobs}/DeleteTask"
+        self._metrics = f"/{dialect.jobs}/GetTaskMetrics"
+        self._logs = f"/{dialect.jobs}/GetTaskLogs"
 
     def by_method(self) -> Mapping[str, grpc.RpcMethodHandler]:
         """Return gRPC's handlers by full method name."""
         edge = self._edge
         return {
-            _GET: edge.recalling("get", self._polls.recall, self._get_task),
-            _CREATE: edge.unary("create", self._create_task),
-            _DELETE: edge.unary("delete", self._delete_task),
-            _METRICS: edge.unary("metrics", self._get_task_metrics),
-            _LOGS: edge.answering_stream("logs", self._get_task_logs),
-            _EXECUTE: edge.both_streams("do", self._execute_task_sync),
-            f"/{METADATA_SERVICE}/ListAgents": edge.unary("list_agents", self._list_agents),
-            f"/{METADATA_SERVICE}/GetAgent": edge.unary("get_agent", self._get_agent),
+            self._get: edge.recalling("get", self._polls.recall, self._get_task),
+            self._create: edge.unary("create", self._create_task),
+            self._delete: edge.unary("delete", self._delete_task),
+            self._metrics: edge.unary("metrics", self._get_task_metrics),
+            self._logs: edge.answering_stream("logs", self._get_task_logs),
+            self._dialect.list_agents: edge.unary("list_agents", self._list_agents),
+            self._dialect.get_agent: edge.unary("get_agent", self._get_agent),
         }
 
     async def _get_task(self, data: bytes, call: Call) -> bytes:
-        request = parse(agent_pb2.GetTaskRequest, data)
-        task_type = read_task_type(request)
+        request = parse(self._messages.GetTaskRequest, data)
+        task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
-        status = self._host.recall_task(call.handle)
+        provided = self._dialect.read_provided(request)
+        status = None if provided else self._host.recall_task(call.handle)
         if status is None and self._forwarder is not None:
-            answer = await self._forwarder.polled(_GET, data, call.handle, task_type, call.timeout_s)
+            answer = await self._forwarder.polled(self._get, data, call.handle, task_type, call.timeout_s)
             if answer is not None:
                 return answer
         if status is None:
             status = await self._host.get_task(
-                call.handle, task_type=task_type, output_prefix=request.output_prefix, timeout_s=call.timeout_s
+                call.handle,
+                task_type=task_type,
+                output_prefix=request.output_prefix,
+                timeout_s=call.timeout_s,
+                provided=provided,
             )
-        return self._polls.answer(data, call.handle, task_type.name, status)
+        return (
+            self._answers.polled(status) if provided else self._polls.answer(data, call.handle, task_type.name, status)
+        )
 
     async def _create_task(self, data: bytes, call: Call) -> bytes:
-        request = parse(agent_pb2.CreateTaskRequest, data)
-        self._note_task_type(call, request.template.type, request.inputs)
+        request = parse(self._messages.CreateTaskRequest, data)
+        self._edge.note_task(call, request.template.type, request.inputs)
         if self._forwarder is not None:
             task_type = TaskType(request.template.type, request.template.task_type_version)
-            passed = await self._forwarder.about_task(_CREATE, data, task_type, call.timeout_s)
+            passed = await self._forwarder.about_task(self._create, data, task_type, call.timeout_s)
             if passed is not None:
                 return passed
-        call.task = decode_create_request(request)
+        call.task = self._dialect.read_task(request, data)
         handle = await self._host.create_task(call.task, timeout_s=call.timeout_s)
-        answer: bytes = agent_pb2.CreateTaskResponse(resource_meta=handle).SerializeToString()
-        return answer
+        return written(agent_pb2.CreateTaskResponse(resource_meta=handle))
 
     async def _delete_task(self, data: bytes, call: Call) -> bytes:
-        request = parse(agent_pb2.DeleteTaskRequest, data)
-        task_type = read_task_type(request)
+        request = parse(self._messages.DeleteTaskRequest, data)
+        task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
         if self._forwarder is not None:
-            passed = await self._forwarder.about_job(_DELETE, data, call.handle, task_type, call.timeout_s)
+            passed = await self._forwarder.about_job(self._delete, data, call.handle, task_type, call.timeout_s)
             if passed is not None:
                 return passed
-        await self._host.delete_task(call.handle, task_type=task_type, timeout_s=call.timeout_s)
+        await self._host.delete_task(
+            call.handle,
+            task_type=task_type,
+            timeout_s=call.timeout_s,
+            provided=self._dialect.read_provided(request),
+            collects_garbage=self._dialect.collects_garbage,
+        )
         return _DELETED
 
     async def _get_task_metrics(self, data: bytes, call: Call) -> bytes:
-        request = parse(agent_pb2.GetTaskMetricsRequest, data)
-        task_type = read_task_type(request)
+        request = parse(self._messages.GetTaskMetricsRequest, data)
+        task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
         if self._forwarder is not None:
-            passed = await self._forwarder.about_job(_METRICS, data, call.handle, task_type, call.timeout_s)
+            passed = await self._forwarder.about_job(self._metrics, data, call.handle, task_type, call.timeout_s)
             if passed is not None:
                 return passed
         series = await self._host.task_metrics(
@@ -140,7 +145,7 @@ class Handlers:
             start=read_time(request.start_time, "start_time") if request.HasField("start_time") else None,
             end=read_time(request.end_time, "end_time") if request.HasField("end_time") else None,
         )
-        answer: bytes = agent_pb2.GetTaskMetricsResponse(results=encode_metrics(series)).SerializeToString()
+        answer = written(agent_pb2.GetTaskMetricsResponse(results=encode_metrics(series)))
         if len(answer) > self._limit_bytes:
             raise InvalidTask(
                 f"the metrics take {len(answer)} bytes of at most {self._limit_bytes}; ask for fewer or a shorter time",
@@ -149,12 +154,12 @@ class Handlers:
         return answer
 
     async def _get_task_logs(self, data: bytes, call: Call) -> None:
-        request = parse(agent_pb2.GetTaskLogsRequest, data)
-        task_type = read_task_type(request)
+        request = parse(self._messages.GetTaskLogsRequest, data)
+        task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
         if self._forwarder is not None:
-            messages = self._forwarder.logs(_LOGS, data, call.handle, task_type, call.timeout_s)
+            messages = self._forwarder.logs(self._logs, data, call.handle, task_type, call.timeout_s)
             if messages is not None:
                 async with aclosing(messages):
                     async for passed in messages:
@@ -170,61 +175,19 @@ class Handlers:
                 cursor = None if page.ended else page.next_cursor or cursor
         await call.context.write(encode_token(cursor).SerializeToString())
 
-    async def _execute_task_sync(self, call: Call) -> None:
-        header, header_data = await self._next_part(call, "header")
-        inputs, inputs_data = await self._next_part(call, "inputs")
-        template = header.template
-        self._note_task_type(call, template.type, inputs)
-        if self._forwarder is not None:
-            task_type = TaskType(template.type, template.task_type_version)
-            parts = (header_data, inputs_data)
-            passed = await self._forwarder.about_task(_EXECUTE, parts, task_type, call.timeout_s)
-            if passed is not None:
-                await call.context.write(passed)
-                return
-        call.task = decode_sync_request(header, inputs)
-        status = await self._host.execute_task(call.task, timeout_s=call.timeout_s)
-        await call.context.write(self._answers.answered(status, self._edge.log(call)))
-
-    async def _next_part(self, call: Call, wanted: str) -> tuple[Any, bytes]:
-        """Return the next part of a request, and the message that it came in."""
-        try:
-            data = await asyncio.wait_for(call.context.read(), self._stream_patience_s)
-        except (TimeoutError, asyncio.TimeoutError):
-            raise StalledStream(
-                f"the stream's {wanted} did not come within {self._stream_patience_s:g} s; send a header, then inputs"
-            ) from None
-        if data is grpc.aio.EOF:
-            raise InvalidTask(f"the stream ended before its {wanted}; send a header, then inputs", field=wanted)
-        message = parse(agent_pb2.ExecuteTaskSyncRequest, data)
-        part = message.WhichOneof("part")
-        if part != wanted:
-            raise InvalidTask(
-                f"the stream holds {part or 'an empty message'} where its {wanted} belongs; send a header, then inputs",
-                field=wanted,
-            )
-        return getattr(message, wanted), data
-
     async def _list_agents(self, data: bytes, _call: Call) -> bytes:
-        parse(agent_pb2.ListAgentsRequest, data)
-        agents = await self._listed()
-        answer: bytes = agent_pb2.ListAgentsResponse(agents=encode_agents(agents)).SerializeToString()
-        return answer
+        parse(self._dialect.list_request, data)
+        return self._dialect.write_agents(await self._listed())
 
     async def _get_agent(self, data: bytes, _call: Call) -> bytes:
-        wanted = parse(agent_pb2.GetAgentRequest, data).name
+        wanted = parse(self._dialect.get_request, data).name
         agents = {agent.name: agent for agent in await self._listed()}
         found = agents.get(wanted)
         if found is None:
             served = ", ".join(sorted(agents)) or "none"
             raise UnknownTaskType(f"no agent is called {wanted[:_SHOWN_NAME]!r}; served here: {served}", field="name")
-        answer: bytes = agent_pb2.GetAgentResponse(agent=encode_agent(found)).SerializeToString()
-        return answer
+        return self._dialect.write_agent(found)
 
     async def _listed(self) -> Sequence[AgentInfo]:
         own = await self._host.list_agents()
         return own if self._forwarder is None else (*own, *self._forwarder.children.agents)
-
-    def _note_task_type(self, call: Call, task_type: str, inputs: literals_pb2.LiteralMap) -> None:
-        call.task_type = task_type
-        self._edge.metrics.took_inputs(task_type, inputs.ByteSize())

@@ -3,7 +3,7 @@
 ====================================  =============================================================
 name                                  SERVING while
 ====================================  =============================================================
-`""` and each of the three services   at least one agent is served, and the service is not draining
+`""` and each of the five services    at least one agent is served, and the service is not draining
 `outboard.agent/<name>`               the same, per agent that was loaded
 `outboard.account/<platform>/<name>`  the account answers and takes our credentials, when asked last
 `outboard.platform/<source>`          never: these are the platforms that could not be loaded
@@ -32,7 +32,7 @@ from grpc_health.v1 import health_pb2
 
 from outboard.agent.registry import LoadFailure
 from outboard.host.accounts import Accounts, Reach
-from outboard.service.handlers import SERVICES
+from outboard.service.dialects import SERVICES
 
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 AGENT_PREFIX: Final = "outboard.agent/"

@@ -61,6 +61,7 @@ class Reflection:
 
 def _open(services: Sequence[str]) -> Any:
     import flyteidl.service.agent_pb2  # noqa: F401, PLC0415 - loads the services' file; only on demand
+    import flyteidl2.connector.service_pb2  # noqa: F401, PLC0415 - same
     from grpc_reflection.v1alpha._async import ReflectionServicer  # noqa: PLC0415 - only on demand
 
     return ReflectionServicer(service_names=services)

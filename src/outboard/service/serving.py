@@ -31,14 +31,17 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
 from outboard.service import event_loops, grpc_threads
+from outboard.service.dialects import SERVICES
 from outboard.service.edge import Edge, ServedHost
-from outboard.service.handlers import SERVICES, Handlers
+from outboard.service.flyte2 import LateHandlers
+from outboard.service.handlers import Handlers
 from outboard.service.health import HEALTH_SERVICE, Health
 from outboard.service.metrics import CallMetrics, MetricsServer
 from outboard.service.readiness import readiness_line
 from outboard.service.reflection import Reflection
 from outboard.service.settings import ServiceSettings, address
 from outboard.service.signals import told_to_end, unless_told
+from outboard.service.sync_calls import SyncCalls
 from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -128,16 +131,18 @@ class Service:
         self._health = Health((agent.name for agent in own), self.host.failures, self.host.accounts)
         self._reflection = Reflection((*SERVICES, HEALTH_SERVICE))
         edge = Edge(self.host, CallMetrics(()), self.settings.max_calls)
-        handlers = Handlers(edge, self.settings, None if isolation is None else isolation.forwarder).by_method()
+        common = (edge, self.settings, None if isolation is None else isolation.forwarder)
         self._learn(own, edge)
         if isolation is not None:
             isolation.on_change = lambda: self._learn(own, edge)
-        table = {**handlers, **self._health.by_method(), **self._reflection.by_method()}
+        parts = (Handlers(*common), SyncCalls(*common), self._health, self._reflection)
+        table = {name: handler for part in parts for name, handler in part.by_method().items()}
+        late = LateHandlers(lambda dialect: Handlers(*common, dialect).by_method())
         if self.settings.host.startswith("unix:"):  # as children of a service listen
             from outboard.service.callbacks.relay import internal_methods  # noqa: PLC0415 - children only
 
             table.update(internal_methods(self.host.callbacks, self.host.hasten))
-        server.add_generic_rpc_handlers((_Table(table),))
+        server.add_generic_rpc_handlers((_Table(table, late),))
         if self.settings.metrics_port is not None:
             self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port, self.metrics)
         await self._take_callbacks()
@@ -310,11 +315,13 @@ def serve(
 class _Table:
     """All handlers by full method name: one look-up per call. Has the shape of `grpc.GenericRpcHandler`."""
 
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler], late: LateHandlers) -> None:
         self._handlers = handlers
+        self._late = late
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
-        return self._handlers.get(handler_call_details.method)
+        method = handler_call_details.method
+        return self._handlers.get(method) or self._late.find(method)
 
 
 def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:

@@ -4,15 +4,18 @@ A task arrives in two shapes that hold the same: one `CreateTaskRequest`, or for
 and inputs. Reading is total over well-formed messages: what is absent is empty, and what cannot be understood is
 `InvalidTask` with the field's name. Inputs are decoded when they are read.
 
-What travels for FlytePropeller alone (caching, runtime, resources' names we do not know, ports) is dropped on the way in. The
+What nobody here reads (caching, runtime, ports, descriptions, mounts of secrets ...) stays with the task as it came (`Sent`) and
+goes out again with it: writing starts from what was sent, and overwrites only what was changed since. So a connector of
+flytekit that is hosted here, or another replica that takes a submission over, gets the engine's very template. The
 execution identity is taken from the metadata; without metadata (older engines) the task's name comes from the template.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from flyteidl.admin import agent_pb2
 from flyteidl.core import identifier_pb2, literals_pb2, security_pb2, tasks_pb2
@@ -40,6 +43,27 @@ _DIALECTS: Final = {
 }
 _DIALECT_NUMBERS: Final = {name: number for number, name in _DIALECTS.items()}
 _LONGEST_TIMEOUT: Final = timedelta(days=3650)
+MessageT = TypeVar("MessageT", tasks_pb2.TaskTemplate, agent_pb2.TaskExecutionMetadata)
+_Writers = Mapping[str, Callable[[MessageT, RawTask], None]]
+
+
+class Sent:
+    """What a task was read from; kept with it as `Task.sent`.
+
+    Attributes:
+        template: As it came. Nobody changes it.
+        metadata: As it came.
+        task: The task as it was read, by which one can tell what was changed since.
+    """
+
+    __slots__ = ("metadata", "task", "template")
+
+    def __init__(
+        self, template: tasks_pb2.TaskTemplate, metadata: agent_pb2.TaskExecutionMetadata, task: RawTask
+    ) -> None:
+        self.template = template
+        self.metadata = metadata
+        self.task = task
 
 
 def decode_create_request(request: agent_pb2.CreateTaskRequest) -> RawTask:
@@ -69,7 +93,7 @@ def decode_task(
         raise InvalidTask(f"{where}.type is empty; name the task type", field=f"{where}.type")
     interface = decode_interface(template.interface) if template.HasField("interface") else Interface()
     run_as = metadata.identity if metadata.HasField("identity") else template.security_context.run_as
-    return Task(
+    task: RawTask = Task(
         type=template.type,
         version=template.task_type_version,
         config=decode_struct(template.custom),
@@ -99,6 +123,7 @@ def decode_task(
         ),
         max_attempts=max(0, metadata.max_attempts),
     )
+    return replace(task, sent=Sent(template, metadata, task))
 
 
 def encode_create_request(task: RawTask) -> agent_pb2.CreateTaskRequest:
@@ -151,41 +176,106 @@ def encode_inputs(task: RawTask) -> literals_pb2.LiteralMap:
 
 
 def encode_template(task: RawTask) -> tasks_pb2.TaskTemplate:
-    """Return a task's template."""
-    template = tasks_pb2.TaskTemplate(
-        id=_encode_task_id(task.identity.task),
-        type=task.type,
-        task_type_version=task.version,
-        interface=encode_interface(task.interface),
-        custom=encode_struct(task.config, Place("custom", InvalidTask)),
-        config=dict(task.settings),
-        metadata=tasks_pb2.TaskMetadata(
-            retries=literals_pb2.RetryStrategy(retries=task.retries), interruptible=task.interruptible
-        ),
-    )
+    """Return a task's template; of one that came off the wire, with all that was sent and not changed since."""
+    sent = task.sent if isinstance(task.sent, Sent) else None
+    template = tasks_pb2.TaskTemplate()
+    if sent is not None:
+        template.CopyFrom(sent.template)
+    _write(template, task, sent, _TEMPLATE_PARTS)
     template.interface.inputs.SetInParent()  # Go clients of old read absent maps as errors
     template.interface.outputs.SetInParent()
-    if task.timeout is not None:
-        template.metadata.timeout.FromTimedelta(task.timeout)
-    if task.secrets:
-        template.security_context.secrets.extend(
-            security_pb2.Secret(key=ref.key, group=ref.group, group_version=ref.version) for ref in task.secrets
-        )
-    if task.container is not None:
-        template.container.CopyFrom(_encode_container(task.container))
-    elif task.pod is not None:
-        template.k8s_pod.CopyFrom(_encode_pod(task.pod))
-    elif task.sql is not None:
-        template.sql.statement = task.sql.statement
-        template.sql.dialect = _DIALECT_NUMBERS.get(task.sql.dialect.lower(), tasks_pb2.Sql.OTHER)
     return template
 
 
 def encode_metadata(task: RawTask) -> agent_pb2.TaskExecutionMetadata:
     """Return the execution metadata of one attempt, with what FlytePropeller sends in it."""
+    sent = task.sent if isinstance(task.sent, Sent) else None
+    metadata = agent_pb2.TaskExecutionMetadata()
+    if sent is not None:
+        metadata.CopyFrom(sent.metadata)
+    _write(metadata, task, sent, _METADATA_PARTS)
+    return metadata
+
+
+def sent_template(task: RawTask) -> tasks_pb2.TaskTemplate | None:
+    """Return the template that a task was read from, exactly as it came; None for a task that came off no wire."""
+    return task.sent.template if isinstance(task.sent, Sent) else None
+
+
+def _write(message: MessageT, task: RawTask, sent: Sent | None, parts: _Writers[MessageT]) -> None:
+    """Write the parts of a task that are not in the message as they are."""
+    for name, write in parts.items():
+        value = getattr(task, name)
+        was = getattr(sent.task, name) if sent is not None else None
+        if sent is None or (value is not was and value != was):
+            write(message, task)
+
+
+def _write_type(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.type = task.type
+
+
+def _write_version(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.task_type_version = task.version
+
+
+def _write_task_id(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.id.CopyFrom(_encode_task_id(task.identity.task))
+
+
+def _write_interface(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.interface.CopyFrom(encode_interface(task.interface))
+
+
+def _write_config(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.custom.CopyFrom(encode_struct(task.config, Place("custom", InvalidTask)))
+
+
+def _write_settings(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.ClearField("config")
+    template.config.update(task.settings)
+
+
+def _write_retries(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.metadata.retries.retries = task.retries
+
+
+def _write_wish_for_interruption(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.metadata.interruptible = task.interruptible
+
+
+def _write_timeout(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    template.metadata.ClearField("timeout")
+    if task.timeout is not None:
+        template.metadata.timeout.FromTimedelta(task.timeout)
+
+
+def _write_secrets(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    if task.secrets or template.security_context.secrets:
+        template.security_context.ClearField("secrets")
+        template.security_context.secrets.extend(
+            security_pb2.Secret(key=ref.key, group=ref.group, group_version=ref.version) for ref in task.secrets
+        )
+
+
+def _write_target(template: tasks_pb2.TaskTemplate, task: RawTask) -> None:
+    """Write container, pod or statement, of which a template holds one; of a container that was sent its other parts stay."""
+    if task.container is not None:
+        _write_container(template.container, task.container)
+    elif task.pod is not None:
+        template.k8s_pod.CopyFrom(_encode_pod(task.pod))
+    elif task.sql is not None:
+        template.sql.statement = task.sql.statement
+        template.sql.dialect = _DIALECT_NUMBERS.get(task.sql.dialect.lower(), tasks_pb2.Sql.OTHER)
+    else:
+        for target in ("container", "k8s_pod", "sql"):
+            template.ClearField(target)
+
+
+def _write_attempt(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
     identity = task.identity
-    metadata = agent_pb2.TaskExecutionMetadata(
-        task_execution_id=identifier_pb2.TaskExecutionIdentifier(
+    metadata.task_execution_id.CopyFrom(
+        identifier_pb2.TaskExecutionIdentifier(
             task_id=_encode_task_id(identity.task),
             node_execution_id=identifier_pb2.NodeExecutionIdentifier(
                 node_id=identity.node,
@@ -194,20 +284,74 @@ def encode_metadata(task: RawTask) -> agent_pb2.TaskExecutionMetadata:
                 ),
             ),
             retry_attempt=identity.attempt,
-        ),
-        namespace=task.namespace,
-        labels=dict(task.labels),
-        annotations=dict(task.annotations),
-        k8s_service_account=task.service_account,
-        environment_variables=dict(task.environment),
-        max_attempts=task.max_attempts,
-        interruptible=task.interruptible,
+        )
     )
+
+
+def _write_namespace(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
+    metadata.namespace = task.namespace
+
+
+def _write_labels(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
+    metadata.ClearField("labels")
+    metadata.labels.update(task.labels)
+
+
+def _write_annotations(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
+    metadata.ClearField("annotations")
+    metadata.annotations.update(task.annotations)
+
+
+def _write_service_account(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
+    metadata.k8s_service_account = task.service_account
+
+
+def _write_environment(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
+    metadata.ClearField("environment_variables")
+    metadata.environment_variables.update(task.environment)
+
+
+def _write_max_attempts(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
+    metadata.max_attempts = task.max_attempts
+
+
+def _write_interruptible(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
+    metadata.interruptible = task.interruptible
+
+
+def _write_run_as(metadata: agent_pb2.TaskExecutionMetadata, task: RawTask) -> None:
     if task.run_as != RunAs():
         metadata.identity.iam_role = task.run_as.iam_role
         metadata.identity.k8s_service_account = task.run_as.k8s_service_account
         metadata.identity.execution_identity = task.run_as.execution_identity
-    return metadata
+
+
+_TEMPLATE_PARTS: Final[_Writers[tasks_pb2.TaskTemplate]] = {
+    "type": _write_type,
+    "version": _write_version,
+    "identity": _write_task_id,
+    "interface": _write_interface,
+    "config": _write_config,
+    "settings": _write_settings,
+    "retries": _write_retries,
+    "interruptible": _write_wish_for_interruption,
+    "timeout": _write_timeout,
+    "secrets": _write_secrets,
+    "container": _write_target,
+    "pod": _write_target,
+    "sql": _write_target,
+}
+_METADATA_PARTS: Final[_Writers[agent_pb2.TaskExecutionMetadata]] = {
+    "identity": _write_attempt,
+    "namespace": _write_namespace,
+    "labels": _write_labels,
+    "annotations": _write_annotations,
+    "service_account": _write_service_account,
+    "environment": _write_environment,
+    "max_attempts": _write_max_attempts,
+    "interruptible": _write_interruptible,
+    "run_as": _write_run_as,
+}
 
 
 def _decode_identity(
@@ -269,16 +413,19 @@ def _decode_container(container: tasks_pb2.Container) -> Container:
     )
 
 
-def _encode_container(container: Container) -> tasks_pb2.Container:
-    return tasks_pb2.Container(
-        image=container.image,
-        command=container.command,
-        args=container.args,
-        env=[literals_pb2.KeyValuePair(key=key, value=value) for key, value in container.env.items()],
-        resources=tasks_pb2.Resources(
-            requests=_encode_resources(container.requests), limits=_encode_resources(container.limits)
-        ),
-    )
+def _write_container(message: tasks_pb2.Container, container: Container) -> None:
+    message.image = container.image
+    for field in ("command", "args", "env"):
+        message.ClearField(field)
+    message.command.extend(container.command)
+    message.args.extend(container.args)
+    message.env.extend(literals_pb2.KeyValuePair(key=key, value=value) for key, value in container.env.items())
+    if container.requests or container.limits or message.HasField("resources"):
+        message.resources.CopyFrom(
+            tasks_pb2.Resources(
+                requests=_encode_resources(container.requests), limits=_encode_resources(container.limits)
+            )
+        )
 
 
 def _decode_resources(entries: Iterable[tasks_pb2.Resources.ResourceEntry]) -> dict[str, str]:

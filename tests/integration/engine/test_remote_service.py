@@ -15,7 +15,7 @@ from outboard.domain.tasks import Inputs
 from outboard.domain.types import Interface, SimpleType
 from outboard.engine import Engine, EngineSettings, TaskEvent
 from outboard.engine.addresses import ServiceAddress
-from outboard.engine.propeller_config import parse_propeller_config
+from outboard.engine.propeller.config import parse_propeller_config
 from outboard.host.host import Host
 from outboard.host.settings import HostSettings
 from outboard.service import Service, ServiceSettings

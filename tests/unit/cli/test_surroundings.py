@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from outboard.cli.home import home
 from outboard.errors import InvalidSettings
+from outboard.local.home import home
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from outboard.cli.printing import write_note
 from outboard.cli.tables import Column, render
-from outboard.cli.views import LiveView, PlainView, QuietView
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import Link
 from outboard.engine.outcomes import TaskEvent
+from outboard.local.notes import write_note
+from outboard.local.views import LiveView, PlainView, QuietView
 
 LINK = Link(name="Console", url="https://x.example/1")
 

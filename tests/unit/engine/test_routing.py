@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.tasks import TaskType
-from outboard.engine.propeller_config import parse_propeller_config
+from outboard.engine.propeller.config import parse_propeller_config
 from outboard.engine.routing import IN_PROCESS, Route, Routes, Served, served_by
 from outboard.errors import UnknownTaskType
 

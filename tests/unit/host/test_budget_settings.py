@@ -13,8 +13,6 @@ from structlog.testing import capture_logs
 from ledgers import Ledger, LedgerAgent, LedgerPlatform
 from outboard.agent import Registry
 from outboard.agent.spending import Spending
-from outboard.cli.documents import read_model
-from outboard.cli.settings_files import open_host, read_choice
 from outboard.domain.quotas import Quotas, QuotaScope, Rate
 from outboard.errors import InvalidSettings, Throttled
 from outboard.host import Host, HostSettings
@@ -22,6 +20,8 @@ from outboard.host.budgets import metrics as budget_metrics
 from outboard.host.budgets.budgets import Budgets
 from outboard.host.budgets.overrides import overridden_quotas
 from outboard.host.labels import AccountLabels
+from outboard.local.documents import read_model
+from outboard.local.settings_files import open_host, read_choice
 from outboard.testing.virtual_time import virtually
 
 

@@ -294,6 +294,31 @@ def test_the_words_of_a_silence_say_who_since_when_and_why() -> None:
     under_a_sky(play)
 
 
+class Wordy(Oracle):
+    """Has words of its own for what a state means in general."""
+
+    states = StateMap(
+        {**LIVE, "OK": succeeded(), "BROKEN": failed(Failure(code="Broken", message="the job failed"))},
+        documented=frozenset({*LIVE, *OVER}),
+        source="tests/unit/host/test_statuses_rules.py",
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Status(state="BROKEN", message="the table is gone"), "the table is gone"),
+        (Status(state="BROKEN"), "the job failed"),
+        (Status(state="BROKEN", message="ended", failure=Failure(code="E7", message="disk full")), "disk full"),
+    ],
+)
+def test_what_the_platform_says_of_a_failed_job_comes_before_what_its_state_means(answer: Status, words: str) -> None:
+    async def play(sky: Sky) -> None:
+        assert (await sky.ask(answer)).message == words
+
+    under_a_sky(play, Wordy)
+
+
 def test_a_job_comes_back_from_a_silence_to_where_it_was_and_never_before_that() -> None:
     async def play(sky: Sky) -> None:
         await sky.ask("RUNNING")

@@ -11,6 +11,9 @@ DeleteTask answers OK when the job is over, gone, or will never be started, and 
 platform accepted the cancel; then it waits a moment for the end. It answers an error only where no cancel could be
 handed over, or its handle not be read, and at most three times per handle, counted over all replicas:
 FlytePropeller counts every failed abort against the whole workflow. What is answered with OK before its end is owed then.
+
+Flyte 2 collects garbage: it sends the same for jobs that succeeded an hour ago, and repeats it until it is answered OK, counting
+nothing. So it is told the truth each time, and what is finished stays, even what `cancel_finished` would tear down.
 """
 
 from __future__ import annotations
@@ -91,8 +94,13 @@ class Cancellations:
         submissions.report_withdrawn(self.pursue)
         owed.report_to(self)
 
-    async def cancel(self, encoded: bytes, timeout_s: float | None = None) -> None:
+    async def cancel(self, encoded: bytes, timeout_s: float | None = None, *, collects_garbage: bool = False) -> None:
         """Cancel a task's job; returns when it is over or gone, or when the platform accepted the cancel.
+
+        Args:
+            encoded: The handle.
+            timeout_s: The caller's deadline.
+            collects_garbage: The engine asks for finished jobs too, and again until it is answered OK.
 
         Bytes that are not ours cannot be anybody's job here: they are answered with success and an alarm, since an
         engine would otherwise repeat the cancel for ever.
@@ -100,12 +108,14 @@ class Cancellations:
         Raises:
             UnreadableHandle: Another replica must do it.
             OutboardError: The cancel could not be handed over; the engine should ask again. Never more than
-                `cancel_refusals` times per handle.
+                `cancel_refusals` times per handle, unless the engine collects garbage.
         """
         give_up = None if timeout_s is None else time.monotonic() + timeout_s * _CALLERS_SHARE
         try:
             live = self._live_jobs.find(encoded)
         except UnreadableHandle as error:
+            if collects_garbage:
+                raise
             await self._leave(encoded, error, _left(give_up, _MARK_LIMIT_S))
             return
         except ForeignHandle as error:
@@ -120,6 +130,7 @@ class Cancellations:
         if live.handle.ending is not None or (_is_over(live) and not agent.cancel_finished):
             return
         pursuit = self._begin(live)
+        pursuit.spares_finished = collects_garbage
         if not pursuit.is_accepted:
             await pursuit.hand_over(_left(give_up, _CALL_LIMIT_S))
         if pursuit.is_accepted:
@@ -205,6 +216,8 @@ class Cancellations:
 
     async def _refuse(self, pursuit: Pursuit, limit_s: float) -> None:
         """Raise why the cancel was not handed over; not more often than an engine can bear."""
+        if pursuit.spares_finished:
+            raise _trouble(pursuit)
         live, most = pursuit.live, self._most_refusals
         pursuit.uncounted += 1
         if counted := await self._count(pursuit, limit_s):
@@ -214,8 +227,7 @@ class Cancellations:
         if most and count > most:
             live.log.error("cancel not handed over; it is still being tried", reason=_reason(pursuit))
             return
-        name = live.agent.platform.name
-        raise pursuit.trouble or Unavailable(f"{name} has not accepted the cancel yet; it is still being asked")
+        raise _trouble(pursuit)
 
     async def _count(self, pursuit: Pursuit, limit_s: float) -> int:
         """Count cancels that are answered with an error; 0 where that cannot be done for all replicas together."""
@@ -254,6 +266,8 @@ class Cancellations:
     def _owe(self, pursuit: Pursuit) -> None:
         """Let other processes go on with a pursuit when this one ends."""
         live = pursuit.job or pursuit.live
+        if pursuit.spares_finished and not pursuit.is_accepted:
+            return  # its engine asks again, and another process does not know that it spares what is finished
         if pursuit.task is not None and not pursuit.task.done():
             self._owed.add(pursuit.name, live.encoded, pursuit.live.handle.output_prefix, pursuit.task)
 
@@ -340,13 +354,14 @@ class Cancellations:
 
     async def _stop(self, pursuit: Pursuit, job: LiveJob) -> None:
         is_product = isinstance(job.agent, JobAgent) and job.agent.cancel_finished
-        if not is_product or pursuit.is_accepted:
+        if not is_product or pursuit.spares_finished or pursuit.is_accepted:
             # Finished work is left alone, and one unlucky question is no reason to cancel it.
-            if not await self._statuses.look(job) and not pursuit.is_accepted:
-                await self._statuses.look(job)
+            is_known = await self._statuses.look(job) or (not pursuit.is_accepted and await self._statuses.look(job))
             if _is_over(job):
                 self._finish(pursuit, job.fallback)
                 return
+            if is_product and pursuit.spares_finished and not is_known:
+                raise Unavailable("the job's state is not known, and a finished one must not be torn down; ask again")
         await self._ask(job)
         pursuit.is_accepted = True
 
@@ -395,6 +410,11 @@ def _is_over(live: LiveJob) -> bool:
     """Tell whether the platform said that a job is over, whatever became of its outputs; "record gone" says nothing."""
     has_ended = live.last is not None and live.last.phase.is_terminal and live.missing_since is None
     return has_ended or live.success is not None
+
+
+def _trouble(pursuit: Pursuit) -> OutboardError:
+    name = pursuit.live.agent.platform.name
+    return pursuit.trouble or Unavailable(f"{name} has not accepted the cancel yet; it is still being asked")
 
 
 def _reason(pursuit: Pursuit) -> str:

@@ -22,6 +22,7 @@ class Pursuit:
         is_marked: No replica submits anything for the task any more.
         is_accepted: The platform accepted the cancel.
         is_over: There is no job any more, and never will be.
+        spares_finished: Finished work is left alone whatever its agent tears down; the engine that asked collects garbage.
         trouble: Why the cancel was not handed over in the last round.
         marking: Writes the mark.
         settling: Writes down that it is owed.
@@ -31,7 +32,7 @@ class Pursuit:
 
     __slots__ = (
         "_nudge", "_round", "is_accepted", "is_marked", "is_over", "job", "live", "marking", "name", "refusals", "settling",
-        "task", "trouble", "uncounted",
+        "spares_finished", "task", "trouble", "uncounted",
     )  # fmt: skip
 
     def __init__(self, live: LiveJob) -> None:
@@ -44,6 +45,7 @@ class Pursuit:
         self.is_marked = False
         self.is_accepted = False
         self.is_over = False
+        self.spares_finished = False
         self.trouble: OutboardError | None = None
         self.task: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()

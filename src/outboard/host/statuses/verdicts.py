@@ -168,8 +168,11 @@ class Verdicts:
         except OutboardError as error:
             live.log.error("failure not judged", error_id=error.error_id, reason=error.message)  # noqa: TRY400 - logs hold no tracebacks
             verdict = None
-        failure = verdict if isinstance(verdict, Failure) else reading.failure or Failure(code=derived.state)
-        words = failure.message or status.message or f"the platform says {derived.state}"
+        judged = verdict if isinstance(verdict, Failure) else None
+        failure = judged or reading.failure or Failure(code=derived.state)
+        # What a state means in general yields to what the platform says of this job.
+        own = judged.message if judged is not None else ""
+        words = own or status.message or failure.message or f"the platform says {derived.state}"
         return failed_status(self._words.failure(replace(failure, message=words)), derived)
 
     def _judge_absence(self, live: LiveJob, agent: JobAgent[Any, Any, Any]) -> TaskStatus:

@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from outboard.agent.agents import OutputSource
-from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.handles import Handle
 from outboard.domain.keys import Key, earlier_attempts
 from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending, TaskStatus
-from outboard.errors import AgentFault, OutboardError, StoreUnavailable, Unsupported
+from outboard.errors import AgentFault, HandleError, OutboardError, StoreUnavailable, Unsupported
+from outboard.host.foreign import ForeignHandles
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.submissions.records import Records
 from outboard.host.submissions.starts import OUTCOME_UNKNOWN, Starts
@@ -41,6 +42,7 @@ _SUPERSEDED: Final = Ending(
     message="a later attempt of this task began before this one did",
     cause=Cause.PLATFORM,
 )
+_WRITTEN: Final = (OutputSource.FILES, OutputSource.EITHER)
 Look = Callable[[LiveJob], Awaitable[bool]]
 
 
@@ -84,14 +86,14 @@ class Adoptions:
         installation: str,
         records: Records,
         live_jobs: LiveJobs,
-        codec: HandleCodec,
+        handles: ForeignHandles,
         starts: Starts,
         look: Look,
     ) -> None:
         self._installation = installation
         self._records = records
         self._live_jobs = live_jobs
-        self._codec = codec
+        self._handles = handles
         self._starts = starts
         self._look = look
 
@@ -142,8 +144,21 @@ class Adoptions:
                     break
                 pause_s = await self._rest(submission, pause_s, error)
             else:
-                return _Earlier(key=key, prefix=prefix, place=place, record=held.record if held else None)
+                record = held.record if held else None
+                if record is not None and record.handle and not _is_over(record):
+                    record = await self._marked(record, prefix)
+                return _Earlier(key=key, prefix=prefix, place=place, record=record)
         return _Earlier(key=key, prefix=prefix, place=place)
+
+    async def _marked(self, record: Record, prefix: str) -> Record:
+        """Return what else is written down about a record's job: native handles do not tell their cancels whose key it was."""
+        try:
+            key = self._handles.decode(record.handle).key
+        except HandleError:
+            return record
+        place = None if key == record.key else self._records.place(prefix, key)
+        held = None if place is None else await self._records.read(place, key)
+        return held.record if held is not None and _is_over(held.record) else record
 
     async def _job_of(
         self, submission: Submission, earlier: _Earlier, follows: Follows, landed_at: float
@@ -269,7 +284,7 @@ class Adoptions:
 
     def _live(self, submission: Submission, handle: Handle) -> LiveJob | None:
         try:
-            return self._followed(submission, self._codec.encode(handle))
+            return self._followed(submission, self._handles.encode(handle))
         except OutboardError:
             return None
 
@@ -284,7 +299,7 @@ class Adoptions:
             created_at=earlier.created_at, job=dict(earlier.job), job_version=earlier.job_version
         )
         source = earlier.source_prefix or earlier.output_prefix
-        if submission.agent.outputs is OutputSource.FILES and source != handle.output_prefix:
+        if submission.agent.outputs in _WRITTEN and source != handle.output_prefix:
             return replace(handle, source_prefix=source)
         return handle
 

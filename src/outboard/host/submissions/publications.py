@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Final
 
 from outboard.agent.jobs import JobRef
-from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.handles import Handle
 from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
 from outboard.domain.statuses import Cause, Ending
 from outboard.errors import ContractViolation, HandleError, StoreUnavailable
+from outboard.host.foreign import ForeignHandles
 from outboard.host.submissions.records import Records
 from outboard.host.submissions.starts import Starts
 from outboard.host.submissions.submission import Handed, Submission, is_repeatable
@@ -41,7 +42,7 @@ class Publications:
 
     def __init__(
         self,
-        codec: HandleCodec,
+        handles: ForeignHandles,
         records: Records,
         starts: Starts,
         words: Words,
@@ -49,7 +50,7 @@ class Publications:
         unclaimed: UnclaimedJobs,
     ) -> None:
         self._unclaimed = unclaimed
-        self._codec = codec
+        self._handles = handles
         self._records = records
         self._starts = starts
         self._words = words
@@ -84,12 +85,13 @@ class Publications:
 
     def _encode(self, submission: Submission, job: JobRef) -> bytes:
         request, fields = submission.request, job.to_json()
-        if self._words.holds_secret(json.dumps(fields, default=str)):
+        # What engines keep for another software's sake is that one's to answer for, secrets in it included.
+        if job.native() is None and self._words.holds_secret(json.dumps(fields, default=str)):
             raise ContractViolation(
                 f"the job of agent {request.agent.name} holds a secret, which would lie in the engine's database"
             )
         version = type(job).handle_version
-        return self._codec.encode(request.handle(created_at=submission.created_at, job=fields, job_version=version))
+        return self._handles.encode(request.handle(created_at=submission.created_at, job=fields, job_version=version))
 
     async def handle(self, submission: Submission, encoded: bytes) -> bytes:
         """Publish a job by its handle; return the handle to answer with."""
@@ -180,7 +182,7 @@ class Publications:
             words = ending.message.encode(errors="replace")[:room].decode(errors="ignore")
             code = ending.code[: max(room, 32)]
             try:
-                return self._codec.encode(replace(handle, ending=replace(ending, message=words, code=code)))
+                return self._handles.encode(replace(handle, ending=replace(ending, message=words, code=code)))
             except HandleError:
                 if room == 0:
                     raise
@@ -210,8 +212,8 @@ class Publications:
 
     def _yield(self, submission: Submission, encoded: bytes, record: Record) -> bytes:
         """Another replica published before: our job is the same one, or one too many."""
-        mine = self._codec.decode(encoded)
-        if record.handle and self._codec.decode(record.handle).job == mine.job:
+        mine = self._handles.decode(encoded)
+        if record.handle and self._handles.decode(record.handle).job == mine.job:
             if record.is_cancelled:
                 self._pursue(encoded)
             return encoded

@@ -27,9 +27,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from outboard import __version__
-from outboard.agent.agents import AnsweringAgent, JobAgent, WatchingAgent
+from outboard.agent.agents import Agent, AnsweringAgent, JobAgent, WatchingAgent
 from outboard.agent.jobs import JobRef
-from outboard.domain.handles import Handle, HandleCodec
+from outboard.domain.handles import Handle
 from outboard.domain.keys import Key
 from outboard.domain.phases import Phase
 from outboard.domain.records import Record, Stage
@@ -38,6 +38,7 @@ from outboard.domain.tasks import RawTask
 from outboard.errors import InvalidTask, OutboardError, StoreUnavailable
 from outboard.host.calls import Calls
 from outboard.host.flights import Flights
+from outboard.host.foreign import ForeignHandles
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.requests import Request
 from outboard.host.sensors import SensorMemos
@@ -56,6 +57,8 @@ from outboard.wire.tasks import encode_create_bytes
 
 _PATIENCE_S: Final = 1.0
 _CALLERS_SHARE: Final = 0.9
+_NATIVE_SHARE: Final = 0.85
+"""Of a caller's time, for a job whose handle other software reads too: an intent only we could follow."""
 _OPTIONAL_LIMIT_S: Final = 2.0
 _REQUIRED_LIMIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -77,7 +80,7 @@ class Submissions:
         settings: HostSettings,
         *,
         calls: Calls,
-        codec: HandleCodec,
+        handles: ForeignHandles,
         records: Records,
         stores: Store,
         live_jobs: LiveJobs,
@@ -90,7 +93,7 @@ class Submissions:
         look: Look,
     ) -> None:
         self._limit_s = settings.submission_limit.total_seconds()
-        self._codec = codec
+        self._handles = handles
         self._records = records
         self._live_jobs = live_jobs
         self._memos = memos
@@ -100,8 +103,8 @@ class Submissions:
         self._running: dict[str, Submission] = {}
         self._pursue: Callable[[bytes], None] = lambda _: None
         self._starts = Starts(settings, calls, records, stores, words, self._report_late)
-        self._adoptions = Adoptions(settings.installation, records, live_jobs, codec, self._starts, look)
-        self._publications = Publications(codec, records, self._starts, words, self.withdrawn, unclaimed)
+        self._adoptions = Adoptions(settings.installation, records, live_jobs, handles, self._starts, look)
+        self._publications = Publications(handles, records, self._starts, words, self.withdrawn, unclaimed)
         self._intents = Intents(
             claim=self._claim,
             limit_s=self._limit_s,
@@ -125,7 +128,7 @@ class Submissions:
         """
         key = request.key.text
         flight = self._flights.begin(key, request.fingerprint, lambda: self._fly(request))
-        patience_s = _PATIENCE_S if timeout_s is None else min(_PATIENCE_S, timeout_s / 3)
+        patience_s = self._patience_s(request.agent, timeout_s)
         try:
             await asyncio.wait({flight}, timeout=patience_s)
         except asyncio.CancelledError:
@@ -139,13 +142,19 @@ class Submissions:
             waited: set[asyncio.Future[Any]] = {flight, promise}
             await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if not flight.done():
-                return self._codec.encode(_intent(request, submission.created_at))
+                return self._handles.encode(_intent(request, submission.created_at))
         if isinstance(request.agent, AnsweringAgent) and not flight.done():
-            return self._codec.encode(_intent(request, int(time.time())))
+            return self._handles.encode(_intent(request, int(time.time())))
         try:
             return await asyncio.shield(flight)
         except Handed:
-            return self._codec.encode(_intent(request, int(time.time())))
+            return self._handles.encode(_intent(request, int(time.time())))
+
+    def _patience_s(self, agent: Agent, timeout_s: float | None) -> float:
+        """Return how long a caller waits for a job before an intent will do."""
+        if isinstance(agent, JobAgent) and agent.native_handles:
+            return self._limit_s if timeout_s is None else timeout_s * _NATIVE_SHARE
+        return _PATIENCE_S if timeout_s is None else min(_PATIENCE_S, timeout_s / 3)
 
     def knows(self, key: Key) -> bool:
         """Tell whether this process submits, or lately submitted, a key."""
@@ -260,7 +269,7 @@ class Submissions:
         created_at = int(time.time())
         if isinstance(request.agent, WatchingAgent):
             handle = await self._memos.remember(request, created_at=created_at, timeout_s=self._limit_s)
-            return self._codec.encode(handle)
+            return self._handles.encode(handle)
         if not isinstance(request.agent, JobAgent):
             return await self._answer(request, created_at)
         now = time.monotonic()
@@ -291,7 +300,10 @@ class Submissions:
                 return await self._publications.end(submission, adopted)
             if adopted is not None:
                 submission.is_adopted = True
-                return await self._publications.handle(submission, self._codec.encode(adopted))
+                published = await self._publications.handle(submission, self._handles.encode(adopted))
+                if self._handles.is_adopted(published):
+                    raise Handed  # to its record: native bytes do not tell where the earlier attempt writes its files
+                return published
             await self._claim_late(submission)
             outcome = await self._starts.start(submission)
             if isinstance(outcome, Ending):

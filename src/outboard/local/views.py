@@ -15,12 +15,20 @@ from typing import Any, Final, Protocol
 
 from typing_extensions import Self
 
-from outboard.cli.printing import one_line, write_note
 from outboard.domain.phases import Phase
 from outboard.engine.outcomes import TaskEvent
+from outboard.local.notes import one_line, write_note
 
 _FRAMES_PER_S: Final = 8
 _SHOWN: Final = 30
+PHASE_STYLES: Final = {
+    "SUCCEEDED": "green",
+    "FAILED": "red",
+    "RETRYABLE_FAILED": "red",
+    "ABORTED": "yellow",
+    "WAITING_FOR_RESOURCES": "yellow",
+    "RUNNING": "cyan",
+}
 _ORDER: Final[dict[Phase | None, int]] = {Phase.RUNNING: 0, Phase.WAITING_FOR_RESOURCES: 0, Phase.INITIALIZING: 1}
 
 
@@ -145,8 +153,6 @@ class LiveView:
     def _draw(self) -> Any:
         from rich.table import Table  # noqa: PLC0415 - only for people
         from rich.text import Text  # noqa: PLC0415 - same
-
-        from outboard.cli.tables import PHASE_STYLES  # noqa: PLC0415 - same
 
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0), expand=True)
         for _ in range(4):

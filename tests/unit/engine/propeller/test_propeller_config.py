@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outboard.engine.addresses import ServiceAddress, parse_target
-from outboard.engine.go_durations import parse_go_duration
-from outboard.engine.propeller_config import PropellerConfig, parse_propeller_config, read_propeller_config
+from outboard.engine.propeller.config import PropellerConfig, parse_propeller_config, read_propeller_config
+from outboard.engine.propeller.go_durations import parse_go_duration
 from outboard.errors import InvalidSettings
 
 AGENTS = """
@@ -67,6 +67,8 @@ def test_a_named_deployment_gets_flytes_zero_values_with_warnings_by_name() -> N
     other = config.addresses["other"]
     assert (other.insecure, other.service_config, other.timeout("CreateTask")) == (False, None, None)
     assert names(config) == [
+        ("lost-case", "plugins.agent-service.defaultAgent.timeouts"),
+        ("lost-case", "plugins.agent-service.agents.bigquery.timeouts"),
         ("cluster-name", "plugins.agent-service.agents.other.endpoint"),
         ("no-deadline", "plugins.agent-service.agents.other"),
         ("tls-by-default", "plugins.agent-service.agents.other"),
@@ -85,8 +87,8 @@ def test_both_names_of_the_listing_are_understood_and_the_ignored_one_is_named(s
     text = f"""
 plugins:
   {section}:
-    default{word.capitalize()}: {{endpoint: 'h:1', timeouts: {{ListAgents: 1s}}}}
-    {word}s: {{a: {{endpoint: 'h:2', insecure: true, defaultTimeout: 1s, timeouts: {{ListConnectors: 2s}}}}}}
+    default{word.capitalize()}: {{endpoint: 'h:1', timeouts: [{{ListAgents: 1s}}]}}
+    {word}s: {{a: {{endpoint: 'h:2', insecure: true, defaultTimeout: 1s, timeouts: [{{ListConnectors: 2s}}]}}}}
 """
     config = parse_propeller_config(text)
     assert config.addresses[f"default{word.capitalize()}"].timeout("ListAgents") == timedelta(seconds=1)
@@ -97,19 +99,50 @@ plugins:
     assert names(config) == [("ignored-timeout", ignored)]
 
 
-def test_the_list_of_maps_from_flytes_guide_is_accepted_with_a_warning() -> None:
+def test_every_map_may_be_a_list_of_maps_as_in_flytes_guide() -> None:
     text = """
 plugins:
   agent-service:
     agents:
-      custom: {endpoint: "h:1", insecure: true, defaultTimeout: 5s}
+      - Custom: {endpoint: "h:1", insecure: true, defaultTimeout: 5s, timeouts: [{CreateTask: 2s}, {GetTask: 3s}]}
     agentForTaskTypes:
-      - first: custom
-      - second: custom
+      - First: Custom
+      - second: Custom
 """
     config = parse_propeller_config(text)
-    assert config.routes == {"first": "custom", "second": "custom"}
-    assert names(config) == [("list-of-maps", "plugins.agent-service.agentForTaskTypes")]
+    assert config.routes == {"First": "Custom", "second": "Custom"}
+    assert config.addresses["Custom"].timeout("GetTask") == timedelta(seconds=3)
+    assert config.warnings == ()
+
+
+def test_what_flytes_loader_would_lose_in_a_map_is_kept_here_with_a_warning() -> None:
+    text = """
+plugins:
+  connector-service:
+    connectors:
+      Custom: {endpoint: "h:1", insecure: true, defaultTimeout: 5s, timeouts: {CreateTask: 2s}}
+    connectorForTaskTypes: {First: Custom}
+"""
+    config = parse_propeller_config(text)
+    assert config.routes == {"First": "Custom"}
+    assert config.addresses["Custom"].timeout("CreateTask") == timedelta(seconds=2)
+    assert names(config) == [
+        ("lost-case", "plugins.connector-service.connectorForTaskTypes"),
+        ("lost-case", "plugins.connector-service.connectors"),
+        ("lost-case", "plugins.connector-service.connectors.Custom.timeouts"),
+    ]
+
+
+def test_what_only_flyte_2_knows_is_known() -> None:
+    text = """
+plugins:
+  connector-service:
+    logs: {kubernetes-enabled: true}
+    defaultConnector: {endpoint: "h:1", project: p, domain: d}
+    connectorApps: {app: {endpoint: "h:2", insecure: true, defaultTimeout: 1s}}
+"""
+    config = parse_propeller_config(text)
+    assert (list(config.addresses), config.warnings) == (["app", "defaultConnector"], ())
 
 
 def test_keys_match_without_case_and_unknown_ones_are_named() -> None:
@@ -165,7 +198,7 @@ def section(text: str) -> str:
         (section("pollInterval: 0s"), "pollInterval", "greater than"),
         (section("defaultAgent: {endpoint: 'http://h:80'}"), "defaultAgent.endpoint", "web address"),
         (section("defaultAgent: {endpoint: h}"), "defaultAgent.endpoint", "host:port"),
-        (section("defaultAgent: {insecure: perhaps}"), "defaultAgent.insecure", "boolean"),
+        (section("defaultAgent: {insecure: perhaps}"), "defaultAgent.insecure", "true or false"),
         (section("defaultAgent: {defaultServiceConfig: '{'}"), "defaultAgent.defaultServiceConfig", "JSON"),
         (section("defaultAgent: {defaultServiceConfig: '[]'}"), "defaultAgent.defaultServiceConfig", "JSON object"),
         (section("defaultAgent: {timeouts: {GetTask: -1s}}"), "defaultAgent.timeouts", "negative"),
@@ -174,7 +207,7 @@ def section(text: str) -> str:
         (section("agents: {a: {}}"), "agents.a.endpoint", "is missing"),
         (section("agents: {defaultAgent: {endpoint: 'h:1'}}"), "agents.defaultAgent", "rename"),
         (section("agentForTaskTypes: {t: nobody}"), "agentForTaskTypes.t", "no endpoint 'nobody'"),
-        (section("agentForTaskTypes: [t]"), "agentForTaskTypes", "mapping of task types"),
+        (section("agentForTaskTypes: [t]"), "agentForTaskTypes", "mapping of names"),
         (section("webApi: {caching: {resyncInterval: 1s}}"), "webApi.caching.resyncInterval", "greater than"),
         (section("webApi: {caching: {workers: 0}}"), "webApi.caching.workers", "greater than"),
         ("plugins: {agent-service: [1]}", "", "mapping"),

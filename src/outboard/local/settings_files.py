@@ -1,11 +1,12 @@
 """What the operator decides: options, environment, settings file, in that order of precedence.
 
-The file is YAML (or JSON) with four sections::
+The file is YAML (or JSON) with five sections::
 
     host:        the fields of `HostSettings`: installation, service_keys, secrets ...; times in seconds
     service:     the fields of `ServiceSettings`: host, port, metrics_port, linger_s ...
     engine:      the fields of `EngineSettings`: output_base, max_live, cancel_wait ...; for `run` and `resume`
     platforms:   by platform name: its own settings; `enabled: false` leaves it out
+    flytekit:    the fields of `HostingSettings`; only `serve` and `agents` host connectors
 
 Options and `OUTBOARD_*` variables are joined by typer; what arrives here as None was given by neither.
 """
@@ -21,9 +22,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from outboard.cli.documents import STDIN, read_document, read_model
-from outboard.cli.home import home
 from outboard.errors import InvalidSettings
+from outboard.local.documents import STDIN, read_document, read_model
+from outboard.local.home import home
 
 NO_FILE: Final = "the configuration"
 _LOCAL_WAIT: Final = 1.0
@@ -36,6 +37,7 @@ class _Sections(BaseModel):
     service: dict[str, Any] = Field(default_factory=dict)
     engine: dict[str, Any] = Field(default_factory=dict)
     platforms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    flytekit: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class AgentChoice:
         service: Its section `service`.
         engine: Its section `engine`.
         settings: Its section `platforms`.
+        flytekit: Its section `flytekit`, options worked in; None hosts no connectors.
         where: What to call the file in messages.
         path: The settings file itself; None where there is none, or none that could be read again.
         installation: The installation, where an option named it.
@@ -61,6 +64,7 @@ class AgentChoice:
     service: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    flytekit: Mapping[str, Any] | None = None
     where: str = NO_FILE
     path: Path | None = None
     installation: str | None = None
@@ -73,8 +77,18 @@ def read_choice(
     platforms: str | None,
     modules: Sequence[str] | None,
     installation: str | None = None,
+    flytekit: bool | None = False,
+    flytekit_modules: Sequence[str] | None = None,
 ) -> AgentChoice:
     """Return the choice that a settings file and options make.
+
+    Args:
+        path: The file.
+        platforms: The option of installed platforms.
+        modules: That of further ones.
+        installation: That of the installation.
+        flytekit: Whether to host connectors; None does as the file says.
+        flytekit_modules: Further modules with connectors.
 
     Raises:
         InvalidSettings: The file cannot be read or is wrong.
@@ -95,6 +109,7 @@ def read_choice(
         service=sections.service,
         engine=sections.engine,
         settings=sections.platforms,
+        flytekit=_hosting(sections.flytekit, flytekit, flytekit_modules),
         where=where,
         path=Path(path).absolute() if path and path != STDIN else None,
         installation=installation,
@@ -118,11 +133,29 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
     if is_local:
         values["secrets"] = {"allow_plain_environment": True, **values.get("secrets", {})}
         values.setdefault("status_wait", _LOCAL_WAIT)  # there are no other polls that it could keep waiting
-    if choice.modules:
+    if choice.modules or choice.flytekit is not None:
         search_in(choice.directory or Path.cwd())
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
     registry = discover(_with_home(choice.settings), only=choice.platforms, modules=choice.modules)
+    if choice.flytekit is not None:
+        from outboard.flytekit.hosting import HostingSettings, host_connectors  # noqa: PLC0415 - only who hosts pays for it
+
+        hosting = read_model(
+            HostingSettings, dict(choice.flytekit), InvalidSettings, where=choice.where, path="flytekit"
+        )
+        host_connectors(registry, hosting)
     return Host(registry, settings)
+
+
+def _hosting(
+    section: Mapping[str, Any] | None, is_wanted: bool | None, modules: Sequence[str] | None
+) -> Mapping[str, Any] | None:
+    """Return the settings of hosted connectors; None where none are hosted. An option wins over the file."""
+    found = dict(section or {})
+    if not (is_wanted if is_wanted is not None else section is not None and found.get("enabled", True)):
+        return None
+    named = [name for each in modules or () for name in names(each) or ()]
+    return {**found, "enabled": True, "modules": [*found.get("modules", ()), *named]}
 
 
 def search_in(directory: Path) -> None:

@@ -15,17 +15,17 @@ Reading has two steps: the models of `propeller_sections` check the shapes, then
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-import yaml
 from pydantic import ValidationError
 
 from outboard.engine.addresses import ServiceAddress, is_cluster_only, parse_target
-from outboard.engine.propeller_sections import SECTIONS, AgentSection, Deployment
+from outboard.engine.propeller.sections import SECTIONS, AgentSection, ConnectorService, Deployment, alias, one_map
+from outboard.engine.propeller.trees import read_trees
 from outboard.errors import InvalidSettings
 
 OPERATIONS: Final = frozenset(
@@ -40,7 +40,7 @@ class ConfigWarning:
     """Something in the file that works, though perhaps not as its author thinks.
 
     Attributes:
-        name: What kind it is: `unknown-key`, `no-deadline`, `tls-by-default`, `ignored-timeout`, `list-of-maps`,
+        name: What kind it is: `unknown-key`, `no-deadline`, `tls-by-default`, `ignored-timeout`, `lost-case`,
             `ignored-route`, `cluster-name` or `two-defaults`.
         path: Where it stands in the file, with dots.
         message: One sentence with the remedy.
@@ -101,19 +101,16 @@ def parse_propeller_config(text: str, *, source: str = "the configuration") -> P
     if not sections:
         wanted = " or ".join(f"plugins.{kind.section}" for kind in SECTIONS)
         raise InvalidSettings(f"{source} says nothing about agent services: add a section {wanted}", field="plugins")
-    return _Joined(sections, list_maps=_list_maps(sections, present)).config()
+    return _Joined(
+        sections, lost=[each for kind in sections for each in _lost_keys(kind, present[kind.section])]
+    ).config()
 
 
 def _plugins(text: str, source: str) -> Mapping[object, object]:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidSettings(f"{source} is no YAML: correct it{place}") from None
-    found = {str(key).lower(): value for key, value in document.items()} if isinstance(document, Mapping) else {}
-    plugins = found.get("plugins")
-    return plugins if isinstance(plugins, Mapping) else {}
+    documents = read_trees(text, source)
+    plugins = documents[0].get("plugins") if documents else None
+    found = plugins.plain() if plugins is not None else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _validated(kind: type[AgentSection], value: object, source: str) -> AgentSection:
@@ -131,36 +128,46 @@ def _validated(kind: type[AgentSection], value: object, source: str) -> AgentSec
         raise InvalidSettings(f"{source} is wrong: {message}", field=problems[0][0]) from None
 
 
-def _list_maps(sections: Sequence[AgentSection], present: Mapping[str, object]) -> list[str]:
-    """Return the paths where the documented list of maps stands instead of a map."""
-    paths = []
-    for section in sections:
-        alias = str(type(section).model_fields["for_task_types"].alias)
-        raw = present[section.section]
-        for key, value in raw.items() if isinstance(raw, Mapping) else ():
-            if str(key).lower() == alias.lower() and isinstance(value, list):
-                paths.append(f"{section.path}.{alias}")
-    return paths
+def _lost_keys(section: AgentSection, raw: object) -> Iterator[tuple[str, str]]:
+    """Yield where keys with capital letters stand in a map, which Flyte's loader writes in lower case, and what is lost."""
+    places = {str(key).lower(): value for key, value in raw.items()} if isinstance(raw, Mapping) else {}
+    types = alias(section, "for_task_types")
+    yield from _capitals(places.get(types.lower()), f"{section.path}.{types}", "task types")
+    named = alias(section, "named")
+    yield from _capitals(places.get(named.lower()), f"{section.path}.{named}", "names")
+    deployments = {section.default_name: places.get(section.default_name.lower())}
+    entries = one_map(places.get(named.lower()))
+    if isinstance(entries, Mapping):
+        deployments |= {f"{named}.{name}": entry for name, entry in entries.items()}
+    for place, deployment in deployments.items():
+        for key, value in deployment.items() if isinstance(deployment, Mapping) else ():
+            if str(key).lower() == "timeouts":
+                yield from _capitals(value, f"{section.path}.{place}.timeouts", "operations")
+
+
+def _capitals(value: object, path: str, what: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and any(str(key).lower() != str(key) for key in value):
+        yield path, what
 
 
 class _Joined:
     """One configuration made of the sections that a file has; collects the warnings on the way."""
 
-    def __init__(self, sections: Sequence[AgentSection], *, list_maps: Sequence[str]) -> None:
+    def __init__(self, sections: Sequence[AgentSection], *, lost: Sequence[tuple[str, str]]) -> None:
         self._sections = sections
         self._warnings = [
             ConfigWarning(
-                name="list-of-maps",
+                name="lost-case",
                 path=path,
-                message="Flyte's guide shows a list here, FlytePropeller wants one map: remove the dashes",
+                message=f"Flyte itself loses {what} with capital letters in a map: write a list, `- name: value`",
             )
-            for path in list_maps
+            for path, what in lost
         ]
 
     def config(self) -> PropellerConfig:
         first = self._sections[0]
         for section in self._sections:
-            for path in section.unknown_keys():
+            for path, _ in section.unknown_keys():
                 self._warn(
                     "unknown-key", f"{section.path}.{path}", "FlytePropeller knows no such key: check its spelling"
                 )
@@ -182,8 +189,9 @@ class _Joined:
     def _named(self) -> dict[str, ServiceAddress]:
         named: dict[str, ServiceAddress] = {}
         for section in self._sections:
-            word = str(type(section).model_fields["named"].alias)
-            for name, deployment in section.named.items():
+            fields = ("named", "apps") if isinstance(section, ConnectorService) else ("named",)
+            entries = [(alias(section, each), *entry) for each in fields for entry in getattr(section, each).items()]
+            for word, name, deployment in entries:
                 path = f"{section.path}.{word}.{name}"
                 if not deployment.endpoint:
                     raise InvalidSettings(f"{path}.endpoint is missing: write host:port", field=f"{path}.endpoint")
@@ -242,7 +250,7 @@ class _Joined:
     def _routes(self, addresses: Mapping[str, ServiceAddress]) -> dict[str, str]:
         routes: dict[str, str] = {}
         for section in self._sections:
-            place = f"{section.path}.{type(section).model_fields['for_task_types'].alias}"
+            place = f"{section.path}.{alias(section, 'for_task_types')}"
             for task_type, name in section.for_task_types.items():
                 path = f"{place}.{task_type}"
                 if name not in addresses:

@@ -11,15 +11,38 @@ same thing, and each of the options about agents replaces its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from outboard.cli.connections import Target
-from outboard.cli.settings_files import NO_FILE, AgentChoice, read_choice
 from outboard.engine.journal import Journal
+from outboard.errors import InvalidSettings
+from outboard.local.settings_files import NO_FILE, AgentChoice, read_choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the options say about whom to talk to.
+
+    Attributes:
+        endpoint: One service's address; None leaves the choice to the others.
+        insecure: Plain text or TLS for it; None decides by the address.
+        engine_config: A FlytePropeller configuration.
+        choice: Which agents to run in this process where no service is named.
+    """
+
+    endpoint: str | None = None
+    insecure: bool | None = None
+    engine_config: Path | None = None
+    choice: AgentChoice = field(default_factory=AgentChoice)
+
+    def __post_init__(self) -> None:
+        if self.endpoint and self.engine_config:
+            raise InvalidSettings(
+                "--endpoint and --engine-config exclude each other: give one of them", field="endpoint"
+            )
 
 
 class _Kept(BaseModel):
@@ -35,12 +58,14 @@ class _Kept(BaseModel):
     settings: Path | None = None
     installation: str | None = None
     directory: Path | None = None
+    flytekit: dict[str, Any] | None = None
 
 
 def kept_target(target: Target) -> Mapping[str, Any]:
     """Return what the journal keeps of a target, as JSON values."""
     choice = target.choice
     is_in_process = not target.endpoint and not target.engine_config
+    is_searching = bool(choice.modules) or choice.flytekit is not None
     kept = _Kept(
         endpoint=target.endpoint,
         insecure=target.insecure,
@@ -49,7 +74,8 @@ def kept_target(target: Target) -> Mapping[str, Any]:
         modules=list(choice.modules),
         settings=choice.path,
         installation=choice.installation,
-        directory=(choice.directory or Path.cwd()) if choice.modules and is_in_process else None,
+        directory=(choice.directory or Path.cwd()) if is_searching and is_in_process else None,
+        flytekit=None if choice.flytekit is None else dict(choice.flytekit),
     )
     return kept.model_dump(mode="json", exclude_defaults=True)
 
@@ -84,6 +110,7 @@ def _choice_of(kept: _Kept, said: AgentChoice) -> AgentChoice:
         host=base.host if installation is None else {**base.host, "installation": installation},
         installation=installation,
         directory=None if said.modules else kept.directory,
+        flytekit=kept.flytekit if said.flytekit is None else said.flytekit,
     )
 
 
