@@ -5,7 +5,8 @@ gRPC's name of the code, calls that a client gave up are counted (`CANCELLED`), 
 label value `unknown`, because a caller must not be able to make new series.
 
 Every poll is counted, so counting is plain numbers that only the loop's thread changes; they become Prometheus samples when
-somebody scrapes, in the scraper's thread.
+somebody scrapes, in the scraper's thread. They claim no names in the registry of Prometheus' client: an agent may import one of
+Flyte's SDKs, whose own service would otherwise be refused these names, and the agent's import with it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
 
 _BUCKETS_S: Final = (0.002, 0.01, 0.05, 0.2, 1.0, 3.0, 10.0, 60.0)
-_INPUT_BYTES: Final = Summary("flyte_connector_input_literal_bytes", "The size of tasks' inputs.", ["task_type"])
+_INPUT_BYTES: Final = Summary(
+    "flyte_connector_input_literal_bytes", "The size of tasks' inputs.", ["task_type"], registry=None
+)
 _UNKNOWN: Final = "unknown"
 
 
@@ -71,6 +74,11 @@ class _Tallies:
         for names_and_code, count in list(self.failures.items()):
             failure.add_metric(names_and_code, count)
         yield from (success, failure, latency)
+        yield from _INPUT_BYTES.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        """Claim no names."""
+        return ()
 
 
 _TALLIES: Final = _Tallies()
