@@ -73,7 +73,7 @@ class PickledMeta(flytekit1.ResourceMeta):  # type: ignore[misc]  # flytekit has
 
     @classmethod
     def decode(cls, data: bytes) -> PickledMeta:
-        meta: PickledMeta = pickle.loads(data)
+        meta: PickledMeta = pickle.loads(data)  # noqa: S301 - what is to be kept from happening unasked
         return meta
 
 
