@@ -55,6 +55,14 @@ class First(AsyncConnectorBase):
 ConnectorRegistry.register(First())
 
 
+from flytekit.sensor.base_sensor import BaseSensor
+
+
+class Arrived(BaseSensor):
+    async def poke(self):
+        return True
+
+
 @dataclass
 class Meta2(_connector.ResourceMeta):
     job: str
@@ -144,6 +152,21 @@ def service(request: Any, folder: Path) -> Iterator[Service]:
     try:
         assert service.wait_until_ready(), service.lines
         yield service
+    finally:
+        service.stop()
+
+
+def test_an_isolated_connector_follows_its_old_jobs_of_a_type_that_an_agent_of_ours_took_over(folder: Path) -> None:
+    command = [sys.executable, "-m", "outboard", "serve", "--port", "0", "--platforms", "files", "--flytekit"]
+    command += ["--flytekit-modules", "my_connectors", "--isolate", "flytekit"]
+    meta: dict[str, Any] = {"sensor_module": "my_connectors", "sensor_name": "Arrived", "sensor_config": None, "inputs": {}}
+    service = Service(command, {"PYTHONPATH": str(folder), "OUTBOARD_HOME": str(folder)}, folder)
+    try:
+        assert service.wait_until_ready(), service.lines
+        with Engine(service.address) as engine:
+            request, handle = asked("sensor", folder), json.dumps(meta).encode()
+            assert engine.until(request, handle) == "SUCCEEDED"
+            engine.delete(request, handle)
     finally:
         service.stop()
 

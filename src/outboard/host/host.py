@@ -34,7 +34,7 @@ from outboard.domain.records import RecordCodec
 from outboard.domain.seals import ServiceKey
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
-from outboard.errors import DrainingError
+from outboard.errors import DrainingError, HandleError
 from outboard.host.accounts import Accounts
 from outboard.host.answers import Answers
 from outboard.host.budgets.budgets import Budgets
@@ -205,6 +205,14 @@ class Host:
         bound = self._foreign.bound(handle, task_type, output_prefix)
         self._live_jobs.provide(bound, provided)
         return await self._statuses.status(bound, timeout_s)
+
+    def reads(self, handle: bytes, task_type: TaskType) -> bool:
+        """Tell whether an agent here reads a handle."""
+        try:
+            self._foreign.decode(self._foreign.bound(handle, task_type))
+        except HandleError:
+            return False
+        return True
 
     def recall_task(self, handle: bytes) -> TaskStatus | None:
         """Return what `get_task` would answer from memory, without its price; None when it would have to ask."""

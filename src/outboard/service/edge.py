@@ -69,6 +69,10 @@ class ServedHost(Endpoint, Protocol):
         """What reads this host's handles, for log lines."""
         ...
 
+    def reads(self, handle: bytes, task_type: TaskType) -> bool:
+        """Tell whether an agent here reads a handle."""
+        ...
+
     @property
     def redact(self) -> Callable[[str], str]:
         """Removes the secrets that the host has read from a text."""

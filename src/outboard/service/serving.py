@@ -191,7 +191,7 @@ class Service:
         from outboard.service.isolation import Isolation  # noqa: PLC0415 - only who isolates pays for it
         from outboard.service.supervision.totals import Totals  # noqa: PLC0415 - same
 
-        self._isolation = isolation = Isolation(self._isolated, self.host.codec)
+        self._isolation = isolation = Isolation(self._isolated, self.host.codec, self.host.reads)
         self.metrics = Totals(REGISTRY, lambda: isolation.all)
         await self._isolation.start(own)
         return self._isolation

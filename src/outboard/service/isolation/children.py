@@ -42,6 +42,7 @@ class Children:
         self._by_name: dict[str, PlatformChild] = {}
         self._by_type: dict[TaskType, PlatformChild] = {}
         self._by_type_name: dict[str, PlatformChild] = {}
+        self._readers: dict[TaskType, PlatformChild] = {}
         self._agents: dict[str, AgentInfo] = {}
         self._directory: Path | None = None
         self._told: set[str] = set()
@@ -70,6 +71,10 @@ class Children:
         """Return the child of a task type; of one in another version too, unless the parent serves the name."""
         child = self._by_type.get(task_type)
         return child if child is not None or self.is_own(task_type) else self._by_type_name.get(task_type.name)
+
+    def reader(self, task_type: TaskType) -> PlatformChild | None:
+        """Return a child whose agent knows a task type, be it that another one serves it: it reads its own old handles."""
+        return self._readers.get(task_type)
 
     def is_own(self, task_type: TaskType) -> bool:
         """Tell whether the parent itself serves a task type of this name."""
@@ -120,6 +125,8 @@ class Children:
         for agent in hello.agents:
             if self._by_name.get(agent.name) is not child:
                 continue
+            for each in agent.task_types:
+                self._readers.setdefault(each, child)
             served = [each for each in agent.task_types if each not in own_types]
             served = [each for each in served if self._by_type.setdefault(each, child) is child]
             for task_type in served:

@@ -1,7 +1,10 @@
 """Forwarding: calls about isolated agents go to their child as bytes and come back as bytes.
 
 A handle says which agent it belongs to, and wins over the task type; what it says is remembered, so a poll costs one look-up
-before it is passed on. The rules while a child is down or does not answer:
+before it is passed on. Bytes that are no handle of ours go by the task type: to this process where it serves the type and reads
+them, else to a child that knows it, as hosted connectors know their own bytes.
+
+The rules while a child is down or does not answer:
 
 * GetTask never fails for a handle of ours: it answers what the child answered last for it, or, where nothing is remembered,
   what this process says of a handle whose agent it does not have (the fallback phase). Nobody waits for a child in doubt.
@@ -15,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -47,11 +50,13 @@ class Forwarder:
     Args:
         children: Those of this service.
         codec: Reads handles.
+        reads: Tells whether this process reads bytes that are no handle of ours.
     """
 
-    def __init__(self, children: Children, codec: HandleCodec) -> None:
+    def __init__(self, children: Children, codec: HandleCodec, reads: Callable[[bytes, TaskType], bool]) -> None:
         self.children = children
         self._codec = codec
+        self._reads = reads
         self._memory = Memory(_MEMORY_BYTES)
 
     async def polled(
@@ -66,7 +71,7 @@ class Forwarder:
         if known is None:
             agent = self._agent_of(handle)
             if agent is None:  # nothing is remembered of bytes that anybody may have made up
-                child = self.children.for_type(task_type)
+                child = self._reader(handle, task_type)
                 return await self._asked(child, path, data, timeout_s) if child is not None else None
             known = self._memory.add(handle, agent)
         child = self.children.named(known.agent)
@@ -146,7 +151,14 @@ class Forwarder:
         """Return the child that follows a handle's job; the handle wins over the task type."""
         known = self._memory.find(handle)
         agent = self._agent_of(handle) if known is None else known.agent
-        return self.children.for_type(task_type) if agent is None else self.children.named(agent)
+        return self._reader(handle, task_type) if agent is None else self.children.named(agent)
+
+    def _reader(self, handle: bytes, task_type: TaskType) -> PlatformChild | None:
+        """Return the child for bytes that are no handle of ours; None where this process answers."""
+        child = self.children.for_type(task_type)
+        if child is None and (reader := self.children.reader(task_type)) is not None:
+            return None if self._reads(handle, task_type) else reader
+        return child
 
     def _agent_of(self, handle: bytes) -> str | None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import HandleCodec
+from outboard.domain.tasks import TaskType
 from outboard.service.isolation.child import PlatformChild
 from outboard.service.isolation.children import Children
 from outboard.service.isolation.forwarding import Forwarder
@@ -18,15 +19,18 @@ class Isolation:
     Args:
         specs: How to start each.
         codec: Reads handles.
+        reads: Tells whether this process reads bytes that are no handle of ours.
 
     Attributes:
         forwarder: Passes calls on.
         on_change: Called when a child has come up or is down.
     """
 
-    def __init__(self, specs: Sequence[ChildSpec], codec: HandleCodec) -> None:
+    def __init__(
+        self, specs: Sequence[ChildSpec], codec: HandleCodec, reads: Callable[[bytes, TaskType], bool]
+    ) -> None:
         self._children = Children(specs, self._changed)
-        self.forwarder = Forwarder(self._children, codec)
+        self.forwarder = Forwarder(self._children, codec, reads)
         self.on_change: Callable[[], None] | None = None
 
     @property
