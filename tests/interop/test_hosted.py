@@ -159,7 +159,12 @@ def service(request: Any, folder: Path) -> Iterator[Service]:
 def test_an_isolated_connector_follows_its_old_jobs_of_a_type_that_an_agent_of_ours_took_over(folder: Path) -> None:
     command = [sys.executable, "-m", "outboard", "serve", "--port", "0", "--platforms", "files", "--flytekit"]
     command += ["--flytekit-modules", "my_connectors", "--isolate", "flytekit"]
-    meta: dict[str, Any] = {"sensor_module": "my_connectors", "sensor_name": "Arrived", "sensor_config": None, "inputs": {}}
+    meta: dict[str, Any] = {
+        "sensor_module": "my_connectors",
+        "sensor_name": "Arrived",
+        "sensor_config": None,
+        "inputs": {},
+    }
     service = Service(command, {"PYTHONPATH": str(folder), "OUTBOARD_HOME": str(folder)}, folder)
     try:
         assert service.wait_until_ready(), service.lines
