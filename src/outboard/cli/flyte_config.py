@@ -107,7 +107,7 @@ def command(  # noqa: PLR0913 - each is an option
     """
     from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
-    choice = read_choice(settings, platforms=platforms, modules=agents)
+    choice = read_choice(settings, platforms=platforms, modules=agents, flytekit=None)
     target = Target(endpoint=endpoint, insecure=insecure, choice=choice)
     if check:
         is_named = bool(endpoint or platforms is not None or choice.modules)

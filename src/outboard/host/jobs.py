@@ -267,7 +267,10 @@ class LiveJobs:
         live = self._jobs.get(encoded)
         if live is None:
             self._unclaimed.asked(encoded)
-            live = self._open(encoded, self._decode(encoded), self._provided.pop(encoded, NOTHING))
+            provided = self._provided.pop(
+                encoded, NOTHING
+            )  # first: what comes with bytes that are no handle is not kept
+            live = self._open(encoded, self._decode(encoded), provided)
             self._jobs[encoded] = live
             self._index(live)
             self._make_room()
@@ -291,6 +294,18 @@ class LiveJobs:
         elif live.secrets.provided != provided:
             self._rehome(live, provided)
 
+    def lend(self, one: LiveJob, other: LiveJob, *, is_newer: bool = False) -> None:
+        """Use what an engine provided for one handle of a job for another one of it.
+
+        Args:
+            one: What it was provided for.
+            other: What lacks it.
+            is_newer: It also takes the place of what the other has.
+        """
+        provided = one.secrets.provided
+        if provided and provided != other.secrets.provided and (is_newer or not other.secrets.provided):
+            self._rehome(other, provided)
+
     def recall(self, encoded: bytes) -> LiveJob | None:
         """Return the live job of a handle that was asked for lately."""
         return self._jobs.get(encoded)
@@ -313,8 +328,7 @@ class LiveJobs:
     def resolve(self, intent: LiveJob, job: LiveJob) -> None:
         """Let an intent's handle stand for its job from now on."""
         intent.resolved = job
-        if intent.secrets.provided and not job.secrets.provided:
-            self._rehome(job, intent.secrets.provided)
+        self.lend(intent, job)
         if job.last is None:
             job.last, job.reached = replace(intent.fallback, links=job.links), Phase.INITIALIZING
         if intent.encoded in self._jobs:
@@ -380,6 +394,10 @@ class LiveJobs:
         if live.site.lane is not None:
             live.site.lane.forget(live)
         live.site = self._site(live.agent, live.handle, provided)
+        # What the platform said, or did not say yet, to whoever had the former ones: they may have been wrong.
+        live.rest_until = live.fresh_until = 0.0
+        live.is_asked = False
+        live.missing_since, live.sightings = None, 0
 
     def _open(self, encoded: bytes, handle: Handle, provided: Provided) -> LiveJob:
         agent = self._registry.named(handle.agent)

@@ -94,6 +94,7 @@ def prepare(
         MissingSecret: A declared secret is nowhere.
     """
     agent = registry.for_type(task.task_type)
+    source.learn(task.provided)  # before any agent's code sees it, which may fail and quote it
     _refuse_templates(task)
     log = TaskLog(words.text, **task_fields(task), agent=agent.name)
     configured = task.with_config(_configure(agent, task, log))

@@ -34,47 +34,82 @@ from outboard.host.settings import SecretSettings
 _SHORTEST: Final = 4
 _SHORTEST_LINE: Final = 12
 _CERTAIN: Final = 16
+_FEW: Final = 200
+"""So many spellings are looked for one by one; of more, those that begin as some place of the text does."""
 _SAFE: Final = re.compile(r"[A-Za-z0-9._-]*")
 
 
 class Redactor:
-    """Replaces every secret that this process ever resolved, and everything that has the form of a credential."""
+    """Replaces every secret that this process ever resolved, and everything that has the form of a credential.
+
+    Engines may provide thousands of secrets with one request and others an hour later, so neither learning one nor
+    reading a text takes longer the more are known: they are found by their first characters. Any thread may do either.
+    """
 
     def __init__(self) -> None:
         self._known: set[str] = set()
-        self._values: tuple[str, ...] = ()
+        self._spellings: list[str] = []
+        self._lent: set[str] = set()
+        self._by_start: dict[str, list[str]] = {}
 
-    def learn(self, value: str) -> None:
+    def learn(self, value: str, *, is_lent: bool = False) -> None:
         """Redact this value from now on; values of under 4 characters would hide ordinary text and are not learned.
 
         Its other spellings are learned too: each line of a key file, and as it stands in JSON, in a URL and in base64.
+
+        Args:
+            value: The secret.
+            is_lent: An engine provided it: it is a secret of its task, and may be ordinary text in others.
         """
+        if value in self._lent and not is_lent:
+            self._lent -= _spellings(value)
         if value in self._known or len(value) < _SHORTEST:
             return
         self._known.add(value)
-        lines = [line.strip() for line in value.splitlines()]
-        spellings = {
-            value,
-            *(line for line in lines if len(lines) > 1 and len(line) >= _SHORTEST_LINE),
-            json.dumps(value)[1:-1],
-            quote(value),
-            quote(value, safe=""),
-            quote_plus(value),
-            base64.b64encode(value.encode(errors="surrogatepass")).decode(),
-        }
-        # The longest first: a secret that is part of another one must not leave the other's rest behind.
-        self._values = tuple(sorted({*self._values, *spellings}, key=len, reverse=True))
+        spellings = _spellings(value)
+        if is_lent:
+            self._lent.update(spellings)
+        for spelling in spellings:
+            self._spellings.append(spelling)
+            self._by_start.setdefault(spelling[:_SHORTEST], []).append(spelling)
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets."""
-        for value in self._values:
-            if value in text:
-                text = text.replace(value, "[redacted]")
+        # The longest first: a secret that is part of another one must not leave the other's rest behind.
+        for value in sorted(self._found(text), key=len, reverse=True):
+            text = text.replace(value, "[redacted]")
         return redact_forms(text)
 
-    def holds(self, text: str) -> bool:
-        """Tell whether a text holds a resolved secret; only of secrets that no ordinary text holds by chance."""
-        return any(value in text for value in self._values if len(value) >= _CERTAIN)
+    def holds(self, text: str, provided: Provided = NOTHING) -> bool:
+        """Tell whether a text holds a resolved secret; only of secrets that no ordinary text holds by chance.
+
+        Args:
+            text: What is to leave.
+            provided: Of what engines provided, only this counts: what is secret to one tenant may be another's job's name.
+        """
+        found = {value for value in self._found(text) if len(value) >= _CERTAIN}
+        if found <= self._lent:
+            found = {value for own in provided.secrets.values() for value in _spellings(own.strip()) & found}
+        return bool(found)
+
+    def _found(self, text: str) -> list[str]:
+        if len(self._spellings) <= _FEW:
+            return [value for value in self._spellings if value in text]
+        starts = {text[i : i + _SHORTEST] for i in range(len(text) - _SHORTEST + 1)}
+        return [value for start in starts for value in self._by_start.get(start, ()) if value in text]
+
+
+def _spellings(value: str) -> set[str]:
+    lines = [line.strip() for line in value.splitlines()]
+    return {
+        value,
+        *(line for line in lines if len(lines) > 1 and len(line) >= _SHORTEST_LINE),
+        json.dumps(value)[1:-1],
+        quote(value),
+        quote(value, safe=""),
+        quote_plus(value),
+        base64.b64encode(value.encode(errors="surrogatepass")).decode(),
+    }
 
 
 class SecretSource:
@@ -109,10 +144,14 @@ class SecretSource:
                     return SecretStr(text)
         raise MissingSecret(f"secret {ref.key!r} is not set; looked for {', '.join(dict.fromkeys(looked))}")
 
+    def learn(self, provided: Provided) -> None:
+        """Redact from now on what an engine provided."""
+        for value in provided.secrets.values():
+            self._redactor.learn(value.strip(), is_lent=True)
+
     def bind(self, refs: Iterable[SecretRef], scope: Scope, provided: Provided = NOTHING) -> BoundSecrets:
         """Return the secrets that an agent declared, for one scope; they are looked up when they are read."""
-        for value in provided.secrets.values():
-            self._redactor.learn(value.strip())
+        self.learn(provided)
         return BoundSecrets(self, frozenset(refs), scope, provided)
 
     def _places(self, ref: SecretRef) -> Iterator[tuple[str, str | None]]:

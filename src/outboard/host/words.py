@@ -15,6 +15,7 @@ from enum import Enum
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+from outboard.domain.provided import Provided
 from outboard.domain.statuses import Cause, Failure, Link, Usage
 from outboard.errors import OutboardError, Retry
 from outboard.host.secrets import Redactor
@@ -80,9 +81,9 @@ class Words:
             facts["usage"] = _spent(usage)
         return facts or (None if custom_info is None else {})
 
-    def holds_secret(self, text: str) -> bool:
-        """Tell whether a text holds a secret that this process has read."""
-        return self._redact.holds(text)
+    def holds_secret(self, text: str, provided: Provided) -> bool:
+        """Tell whether a text holds a secret that this process has read, or that was provided for its task."""
+        return self._redact.holds(text, provided)
 
     def own(self, error: OutboardError) -> OutboardError:
         """Return the error, its message without secrets: whoever catches it may show it."""

@@ -7,7 +7,9 @@ import unicodedata
 
 
 def write_note(text: str) -> None:
-    """Write a line to standard error at once; nobody needs to read it."""
+    """Write a line to standard error at once; nobody needs to read it, and it may be closed."""
+    if sys.stderr is None:
+        return
     try:
         sys.stderr.write("".join(each for each in text if each in "\n\t" or unicodedata.category(each) != "Cc") + "\n")
         sys.stderr.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -58,7 +59,7 @@ def open_view(*, is_quiet: bool) -> View:
     """Return the view that fits: live on a terminal, plain elsewhere."""
     if is_quiet:
         return QuietView()
-    return LiveView() if sys.stderr.isatty() else PlainView()
+    return LiveView() if sys.stderr is not None and sys.stderr.isatty() else PlainView()
 
 
 class QuietView:
@@ -121,7 +122,11 @@ class PlainView(QuietView):
 
 
 class LiveView:
-    """A table that is redrawn in place; the last state stays on the screen."""
+    """A table that is redrawn in place; the last state stays on the screen.
+
+    A terminal that is gone (its window was closed, the program goes on) is no reason for a task to fail: it is then not
+    written to.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - only for people
@@ -134,13 +139,15 @@ class LiveView:
         )
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
+        with suppress(OSError):
+            self._live.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.__exit__(kind, error, trace)
+        with suppress(OSError):
+            self._live.__exit__(kind, error, trace)
 
     def show(self, name: str, event: TaskEvent) -> None:
         """Take the newest of a task; it is drawn with the next frame."""
@@ -148,7 +155,8 @@ class LiveView:
 
     def say(self, words: str) -> None:
         """Write a sentence above the table."""
-        self._console.print(words, markup=False, highlight=False)
+        with suppress(OSError):
+            self._console.print(words, markup=False, highlight=False)
 
     def _draw(self) -> Any:
         from rich.table import Table  # noqa: PLC0415 - only for people

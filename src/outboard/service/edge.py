@@ -251,6 +251,9 @@ class Edge:
     def _fail(self, call: Call, raised: BaseException) -> WireError:
         """Count and log what a call raised and return it as gRPC carries it; a call that was given up ends here."""
         seconds = time.perf_counter() - call.started
+        if isinstance(raised, grpc.aio.InternalError):  # a message could not be sent: nobody is there to receive it
+            self.metrics.failed(call.operation, call.task_type, seconds, grpc.StatusCode.CANCELLED.name)
+            raise asyncio.CancelledError
         if isinstance(raised, GeneratorExit) or (isinstance(raised, asyncio.CancelledError) and _is_given_up()):
             self.metrics.failed(call.operation, call.task_type, seconds, grpc.StatusCode.CANCELLED.name)
             raise raised

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit import TaskMetadata, eager, kwtypes, task, workflow
@@ -177,6 +179,30 @@ def test_a_failure_on_the_platform_is_not_turned_into_a_run_here(ledger: Ledger,
             there(n=1)
     cluster.course = {**QUICK, "outputs": {"o0": 5}}
     assert there(n=1) == 5
+    assert RAN == []
+
+
+def test_of_two_threads_that_fail_at_once_neither_runs_the_function_here(
+    ledger: Ledger, cluster: Forgiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.course = {**QUICK, "outcome": "FAILED", "message": "cluster refused"}
+    both_failed = threading.Barrier(2)
+    monkeypatch.setattr(click, "echo", lambda _: both_failed.wait(60))  # the plugin's last step before it falls back
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(there, n=n) for n in range(2)]
+        for each in answers:
+            with pytest.raises(AgentTaskFailed, match="cluster refused"):
+                each.result()
+    assert RAN == []
+    assert there._task_function.__name__ == "there"
+
+
+def test_a_function_that_cannot_be_serialised_is_not_run_here_instead(
+    ledger: Ledger, cluster: Forgiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(there, "_container_image", "{{.image.unheard.of}}")
+    with pytest.raises(AssertionError, match="unheard"):
+        there(n=1)
     assert RAN == []
 
 

@@ -10,8 +10,11 @@ from flyteidl.admin import agent_pb2
 from flyteidl.core import execution_pb2
 from flyteidl.service import agent_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import REGISTRY
 
 from integration.service.probe import ProbePlatform, make_task
+from ledgers import until
+from outboard.agent import LogLine, LogPage
 from outboard.wire.tasks import encode_create_request, encode_header, encode_inputs
 
 PROBE = agent_pb2.TaskCategory(name="probe", version=0)
@@ -22,6 +25,11 @@ async def created(channel: grpc.aio.Channel, mode: str = "run", **fields: Any) -
     answer = await stub.CreateTask(encode_create_request(make_task(mode=mode, **fields)))
     handle: bytes = answer.resource_meta
     return handle
+
+
+def failures(code: str) -> float:
+    labels = {"task_type": "probe", "operation": "logs", "error_code": code}
+    return REGISTRY.get_sample_value("flyte_connector_requests_failure_total", labels) or 0.0
 
 
 async def polled(channel: grpc.aio.Channel, handle: bytes) -> agent_pb2.Resource:
@@ -89,6 +97,31 @@ async def test_a_client_that_leaves_a_log_stream_does_no_harm(channel: grpc.aio.
     assert await call.read() is not grpc.aio.EOF
     call.cancel()
     assert (await polled(channel, handle)).phase == execution_pb2.TaskExecution.RUNNING
+
+
+async def test_a_client_that_stops_reading_a_log_and_leaves_is_no_error_of_ours(
+    channel: grpc.aio.Channel, platform: ProbePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = 0
+
+    async def logs(_job: Any, _ctx: Any, *, cursor: str | None, limit: int) -> LogPage:
+        nonlocal pages
+        pages += 1
+        return LogPage(lines=[LogLine(message="x" * 500_000)], next_cursor=str(pages))
+
+    monkeypatch.setattr(platform.probe, "logs", logs)
+    stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
+    handle = await created(channel)
+    left = {code: failures(code) for code in ("CANCELLED", "INTERNAL")}
+    call = stub.GetTaskLogs(agent_pb2.GetTaskLogsRequest(resource_meta=handle, task_category=PROBE))
+    assert await call.read() is not grpc.aio.EOF
+    written = 0
+    while written != pages:  # until the next message finds no room
+        written = pages
+        await polled(channel, handle)
+    call.cancel()
+    await until(lambda: sum(map(failures, left)) > sum(left.values()))
+    assert failures("INTERNAL") == left["INTERNAL"]
 
 
 async def test_metrics_are_results_of_range_queries(channel: grpc.aio.Channel) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from outboard.domain.phases import Phase
 from outboard.domain.statuses import Link
 from outboard.engine.outcomes import TaskEvent
 from outboard.local.notes import write_note
-from outboard.local.views import LiveView, PlainView, QuietView
+from outboard.local.views import LiveView, PlainView, QuietView, open_view
 
 LINK = Link(name="Console", url="https://x.example/1")
 
@@ -109,3 +110,28 @@ def test_no_words_of_a_job_play_tricks_on_a_terminal(
         assert "]0;gone 2J and on" in shown
         assert not {"\x07", "\r", "\x9b"} & set(shown)
         assert "\x1b]" not in shown
+
+
+def test_without_standard_error_nothing_is_shown_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    with open_view(is_quiet=False) as view:
+        view.show("a", event(Phase.RUNNING))
+        view.say("words")
+
+
+class GoneTerminal(io.StringIO):
+    """A terminal whose window was closed."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_terminal_that_is_gone_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", GoneTerminal())
+    with open_view(is_quiet=False) as view:
+        assert isinstance(view, LiveView)
+        view.show("a", event(Phase.RUNNING))
+        view.say("words")

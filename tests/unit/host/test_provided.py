@@ -1,6 +1,7 @@
 """What an engine provides with a request: used for its task only, replaced by what comes next, and kept nowhere."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,8 +25,9 @@ from outboard.agent import AccountContext, Context, ErrorMap, Missing, Phase, Re
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.tasks import RawTask
-from outboard.errors import MissingSecret, Rejected, Unauthorized
+from outboard.errors import AgentFault, ForeignHandle, MissingSecret, Rejected, Unauthorized
 from outboard.host import Host
+from outboard.testing.virtual_time import virtually
 
 LOGIN = SecretRef("login")
 CANARY = "canary-6f1d2c3b4a59"
@@ -78,6 +80,18 @@ class Clerk(LedgerAgent):
         if password != vault.password:
             raise Unauthorized(f"wrong password {password}")
         return vault
+
+
+class Sleeper(Clerk):
+    """Never answers whoever has the wrong password."""
+
+    name = "sleeper"
+
+    async def get(self, job: LedgerJob, ctx: Context[Any]) -> Status | Missing:
+        vault, password = ctx.client
+        if password != vault.password:
+            await asyncio.Event().wait()
+        return await super().get(job, ctx)
 
 
 class Clerks(Clerk):
@@ -162,6 +176,22 @@ async def test_errors_do_not_tell_it(vault: Vault, host: Host) -> None:
     assert "[redacted]" in host.redact(f"wrong password {CANARY}")
 
 
+async def test_what_an_agent_quotes_before_anything_was_opened_is_taken_out_too() -> None:
+    class Careless(Clerk):
+        """Takes a secret for a number."""
+
+        name = "careless"
+
+        def connection(self, task: Task[LedgerConfig]) -> LedgerConnection:
+            return LedgerConnection(region=str(int(task.provided.secrets["login"])))
+
+    async with Host(Registry([Vault(CANARY, Careless)]), QUICK) as host:
+        with pytest.raises(AgentFault) as caught:
+            await host.create_task(asking(given(CANARY)))
+        assert CANARY in str(caught.value.__cause__)
+        assert CANARY not in host.redact(str(caught.value.__cause__))
+
+
 async def test_a_rotated_secret_is_used_from_the_next_poll_on(vault: Vault, host: Host) -> None:
     handle = await host.create_task(asking(given(CANARY)))
     await host.get_task(handle, provided=given(CANARY))
@@ -205,6 +235,18 @@ async def test_two_tenants_never_share_a_client(vault: Vault, host: Host) -> Non
     assert set(vault.opened_with[:2]) == {CANARY, "another's"}
 
 
+@pytest.mark.parametrize(("node", "phase"), [("n1", Phase.RUNNING), ("n0", Phase.FAILED)], ids=["another's", "its own"])
+async def test_a_secret_may_be_the_name_of_anothers_job_but_not_of_its_own(
+    vault: Vault, host: Host, node: str, phase: Phase
+) -> None:
+    async with Host(Registry([vault]), QUICK) as before:
+        await before.create_task(asking(given(CANARY), "n0"))
+    name = next(iter(vault.ledger.jobs))
+    await host.create_task(asking(Provided(secrets={"login": CANARY, "name": name}), node))
+    handle = await host.create_task(asking(given(CANARY), "n0"))
+    assert (await host.get_task(handle, provided=given(CANARY))).phase is phase
+
+
 async def test_two_tenants_jobs_are_never_asked_about_together() -> None:
     vault = Vault(CANARY, Clerks)
     async with Host(Registry([vault]), QUICK) as host:
@@ -216,6 +258,48 @@ async def test_two_tenants_jobs_are_never_asked_about_together() -> None:
             host.get_task(others, provided=given("wrong", region="us")),
         )
     assert [status.phase for status in told] == [Phase.SUCCEEDED, Phase.RUNNING]
+
+
+class Porter(Clerk):
+    """Knows only the jobs of whoever asks."""
+
+    name = "porter"
+
+    async def get(self, job: LedgerJob, ctx: Context[Any]) -> Status | Missing:
+        vault, password = ctx.client
+        return await super().get(job, ctx) if password == vault.password else Missing()
+
+
+def test_polls_with_others_secrets_never_end_a_job_that_its_own_engine_polls() -> None:
+    @virtually
+    async def play() -> None:
+        vault = Vault(CANARY, Porter)
+        async with Host(Registry([vault]), QUICK) as host:
+            handle = await host.create_task(asking(given(CANARY)))
+            for _ in range(100):
+                await host.get_task(handle, provided=given("a stranger's"))
+                await asyncio.sleep(0.1)
+                assert (await host.get_task(handle, provided=given(CANARY))).phase is Phase.RUNNING
+                await asyncio.sleep(9.9)
+
+    play()
+
+
+async def test_a_rotated_secret_is_used_while_a_question_with_the_former_one_hangs() -> None:
+    vault = Vault(ROTATED, Sleeper)
+    async with Host(Registry([vault]), QUICK) as host:
+        handle = await host.create_task(asking(given(ROTATED)))
+        assert (await host.get_task(handle, provided=given(CANARY))).phase is Phase.RUNNING
+        vault.ledger.jobs = dict.fromkeys(vault.ledger.jobs, "OK")
+        assert (await host.get_task(handle, provided=given(ROTATED))).phase is Phase.SUCCEEDED
+
+
+async def test_what_comes_with_bytes_that_are_no_handle_is_not_kept(host: Host) -> None:
+    provided = given(CANARY)
+    with pytest.raises(ForeignHandle):
+        await host.get_task(b"no handle", provided=provided)
+    await host.delete_task(b"no handle", provided=provided)
+    assert [each for each in gc.get_referrers(provided) if isinstance(each, dict)] == []
 
 
 def test_two_tasks_that_differ_in_it_alone_are_the_same_task() -> None:

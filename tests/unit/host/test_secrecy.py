@@ -42,6 +42,9 @@ REF = SecretRef("canary")
 SETTINGS = HostSettings(secrets=SecretSettings(overrides={"canary": SecretStr(CANARY)}))
 
 
+HUNDREDS = [f"{number:04}-of-many-secrets" for number in range(300)]
+
+
 class Gossip(LedgerAgent):
     """Tells its secret wherever it can."""
 
@@ -162,6 +165,33 @@ def test_a_secret_within_another_leaves_nothing_of_either(value: str, before: st
     redact.learn(value)
     redact.learn(before + value + after)
     assert value not in redact(f"<{before}{value}{after}>").replace("[redacted]", "\0")
+
+
+@given(st.text(min_size=4, max_size=40), st.text(max_size=10), st.text(max_size=10), st.booleans())
+def test_a_secret_is_found_among_hundreds(value: str, before: str, after: str, is_last: bool) -> None:
+    redact = Redactor()
+    for known in (value, *HUNDREDS) if not is_last else (*HUNDREDS, value):
+        redact.learn(known)
+    assert value not in redact(f"<{before}{value}{after}>").replace("[redacted]", "\0")
+    assert redact.holds(f"{before}{value}{after}") == (len(value) >= 16)
+
+
+def test_what_reading_a_text_takes_does_not_grow_with_what_is_known() -> None:
+    class Looked(str):
+        """A text that counts how often something is looked for in it."""
+
+        __slots__ = ("times",)
+
+        def __contains__(self, part: object) -> bool:
+            self.times = getattr(self, "times", 0) + 1
+            return isinstance(part, str) and super().__contains__(part)
+
+    redact = Redactor()
+    for known in HUNDREDS:
+        redact.learn(known)
+    text = Looked(f"one: {HUNDREDS[0]}")
+    assert redact(text) == "one: [redacted]"
+    assert text.times < 100
 
 
 def test_every_line_of_a_key_file_is_a_secret() -> None:

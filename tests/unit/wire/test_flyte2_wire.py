@@ -27,7 +27,7 @@ from outboard.wire.flyte2.tasks import decode_create_request
 from outboard.wire.logs import encode_lines, encode_token
 from outboard.wire.metrics import encode_metrics
 from outboard.wire.statuses import decode_status, with_types
-from outboard.wire.tasks import encode_create_bytes
+from outboard.wire.tasks import decode_create_bytes, encode_create_bytes
 from strategies import is_same, names, typed_values, value_types, values_of
 from unit.wire.test_tasks import tasks
 
@@ -101,6 +101,22 @@ def test_of_two_entries_by_one_name_the_last_counts_as_in_a_map() -> None:
     put(request, "x", 1)
     put(request, "x", 2)
     assert dict(read(request).inputs) == {"x": 2}
+
+
+def test_fields_of_a_later_release_in_entries_of_lists_lose_nothing() -> None:
+    request = connector_pb2.CreateTaskRequest()
+    request.template.type = "t"
+    interface = request.template.interface
+    declare(interface.inputs, ["x", "y"])
+    declare(interface.outputs, ["b", "a"])
+    put(request, "x", 1)
+    put(request, "y", 2)
+    for entry in (*interface.inputs.variables, *interface.outputs.variables, *request.inputs.literals):
+        entry.MergeFromString(b"\x78\x01")  # field 15
+    task = read(request)
+    assert (list(task.interface.inputs), list(task.interface.outputs)) == (["x", "y"], ["b", "a"])
+    assert dict(task.inputs) == {"x": 1, "y": 2}
+    assert dict(decode_create_bytes(encode_create_bytes(task)).inputs) == {"x": 1, "y": 2}
 
 
 def test_an_unknown_type_harms_only_who_reads_it() -> None:

@@ -23,6 +23,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from outboard.domain.secret_refs import redact_forms
 from outboard.engine.addresses import ServiceAddress, is_cluster_only, parse_target
 from outboard.engine.propeller.sections import SECTIONS, AgentSection, ConnectorService, Deployment, alias, one_map
 from outboard.engine.propeller.trees import read_trees
@@ -125,7 +126,7 @@ def _validated(kind: type[AgentSection], value: object, source: str) -> AgentSec
             for problem in error.errors(include_input=False, include_url=False)
         ]
         message = "; ".join(f"{path}: {reason}" for path, reason in problems)
-        raise InvalidSettings(f"{source} is wrong: {message}", field=problems[0][0]) from None
+        raise InvalidSettings(redact_forms(f"{source} is wrong: {message}"), field=problems[0][0]) from None
 
 
 def _lost_keys(section: AgentSection, raw: object) -> Iterator[tuple[str, str]]:

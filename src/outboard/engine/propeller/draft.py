@@ -165,7 +165,7 @@ class _Draft:
             self._deployment(depth + 1)
         else:
             self._page.put(depth, f"{alias(self._section, 'named')}:")
-            self._page.put(depth + 1, f"{self._wanted.name}:")
+            self._page.put(depth + 1, f"{json.dumps(self._wanted.name)}:")
             self._deployment(depth + 2)
             self._routes(depth)
         self._task_types(depth)
@@ -263,7 +263,7 @@ class _Draft:
             why += " A list, because capital letters in the keys of a map are lost, and dots before 1.16.7."
         self._page.put(depth, f"{alias(self._section, 'for_task_types')}:", why)
         for each in routed:
-            self._page.put(depth + 1, f"{'- ' if is_list else ''}{json.dumps(each)}: {self._wanted.name}")
+            self._page.put(depth + 1, f"{'- ' if is_list else ''}{json.dumps(each)}: {json.dumps(self._wanted.name)}")
 
     def _task_types(self, depth: int) -> None:
         why = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from outboard.domain.secret_refs import redact_forms
 from outboard.engine.propeller.trees import Place
 
 
@@ -39,9 +40,21 @@ class Finding:
 
 def error(name: str, place: Place, wrong: str, effect: str, remedy: str) -> Finding:
     """Return a finding because of which Flyte does not start, or tasks fail or go astray."""
-    return Finding(name=name, severity=Severity.ERROR, place=place, wrong=wrong, effect=effect, remedy=remedy)
+    return _finding(name, Severity.ERROR, place, wrong, effect, remedy)
 
 
 def warning(name: str, place: Place, wrong: str, effect: str, remedy: str) -> Finding:
     """Return a finding with which Flyte works until it is busy, restarted or changed."""
-    return Finding(name=name, severity=Severity.WARNING, place=place, wrong=wrong, effect=effect, remedy=remedy)
+    return _finding(name, Severity.WARNING, place, wrong, effect, remedy)
+
+
+def _finding(name: str, severity: Severity, place: Place, wrong: str, effect: str, remedy: str) -> Finding:
+    """Return a finding that repeats no secret of the file: an address may have a password in it."""
+    return Finding(
+        name=name,
+        severity=severity,
+        place=place,
+        wrong=redact_forms(wrong),
+        effect=redact_forms(effect),
+        remedy=redact_forms(remedy),
+    )

@@ -267,13 +267,14 @@ def _defaults(situation: Situation, enabled: frozenset[str] | None) -> Iterator[
                 "this choice never holds; two plugins that claim the type keep the engine from starting",
                 "disable the other plugin that claims the type",
             )
-        elif plugin not in _OURS and situation.served and task_type in {each.task_type for each in situation.served}:
+        elif plugin not in _OURS and task_type in {each.task_type for each in situation.served or ()}:
+            ours = situation.sections[0].plugin if situation.sections else "connector-service"
             yield warning(
                 "routed-elsewhere",
                 tree.place,
                 f"the service serves {task_type}, and its tasks go to the plugin {plugin}",
                 "the service gets none of them",
-                f"write `{task_type}: {situation.sections[0].plugin}`, or ignore this if it is meant",
+                f"write `{task_type}: {ours}`, or ignore this if it is meant",
             )
 
 

@@ -20,6 +20,7 @@ from outboard.errors import InvalidSettings
 
 _BOOLEAN: Final = "tag:yaml.org,2002:bool"
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+_MOST_VALUES: Final = 500_000  # more than fits into a ConfigMap
 _GO_TRUE_FALSE: Final = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
 
@@ -104,12 +105,14 @@ def read_trees(text: str, file: str, *, first_line: int = 1, is_helm: bool = Fal
     Raises:
         InvalidSettings: It is no YAML; the message says where.
     """
-    loader = (yaml.SafeLoader if is_helm else _GoLoader)(text)
+    kind = yaml.SafeLoader if is_helm else _GoLoader
     found = []
     try:
+        loader = kind(text)
         while loader.check_node():
             node = loader.get_node()
             if node is not None:
+                _refuse_bomb(node, file)
                 found.append(_tree(loader, node, Place(file, first_line), first_line))
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
@@ -119,8 +122,6 @@ def read_trees(text: str, file: str, *, first_line: int = 1, is_helm: bool = Fal
         raise InvalidSettings(
             f"{file} cannot be read as YAML: flatten what is nested, and correct odd values"
         ) from None
-    finally:
-        loader.dispose()
     return found
 
 
@@ -160,6 +161,22 @@ _GoLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_TIMESTAMP, _BOOLEAN)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _refuse_bomb(node: yaml.Node, file: str) -> None:
+    """Raise where aliases stand for far more values than were written, as Go's YAML does; counted without unfolding them."""
+    counts: dict[int, int] = {}
+
+    def count(each: yaml.Node) -> int:
+        if id(each) not in counts:
+            below = each.value if isinstance(each, yaml.CollectionNode) else ()
+            if isinstance(each, yaml.MappingNode):
+                below = [part for pair in below for part in pair]
+            counts[id(each)] = 1 + sum(map(count, below))
+        return counts[id(each)]
+
+    if count(node) > _MOST_VALUES:
+        raise InvalidSettings(f"{file} stands for more than {_MOST_VALUES} values: write out what its aliases repeat")
 
 
 def _tree(loader: Any, node: yaml.Node, parent: Place, first_line: int) -> Tree:

@@ -8,6 +8,7 @@ between two steps of the main thread, finds it in a wait that may be interrupted
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -46,6 +47,7 @@ class Errand(Generic[T]):
         news: What the asking thread reads.
         is_sent: A job may exist, so cancelling is the run's business; before that the coroutine is simply stopped.
         task: The coroutine under way.
+        is_awaited: Python waits for the asking thread before the process ends, as it does for all but daemons.
     """
 
     def __init__(self, work: Callable[[Errand[T]], Coroutine[Any, Any, T]]) -> None:
@@ -53,6 +55,7 @@ class Errand(Generic[T]):
         self.news: SimpleQueue[News | Ended[T]] = SimpleQueue()
         self.is_sent = False
         self.task: asyncio.Task[None] | None = None
+        self.is_awaited = not threading.current_thread().daemon
 
     async def perform(self) -> None:
         """Do the work, and tell its end whatever happens."""

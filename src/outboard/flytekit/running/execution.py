@@ -44,6 +44,9 @@ def execute_task(entity: Any, inputs: Mapping[str, Any], original: Original) -> 
         failure = refusal_of(entity.name, error)
         forbid_fallback(entity, failure)
         raise failure from None
+    except Exception as error:  # what cannot be serialised or uploaded is no reason to run it here either
+        forbid_fallback(entity, error)
+        raise
     return original(entity, **inputs) if literals is None else literals
 
 
@@ -59,7 +62,5 @@ def _execute(entity: Any, inputs: Mapping[str, Any]) -> Any:
     task = task_of(entity, inputs, keeps_base=engine.settings.has_own_base)
     outcome = wait_for(Errand(partial(engine.run, task, node_name(entity.name))), engine)
     if not outcome.is_success:
-        failure = failure_of(entity.name, outcome)
-        forbid_fallback(entity, failure)
-        raise failure
+        raise failure_of(entity.name, outcome)
     return literal_map_of(outcome.outputs, task.interface.outputs)

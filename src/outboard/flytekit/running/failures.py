@@ -5,6 +5,9 @@ A workflow may catch it (`on_failure`, `try` in an eager workflow) as it catches
 
 from __future__ import annotations
 
+import functools
+import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from flytekit.core.python_function_task import PythonFunctionTask
@@ -17,6 +20,8 @@ from outboard.flytekit.running.hook import is_ours
 
 _FUNCTION: Final = "_task_function"
 _KEPT: Final = "_outboard_task_function"
+_FAILURES: Final = "_outboard_failures"
+_lock: Final = threading.Lock()
 
 
 class AgentTaskFailed(FlyteUserException):  # type: ignore[misc]  # flytekit has no types that mypy follows
@@ -58,26 +63,39 @@ def refusal_of(name: str, error: OutboardError) -> AgentTaskFailed:
     return AgentTaskFailed(f"task '{name}' was not started: {error.message} ({error.code})", error=error)
 
 
-def forbid_fallback(entity: Any, failure: AgentTaskFailed) -> None:
+def forbid_fallback(entity: Any, failure: Exception) -> None:
     """See that a failure is not swallowed by a plugin that would then run the function here.
 
     flytekit's Databricks task calls the executor within `try` and, whatever is raised, runs the user's function in this process
     instead: a job that failed on the platform would count as a success of another one. So the function of such a task raises
-    the failure in turn, until `allow_function` puts it back.
+    the failure in turn, in the thread that failed, until `allow_function` puts it back. Other threads may be on their way to run
+    the same task; theirs are failures of their own.
     """
-    if not isinstance(entity, PythonFunctionTask) or is_ours(type(entity).execute) or hasattr(entity, _KEPT):
+    if not isinstance(entity, PythonFunctionTask) or is_ours(type(entity).execute):
         return
+    with _lock:
+        entity.__dict__.setdefault(_FAILURES, {})[threading.get_ident()] = failure
+        if not hasattr(entity, _KEPT):
+            setattr(entity, _KEPT, getattr(entity, _FUNCTION))
+            setattr(entity, _FUNCTION, _failing(entity, getattr(entity, _KEPT)))
 
-    def fail(*_: Any, **__: Any) -> None:
-        allow_function(entity)
+
+def allow_function(entity: Any) -> Exception | None:
+    """Undo `forbid_fallback` for this thread; return its failure, if there was one."""
+    with _lock:
+        failures = entity.__dict__.get(_FAILURES, {})
+        failure: Exception | None = failures.pop(threading.get_ident(), None)
+        if not failures and hasattr(entity, _KEPT):
+            setattr(entity, _FUNCTION, entity.__dict__.pop(_KEPT))
+        return failure
+
+
+def _failing(entity: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        failure = allow_function(entity)
+        if failure is None:
+            return function(*args, **kwargs)
         raise failure.with_traceback(None) from None
 
-    setattr(entity, _KEPT, getattr(entity, _FUNCTION))
-    setattr(entity, _FUNCTION, fail)
-
-
-def allow_function(entity: Any) -> None:
-    """Undo `forbid_fallback`."""
-    kept = entity.__dict__.pop(_KEPT, None)
-    if kept is not None:
-        setattr(entity, _FUNCTION, kept)
+    return fail

@@ -138,6 +138,12 @@ class SharedEngine:
         self._idle.wait()
 
     @property
+    def is_abandoned(self) -> bool:
+        """Whether somebody waits, and none of them in a thread that Python waits for."""
+        errands = self._errands.copy()
+        return bool(errands) and not any(each.is_awaited for each in errands)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nobody waits for anything."""
         return self._idle.is_set()
@@ -290,6 +296,15 @@ def _forget_in_child() -> None:
     _shared, _lock = None, threading.Lock()
 
 
+def _close_abandoned() -> None:
+    engine = current_engine()
+    if engine is not None and engine.is_abandoned:
+        close_engine()
+
+
 atexit.register(close_engine)
+# Python ends all pools of threads before it calls what `atexit` knows; from then on no job can be cancelled whose agent looks up
+# an address or calls a blocking client. There is no public way to come first; where this one is gone, `atexit` does what it can.
+getattr(threading, "_register_atexit", atexit.register)(_close_abandoned)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)

@@ -261,6 +261,9 @@ class Cancellations:
             pursuit.task.add_done_callback(forget)
         elif pursuit.job is None and not live.handle.is_intent:
             pursuit.job = live
+            self._live_jobs.lend(pursuit.live, live)
+        elif pursuit.job is not None:
+            self._live_jobs.lend(live, pursuit.job, is_newer=True)
         return pursuit
 
     def _owe(self, pursuit: Pursuit) -> None:

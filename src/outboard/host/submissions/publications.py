@@ -46,7 +46,7 @@ class Publications:
         records: Records,
         starts: Starts,
         words: Words,
-        pursue: Callable[[bytes], None],
+        pursue: Callable[[Submission, bytes], None],
         unclaimed: UnclaimedJobs,
     ) -> None:
         self._unclaimed = unclaimed
@@ -86,7 +86,7 @@ class Publications:
     def _encode(self, submission: Submission, job: JobRef) -> bytes:
         request, fields = submission.request, job.to_json()
         # What engines keep for another software's sake is that one's to answer for, secrets in it included.
-        if job.native() is None and self._words.holds_secret(json.dumps(fields, default=str)):
+        if job.native() is None and self._words.holds_secret(json.dumps(fields, default=str), request.secrets.provided):
             raise ContractViolation(
                 f"the job of agent {request.agent.name} holds a secret, which would lie in the engine's database"
             )
@@ -96,7 +96,7 @@ class Publications:
     async def handle(self, submission: Submission, encoded: bytes) -> bytes:
         """Publish a job by its handle; return the handle to answer with."""
         if submission.is_withdrawn:
-            self._pursue(encoded)
+            self._pursue(submission, encoded)
         if submission.place is None or (submission.held is None and not submission.is_promised):
             return encoded
         try:
@@ -207,7 +207,7 @@ class Publications:
         if others:
             return self._yield(submission, encoded, others[0])
         if written is not None and written.record.is_cancelled:
-            self._pursue(encoded)
+            self._pursue(submission, encoded)
         return encoded
 
     def _yield(self, submission: Submission, encoded: bytes, record: Record) -> bytes:
@@ -215,14 +215,14 @@ class Publications:
         mine = self._handles.decode(encoded)
         if record.handle and self._handles.decode(record.handle).job == mine.job:
             if record.is_cancelled:
-                self._pursue(encoded)
+                self._pursue(submission, encoded)
             return encoded
         if submission.is_adopted and not record.is_cancelled:
             return self.settled(submission, record)  # it is another attempt's job, and that attempt's to stop
         submission.request.log.error(
             "second job under one key; it is stopped", job=mine.job.get("id"), stage=record.stage.value
         )
-        self._pursue(encoded)
+        self._pursue(submission, encoded)
         return self.settled(submission, record)
 
     def _write_later(self, submission: Submission, write: Callable[[], Awaitable[object]]) -> None:

@@ -104,7 +104,7 @@ class Submissions:
         self._pursue: Callable[[bytes], None] = lambda _: None
         self._starts = Starts(settings, calls, records, stores, words, self._report_late)
         self._adoptions = Adoptions(settings.installation, records, live_jobs, handles, self._starts, look)
-        self._publications = Publications(handles, records, self._starts, words, self.withdrawn, unclaimed)
+        self._publications = Publications(handles, records, self._starts, words, self._stop, unclaimed)
         self._intents = Intents(
             claim=self._claim,
             limit_s=self._limit_s,
@@ -177,7 +177,10 @@ class Submissions:
         kept = self._late_answers.recall(key) or self._flights.recall(key)
         if isinstance(kept, TaskStatus):
             return kept
-        return self._live_jobs.find(kept) if kept is not None else await self._intents.follow(live)
+        found = self._live_jobs.find(kept) if kept is not None else await self._intents.follow(live)
+        if isinstance(found, LiveJob):
+            self._live_jobs.lend(live, found)  # whoever asks need not be a poll, which would bring it along
+        return found
 
     async def withdraw(self, live: LiveJob) -> None:
         """Mark a task as cancelled, durably and for all replicas; nothing is submitted for it any more.
@@ -260,6 +263,11 @@ class Submissions:
     def _take_over(self, submission: Submission) -> None:
         request = submission.request
         self._flights.begin(request.key.text, request.fingerprint, lambda: self._run(submission))
+
+    def _stop(self, submission: Submission, encoded: bytes) -> None:
+        """See to it that a job that was just started ends: nobody has asked for it yet, and provided anything."""
+        self._live_jobs.provide(encoded, submission.request.secrets.provided)
+        self.withdrawn(encoded)
 
     def _report_late(self, submission: Submission, job: JobRef) -> None:
         if self._running.get(submission.request.key.text) is not submission:

@@ -34,6 +34,7 @@ def decode_create_request(request: connector_pb2.CreateTaskRequest, data: bytes)
         InvalidTask: A field cannot be understood; the message names it.
     """
     known = agent_pb2.CreateTaskRequest.FromString(data)
+    _complete(known, request)
     task = tasks.decode_create_request(known)
     interface = _in_order(task.interface, request.template.interface)
     return replace(
@@ -44,6 +45,19 @@ def decode_create_request(request: connector_pb2.CreateTaskRequest, data: bytes)
         inputs=_inputs_in_order(task.inputs.source, request.inputs, interface),
         provided=decode_connection(request.connection),
     )
+
+
+def _complete(known: agent_pb2.CreateTaskRequest, request: connector_pb2.CreateTaskRequest) -> None:
+    """Put into maps what protobuf has left out: entries with fields that only a later release of Flyte 2 knows."""
+    ours, theirs = known.template.interface, request.template.interface
+    for entries, listed, field in (
+        (ours.inputs.variables, theirs.inputs.variables, "key"),
+        (ours.outputs.variables, theirs.outputs.variables, "key"),
+        (known.inputs.literals, request.inputs.literals, "name"),
+    ):
+        for entry in listed:
+            if (name := getattr(entry, field)) not in entries:
+                entries[name].MergeFromString(entry.value.SerializeToString())
 
 
 def _in_order(interface: Interface, message: Any) -> Interface:

@@ -128,3 +128,11 @@ def test_rates_carry_the_jobs_they_are_for_and_stay_within_flytes_limits(live_jo
 def test_what_flyte_could_not_use_is_refused(change: dict[str, object], words: str) -> None:
     with pytest.raises(InvalidSettings, match=words):
         Wanted(**{"engine": Engine.FLYTE_2, "address": ADDRESS, "agents": [ASYNC], **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["2024", "yes", "null"])
+def test_a_name_that_yaml_would_take_for_something_else_stays_a_text(name: str) -> None:
+    text = draft(Wanted(engine=Engine.FLYTE_2, address=ADDRESS, agents=GROUPS["all"], name=name))
+    section = yaml.safe_load(text)["plugins"]["connector-service"]
+    assert list(section["connectors"]) == [name]
+    assert {way for each in section["connectorForTaskTypes"] for way in each.values()} == {name}

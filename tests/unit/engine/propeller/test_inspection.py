@@ -346,3 +346,14 @@ def test_no_content_brings_anything_but_findings(section: object, rest: object, 
 
 def test_the_good_configuration_is_yaml_as_others_read_it() -> None:
     assert yaml.safe_load(GOOD)["plugins"]["connector-service"]["connectors"]["other"]["insecure"] is True
+
+
+def test_a_choice_of_plugin_is_compared_with_what_is_served_also_without_a_section() -> None:
+    found = inspect("tasks: {task-plugins: {default-for-task-types: {snowflake: container}}}", agents=SERVED)
+    assert {"no-section", "routed-elsewhere"} <= {each.name for each in found}
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    found = inspect("plugins: {connector-service: {defaultConnector: {endpoint: 'https://me:hunter2@host:443'}}}")
+    assert "bad-address" in {each.name for each in found}
+    assert "hunter2" not in repr(found)

@@ -144,3 +144,14 @@ def test_an_escaped_character_of_two_halves_is_one_and_half_a_one_is_no_text() -
     assert root.plain() == {"plugins": {"a": "\U0001f680"}}
     with pytest.raises(InvalidSettings, match="odd values"):
         read('{"plugins": {"a": "\\ud83d"}}')
+
+
+def test_a_character_that_yaml_forbids_is_an_error_of_the_file() -> None:
+    with pytest.raises(InvalidSettings, match=r"0\.yaml is no YAML"):
+        read("plugins: \0")
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused_without_unfolding_them() -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 22))]
+    with pytest.raises(InvalidSettings, match="aliases"):
+        read("\n".join([*lines, "plugins: {connector-service: {supportedTaskTypes: *a21}}"]))
