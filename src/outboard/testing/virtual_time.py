@@ -81,6 +81,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._working: set[object] = set()
         self._asleep: set[object] = set()
         self._sleepers: set[threading.Event] = set()
+        self._bystanders = {
+            thread.ident for thread in threading.enumerate()
+        }  # some library's, and none of our business
         self._processes: WeakSet[Process] = WeakSet()
         self._thread = threading.get_ident()
         self._sockets = _LeapingSelector(self)
@@ -217,7 +220,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if found:
                 return found
             self._working.clear()
-        is_peopled = len(self._sockets.get_map()) > 1 or threading.active_count() > 1
+        is_peopled = len(self._sockets.get_map()) > 1 or self._has_threads
         if is_peopled and self.patience_s and (found := self._sockets.look(self.patience_s)):
             return found
         if seconds is None:
@@ -229,6 +232,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._now > self._ends_at:
             raise OutOfTime(f"virtual time ran past its limit; waiting: {_waiting(self)}")
         return []
+
+    @property
+    def _has_threads(self) -> bool:
+        """Whether threads have begun since the run did."""
+        return any(thread.ident not in self._bystanders for thread in threading.enumerate())
 
     def finish(self) -> None:
         """Kill what is left of the processes, cancel the driver's own tasks, and close."""

@@ -336,3 +336,19 @@ def test_fixtures_and_parameters_reach_a_virtual_test(request: pytest.FixtureReq
         return call(value)
 
     assert scenario(request.node.name, call=len) == len(request.node.name)
+
+
+def test_threads_that_were_there_before_are_not_waited_for() -> None:
+    ended = threading.Event()
+    threads = [threading.Thread(target=ended.wait) for _ in range(2)]
+    threads[0].start()
+    loop = VirtualLoop()
+    try:
+        assert not loop._has_threads
+        threads[1].start()
+        assert loop._has_threads
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+        loop.finish()
