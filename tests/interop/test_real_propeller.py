@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from interop.go_programs import NotToBeHad
 from interop.propeller import calm
-from interop.propeller.building import NotToBeHad, program
+from interop.propeller.building import PROGRAM
 from interop.propeller.engines import AGENT, CONNECTOR, PLUGINS
 from interop.propeller.rows import Promise, Row, take
 from interop.propeller.running import LEAN, run
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.timeout(3600)  # the first test builds the program and 
 def settings() -> Mapping[str, Setting]:
     """Return Outboard driven by each plugin."""
     try:
-        built = program()
+        built = PROGRAM.build()
     except NotToBeHad as reason:
         pytest.skip(f"FlytePropeller is not to be had here: {reason}")
     return {plugin.id: Setting(system=OUTBOARD, plugin=plugin, program=built) for plugin in PLUGINS}

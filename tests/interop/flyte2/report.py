@@ -17,6 +17,7 @@ from interop.flyte2 import CHECKS, EVERYTHING, EXECUTOR, SDK, aborts, building, 
 from interop.flyte2.rows import COLUMNS, Row
 from interop.flyte2.scenarios import Scenario
 from interop.flyte2.world import OURS, PEER
+from interop.go_programs import NotToBeHad
 from interop.sections import Section
 
 _TITLE: Final = "Flyte 2's executor and connector plugin drive services"
@@ -55,8 +56,8 @@ def _sdk(*, is_lean: bool) -> list[Section]:
 def _executor(worlds: Sequence[tuple[str, Sequence[Scenario], Sequence[Scenario]]]) -> list[Section]:
     """Return the table of worlds: whose services, what goes side by side there, and what one by one."""
     try:
-        binary = building.driver()
-    except building.NotToBeHad as error:
+        binary = building.DRIVER.build()
+    except NotToBeHad as error:
         return [Section(title=_TITLE, skipped=str(error))]
     began = time.monotonic()
     rows: list[Row] = []

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from interop.propeller.building import NotToBeHad, program
+from interop.go_programs import NotToBeHad
+from interop.propeller.building import PROGRAM
 from interop.propeller.engines import DEADLINES, NOTES, PLUGINS
 from interop.propeller.rows import Row
 from interop.propeller.running import SCENARIOS, run
@@ -29,7 +30,7 @@ def sections() -> list[Section]:
     """Return a section per plugin; one that is skipped, with the reason, where propeller cannot be built."""
     begun = time.monotonic()
     try:
-        built = program()
+        built = PROGRAM.build()
     except NotToBeHad as reason:
         return [Section(title=_TITLE.format(plugin="connector-service and agent-service"), skipped=str(reason))]
     systems = [OUTBOARD, *([FLYTEKIT] if peers.prepare() else [])]
