@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -315,3 +316,18 @@ def test_nothing_is_false_and_anything_is_true() -> None:
     assert Provided(configs={"a": "b"})
     assert given("a").digest() != given("b").digest()
     assert given("a").digest(frozenset({"other"})) == ""
+
+
+async def test_an_answer_to_a_question_with_former_secrets_brings_no_further_question_with_them() -> None:
+    vault = Vault(CANARY, Clerks)
+    async with Host(Registry([vault]), QUICK) as host:
+        handle = await host.create_task(asking(given(CANARY)))
+        await host.get_task(handle, provided=given(CANARY))
+        live = host._live_jobs.find(handle)
+        former = live.site.lane
+        await host.get_task(handle, provided=given(ROTATED))
+        assert former is not None
+        former._period_s = 100.0  # as where polls are far apart, and answers are fetched ahead of them
+        former._settled(live, Status(state="RUNNING"), time.monotonic())
+        assert live.site.lane is not former
+        assert live not in former._told
