@@ -101,7 +101,8 @@ def test_the_time_limit_of_an_attempt_goes_on_when_its_run_is_resumed(
         )
     connection.close()
     assert said(start("resume"))["phases"] == ["FAILED"]
-    assert ledger.keys("cancelled") == ledger.keys("started")[-1:]
+    # A cancel may be sent again before the first is confirmed.
+    assert set(ledger.keys("cancelled")) == {ledger.keys("started")[-1]}
 
 
 def test_a_run_killed_while_a_create_is_under_way_sends_it_again_under_its_key(start: Start, ledger: Ledger) -> None:

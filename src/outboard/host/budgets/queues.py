@@ -8,7 +8,9 @@ as the earlier one's turn comes no later for it. So a method whose hourly quota 
 Nobody hands out turns in the background. Whoever waits looks again when the next turn is due, and then grants every turn
 that is: of coroutines only the one with the earliest turn has a timer and the others are woken; threads look by
 themselves, since their sleep cannot be cut short. A turn is granted only when it is due, to somebody who still waits; who
-gives up leaves the queue at once, and who was granted a turn and cannot use it gives it back.
+gives up leaves the queue at once, and who was granted a turn and cannot use it gives it back. A turn is good for a moment
+only: whoever comes to it late, since the process stood still meanwhile, forfeits it and queues for another at the head of
+its line, so that no two calls leave together whose turns came far apart.
 
 One lock guards a queue with its buckets. It is re-entrant: a coroutine that is thrown away leaves its place while the
 garbage collector runs, which may be in the middle of anything.
@@ -34,6 +36,8 @@ from outboard.host.budgets.buckets import Bucket
 _SHORTEST_SLEEP_S: Final = 0.001
 _LONGEST_SLEEP_S: Final = 0.05
 """How long a thread may take to see that its turn came early."""
+_GOOD_FOR_S: Final = 0.1
+"""How long a turn may be used after it was granted."""
 
 
 class Tally:
@@ -92,9 +96,13 @@ class Line:
 
     def give_back(self) -> None:
         """Count a call out again that was not made after all."""
-        self.tally.returned += 1
+        self.forfeit()
         for bucket in self.buckets:
             bucket.give_back()
+
+    def forfeit(self) -> None:
+        """Count a turn out that came to nothing; others may have had theirs for it, so it stays spent."""
+        self.tally.returned += 1
 
     def first(self) -> Ticket | None:
         """Return who is next."""
@@ -113,7 +121,7 @@ class Line:
 class Ticket:
     """A place in a queue; an `outboard.agent.spending.Turn`."""
 
-    __slots__ = ("has_come", "line", "number", "queue", "rank", "since", "wake")
+    __slots__ = ("came_at", "has_come", "line", "number", "queue", "rank", "since", "wake")
 
     def __init__(self, queue: Queue, line: Line, rank: Rank, number: int, now: float) -> None:
         self.queue = queue
@@ -122,6 +130,7 @@ class Ticket:
         self.number = number
         self.since = now
         self.has_come = False
+        self.came_at = now
         self.wake: Callable[[], None] | None = None
 
     async def come(self, deadline: float) -> None:
@@ -188,6 +197,8 @@ class Queue:
         """
         with self.lock:
             now = time.monotonic()
+            if ticket.has_come and now - ticket.came_at > _GOOD_FOR_S:
+                self._queue_again(ticket)
             self._grant(now)
             if ticket.has_come:
                 return now
@@ -198,12 +209,15 @@ class Queue:
     def leave(self, ticket: Ticket) -> None:
         """Give up a place, or a turn that was granted a moment ago and is not used."""
         with self.lock:
-            if ticket.has_come:
-                ticket.has_come = False
-                ticket.line.give_back()
-            else:
+            now = time.monotonic()
+            if not ticket.has_come:
                 self._remove(ticket)
-            self._grant(time.monotonic())
+            elif now - ticket.came_at > _GOOD_FOR_S:
+                ticket.line.forfeit()
+            else:
+                ticket.line.give_back()
+            ticket.has_come = False
+            self._grant(now)
 
     def review(self) -> None:
         """Look at who waits after something else has changed: a rate, a block."""
@@ -239,6 +253,7 @@ class Queue:
                 ticket.line.take(now)
                 ticket.line.tally.waited_s += now - ticket.since
                 ticket.has_come = True
+                ticket.came_at = now
                 _rouse(ticket)
                 return True
             for bucket in ticket.line.buckets:
@@ -252,6 +267,14 @@ class Queue:
             if earliest is not None:
                 _rouse(earliest)
         return False
+
+    def _queue_again(self, ticket: Ticket) -> None:
+        ticket.line.forfeit()
+        ticket.has_come = False
+        tickets = ticket.line.waiting[ticket.rank]
+        tickets[ticket.number] = ticket
+        tickets.move_to_end(ticket.number, last=False)
+        self._lines[ticket.line] = None
 
     def _remove(self, ticket: Ticket) -> None:
         line = ticket.line
