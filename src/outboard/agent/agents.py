@@ -167,6 +167,13 @@ class JobAgent(PolledAgent, Generic[ConfigT, JobT, ClientT], abstract=True):
         """Return why a job that is over failed, where the status tells more than the state map."""
         return status.failure
 
+    def outputs_of(self, job: JobT, status: Status) -> OutputSource:
+        """Return where the outputs of a job come from that succeeded: `outputs`, unless the agent starts jobs of several kinds.
+
+        Pure.
+        """
+        return self.outputs
+
     def called_back(self, callback: Callback) -> Sequence[str]:
         """Return the ids (`JobRef.id`) of the jobs that a verified callback is about; none where it is about nothing of ours.
 

@@ -41,12 +41,14 @@ class Outputs:
                 yet.
         """
         agent, succeeded = live.agent, success.derived
-        if isinstance(agent, JobAgent) and agent.outputs is OutputSource.FILES:
-            return await self._from_files(live, succeeded)
-        if isinstance(agent, JobAgent) and agent.outputs is OutputSource.NONE:
-            return replace(succeeded, outputs={}, output_types={})
-        if isinstance(agent, JobAgent) and agent.outputs is OutputSource.EITHER:
-            return await self._either(live, success)
+        if isinstance(agent, JobAgent):
+            source = agent.outputs_of(live.job, success.status)
+            if source is OutputSource.FILES:
+                return await self._from_files(live, succeeded)
+            if source is OutputSource.NONE:
+                return replace(succeeded, outputs={}, output_types={})
+            if source is OutputSource.EITHER:
+                return await self._either(live, success)
         try:
             outputs = await self._fetch(live, success, timeout_s)
         except AgentFault as error:

@@ -106,6 +106,7 @@ def test_every_installed_agent_has_a_case_and_runs(shell: Shell, tmp_path: Path)
     )
     report = document(done.out)
     assert (done.code, report["is_conforming"], report["failures"]) == (0, True, [])
-    names = {"duckdb", "duckdb_rows", "process", "file_sensor", "flytekit_file_sensor"}
+    ours = {"duckdb", "duckdb_rows", "process", "file_sensor", "flytekit_file_sensor"}
+    names = {"bigquery", "databricks", "databricks_sql"} | ours
     assert {each["agent"] for each in report["agents"] if each["has_case"]} == names
     assert all(findings_of(report, name)["runs/succeeds"]["outcome"] == "passed" for name in names)

@@ -36,6 +36,7 @@ from outboard.errors import (
     Actor,
     AgentError,
     AgentFault,
+    BudgetSpent,
     Forbidden,
     MissingSecret,
     OutboardError,
@@ -233,7 +234,8 @@ class Starts:
             return _checked_job(submission.agent, job)
         except OutboardError as error:
             submission.sent_at = time.monotonic()
-            submission.trouble = error
+            if submission.trouble is None or not isinstance(error, BudgetSpent):
+                submission.trouble = error  # our own budget only repeats what the platform said in its words
             submission.may_have_arrived = has_arrived or _may_have_arrived(error)
             request.log.warning(
                 "job not started yet", error=type(error).__name__, error_id=error.error_id, reason=error.message

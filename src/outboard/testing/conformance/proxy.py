@@ -80,7 +80,8 @@ class FaultProxy(PlatformServer):
                 return name
         return OTHER
 
-    async def _forward(self, request: web.Request) -> web.StreamResponse:
+    async def _forward(self, request: web.Request, path: str | None = None) -> web.StreamResponse:
+        """Return the platform's answer to a request; `path` (with the query) stands in for the request's own."""
         if self._session is None:
             raise RuntimeError("the proxy is not running; enter it with `async with` or `with`")
         headers: Any = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
@@ -89,7 +90,7 @@ class FaultProxy(PlatformServer):
             with real_work():
                 async with self._session.request(
                     request.method,
-                    URL(f"{self._target}{request.raw_path}", encoded=True),
+                    URL(f"{self._target}{request.raw_path if path is None else path}", encoded=True),
                     headers=headers,
                     data=BytesIO(body),
                     allow_redirects=False,
