@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup test conformance check demo bench interop proof lint types contracts format lock clean
+.PHONY: setup test conformance check demo bench interop warehouses proof lint types contracts format lock clean
 
 setup: $(VENV)/.ready
 
@@ -51,6 +51,10 @@ bench: setup
 interop: setup
 	$(BIN)/python tests/interop/run.py $(ARGS)
 
+# What the agents for warehouses keep, cost and say: storms, a thousand jobs each, bad input, and the vendors' own clients.
+warehouses: setup
+	$(BIN)/python tests/warehouses/run.py $(ARGS)
+
 # The promise, counted; the short form takes minutes, `make proof FULL=1` the figures of the release notes.
 proof: setup
 	FULL=$(FULL) $(BIN)/python proof/run.py $(ARGS)
@@ -62,6 +66,10 @@ lock: setup
 		--extra duckdb --extra flytekit pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --no-deps --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
 		requirements/demo.in --output-file requirements/demo.txt
+	for part in requirements/parts/*.in; do \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
+			$$part --output-file $${part%.in}.txt || exit 1; \
+	done
 
 clean:
-	rm -rf $(VENV) build dist .bench .interop .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .bench .interop .parts .pytest_cache .mypy_cache .ruff_cache .hypothesis

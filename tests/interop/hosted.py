@@ -22,7 +22,7 @@ from interop.hosting.cases import CASES, Case, google, make_certificate
 from interop.hosting.cloud import Cloud
 from interop.hosting.plugins import PLUGINS, Plugin
 from interop.hosting.services import Engine, Service, outboard, phase_of, pyflyte, words_of
-from interop.sections import Section
+from tables.sections import Section
 
 _COLUMNS: Final = (
     "plugin", "version", "task type", "hosted", "listed", "create", "get", "delete", "jobs", "live", "what fails, and why",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from interop import flyte2
-from interop.sections import Section
+from tables.sections import Section
 
 pytestmark = pytest.mark.timeout(1800)  # the first build of Flyte's code takes minutes
 _TYPES = 26

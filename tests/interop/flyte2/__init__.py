@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from interop.sections import Section
+from tables.sections import Section
 
 EVERYTHING: Final = "everything"
 SDK: Final = "sdk"

@@ -25,8 +25,8 @@ from interop.flyte2.tasks import ConnectorTask
 from interop.flyte2.values import Job, Point
 from interop.flyte2.wire import Bench
 from interop.flyte2.world import job_task
-from interop.sections import Section
 from outboard.testing.ledger_jobs import FAILED, LOST
+from tables.sections import Section
 
 _COLUMNS: Final = ("run", "with", "answer", "jobs", "seconds", "right")
 _WORDS: Final = "no such table"

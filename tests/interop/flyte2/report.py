@@ -18,7 +18,7 @@ from interop.flyte2.rows import COLUMNS, Row
 from interop.flyte2.scenarios import Scenario
 from interop.flyte2.world import OURS, PEER
 from interop.go_programs import NotToBeHad
-from interop.sections import Section
+from tables.sections import Section
 
 _TITLE: Final = "Flyte 2's executor and connector plugin drive services"
 _OURS: Final[Sequence[Scenario]] = (*scenarios.TOGETHER, *scenarios.OURS_ALONE)

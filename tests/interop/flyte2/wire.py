@@ -21,9 +21,9 @@ from interop.flyte2.services import Outboard
 from interop.flyte2.tasks import ConnectorTask, inputs_of, natives_of, outputs_of, template_of
 from interop.flyte2.values import ORDERED, SAMPLES, seen
 from interop.flyte2.world import CANARY, Witness, job_task
-from interop.sections import Section
 from outboard.testing.ledger import Ledger
 from outboard.testing.platform_server import PlatformServer
+from tables.sections import Section
 
 _LINES: Final = 2
 _ROWS: Final = list[dict]  # type: ignore[type-arg] # a struct to the SDK; with parameters it is a map

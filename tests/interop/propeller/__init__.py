@@ -7,7 +7,7 @@ between; `calm`, `troubles` and `replacements` hold the scenarios; `rows` counts
 
 from __future__ import annotations
 
-from interop.sections import Section
+from tables.sections import Section
 
 
 def sections() -> list[Section]:

@@ -12,9 +12,9 @@ from interop.propeller.engines import DEADLINES, NOTES, PLUGINS
 from interop.propeller.rows import Row
 from interop.propeller.running import SCENARIOS, run
 from interop.propeller.sites import LINGER_S, Setting
-from interop.sections import Section
 from proof import peers
 from proof.scenarios import FLYTEKIT, OUTBOARD
+from tables.sections import Section
 
 _TITLE: Final = "FlytePropeller's {plugin} plugin drives the service"
 _COUNTS: Final = ("jobs", "live", "polls", "errors", "verdict")

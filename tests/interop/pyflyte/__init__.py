@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from interop.pyflyte import figures, notebooks, scenarios
-from interop.sections import Section
+from tables.sections import Section
 
 _TROUBLE = ("scenario", "run by", "exit", "jobs started", "left running", "last words")
 _CALM = ("run by", "exit", "output", "jobs started", "left running", "seconds")

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from interop.pyflyte.scenarios import stage
 from interop.pyflyte.stages import FOR_EVER, PROJECT, ROOT, WITH, Stage
-from interop.sections import Section
+from tables.sections import Section
 
 HOME: Final = ROOT / ".interop" / "notebook"
 _WANTED: Final = ("ipykernel>=6.29,<8",)

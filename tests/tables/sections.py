@@ -1,8 +1,7 @@
-"""Sections of the interop report: what was tried against a real engine or a real SDK, and what came of it.
+"""Sections of a report: what was tried against a real engine, SDK or platform, and what came of it.
 
-A part of the report (the propeller program, Flyte 2, flytekit's plugins ...) is a module of this folder with a function
-`sections() -> list[Section]`. `make interop` prints them as tables and writes them to `build/reports/interop.json`; the
-tests beside them assert on the same rows.
+A `make` target with tables (`interop`, `warehouses`) prints them and writes them to `build/reports/`; the tests beside its
+parts assert on the same rows.
 """
 
 from __future__ import annotations
