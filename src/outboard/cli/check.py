@@ -46,6 +46,9 @@ def command(  # noqa: PLR0913 - each is an option
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write the JSON document into a file.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Cases at once; as many as suit this machine by default.")
+    ] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -59,12 +62,13 @@ def command(  # noqa: PLR0913 - each is an option
     choice = read_choice(settings, platforms=None, modules=None)
     search_in(Path.cwd())
     from outboard.testing.conformance.findings import document  # noqa: PLC0415 - the kit is for those who use it
-    from outboard.testing.conformance.selection import select  # noqa: PLC0415 - same
+    from outboard.testing.conformance.side_by_side import Wanted, check_each, jobs_for  # noqa: PLC0415 - same
 
     named = [*(subjects or ()), *((cases or ()) if not subjects and not everything else ())]
-    selection = select(named, cases or (), choice.settings, is_all=everything)
-    chosen = tuple(only or ())
-    reports = [_check(each, chosen) for each in _progress(selection, quiet=quiet or as_json)]
+    wanted = Wanted(specs=named, cases=cases or (), settings=choice.settings, is_all=everything, only=tuple(only or ()))
+    selection = wanted.select()
+    made = check_each(wanted, selection, jobs=jobs or jobs_for(selection))
+    reports = [next(made) for _ in _progress(selection, quiet=quiet or as_json)]
     found = dumps(document(reports, selection.failures), indent=2)
     if report is not None:
         _write(report, found)
@@ -81,16 +85,6 @@ def _progress(selection: Selection, *, quiet: bool) -> Iterator[Subject]:
             how = "" if subject.case is not None else ", without a case"
             write_note(f"checking {subject.agent.name} ({number} of {len(selection.subjects)}{how})")
         yield subject
-
-
-def _check(subject: Subject, only: tuple[str, ...]) -> AgentReport:
-    from dataclasses import replace  # noqa: PLC0415 - with the rest of the kit
-
-    from outboard.testing.conformance.suite import check_case, check_class  # noqa: PLC0415 - same
-
-    if subject.case is None:
-        return check_class(subject.agent, subject.instance)
-    return check_case(replace(subject.case, checks=only) if only else subject.case)
 
 
 def _exit(reports: Sequence[AgentReport], selection: Selection, *, is_strict: bool) -> Exit:
@@ -116,9 +110,10 @@ def _print(reports: Sequence[AgentReport], selection: Selection) -> None:
 
     outcomes = list(Outcome)
     columns = [Column("AGENT"), *(Column(outcome.value.upper()) for outcome in outcomes), Column("SECONDS")]
+    named = {id(report): _name(report, reports) for report in reports}
     rows = [
         (
-            report.agent,
+            named[id(report)],
             *(str(len(report.having(outcome)) or "") for outcome in outcomes),
             f"{sum(finding.seconds for finding in report.findings):.1f}",
         )
@@ -127,11 +122,17 @@ def _print(reports: Sequence[AgentReport], selection: Selection) -> None:
     write_result(render(columns, rows, empty="nothing was checked"))
     for report in reports:
         for finding in report.having(Outcome.FAILED):
-            write_result(f"\n{report.agent} {finding.check}: FAILED\n  seen:   {finding.message}")
+            write_result(f"\n{named[id(report)]} {finding.check}: FAILED\n  seen:   {finding.message}")
             write_result(f"  change: {finding.remedy}")
-        _print_not_run(report.agent, report.having(Outcome.NOT_RUN))
+        _print_not_run(named[id(report)], report.having(Outcome.NOT_RUN))
     for failure in selection.failures:
         write_note(f"not loaded: {failure['source']}: {failure['reason']}")
+
+
+def _name(report: AgentReport, reports: Sequence[AgentReport]) -> str:
+    """Return the agent's name, with its case's where it has several."""
+    has_several = sum(report.agent == other.agent for other in reports) > 1
+    return f"{report.agent} ({report.case})" if has_several and report.case else report.agent
 
 
 def _print_not_run(agent: str, findings: Sequence[Any]) -> None:

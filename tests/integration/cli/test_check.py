@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ def document(text: str) -> Any:
 def findings_of(report: Any, agent: str) -> dict[str, Any]:
     (found,) = (each for each in report["agents"] if each["agent"] == agent)
     return {finding["check"]: finding for finding in found["findings"]}
+
+
+def install(shell: Shell, *points: str) -> None:
+    package = shell.folder / "somebody-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[outboard.cases]\n" + "\n".join(points) + "\n")
 
 
 def test_a_right_agent_passes_and_a_wrong_one_is_told_what_to_change(shell: Shell) -> None:
@@ -85,11 +93,7 @@ def test_a_module_that_cannot_be_loaded_fails_the_run_and_is_named(shell: Shell)
 
 
 def test_packages_name_their_cases_and_a_broken_one_is_told(shell: Shell) -> None:
-    package = shell.folder / "somebody-1.0.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
-    points = ("right = wrong_package:RIGHT", "gone = no_such_module:CASE", "odd = wrong_package:NOT_ONE")
-    (package / "entry_points.txt").write_text("[outboard.cases]\n" + "\n".join(points) + "\n")
+    install(shell, "right = wrong_package:RIGHT", "gone = no_such_module:CASE", "odd = wrong_package:NOT_ONE")
     done = shell.run("check", "--all", "--only", "runs/succeeds", "--json")
     report = document(done.out)
     assert findings_of(report, "right")["runs/succeeds"]["outcome"] == "passed"
@@ -98,6 +102,33 @@ def test_packages_name_their_cases_and_a_broken_one_is_told(shell: Shell) -> Non
         "odd": "wrong_package:NOT_ONE is no Case; name one",
     }
     assert done.code == 1
+
+
+def test_side_by_side_the_report_is_that_of_one_after_the_other_with_every_case_of_an_agent(shell: Shell) -> None:
+    install(shell, "first = wrong_package:RIGHT", "second = wrong_package:RIGHT", "wrong = wrong_package:WRONG")
+    reports = []
+    for jobs in ("1", "3"):
+        done = shell.run("check", "wrong_package:Both", *_ONLY, "--json", "--jobs", jobs)
+        reports.append(document(done.out))
+        assert done.code == 1
+        for finding in (finding for each in reports[-1]["agents"] for finding in each["findings"]):
+            del finding["seconds"]
+    assert [(each["agent"], each["case"]) for each in reports[0]["agents"]] == [
+        ("right", "first"),
+        ("right", "second"),
+        ("wrong", "wrong"),
+    ]
+    assert reports[0] == reports[1]
+
+
+def test_a_worker_that_dies_ends_the_run_and_says_how_to_see_more(shell: Shell) -> None:
+    (shell.folder / "deadly.py").write_text(
+        "import os\nfrom dataclasses import replace\nfrom wrong_package import RIGHT\n"
+        "def end(site): os._exit(9)\nDEADLY = replace(RIGHT, stand_in=end)\n"
+    )
+    done = shell.run("check", "wrong_package:RIGHT", "deadly:DEADLY", "--only", "runs", "--jobs", "2")
+    assert done.code == 1
+    assert "--jobs 1 checks one after the other" in done.err
 
 
 def test_every_installed_agent_has_a_case_and_runs(shell: Shell, tmp_path: Path) -> None:
@@ -109,4 +140,6 @@ def test_every_installed_agent_has_a_case_and_runs(shell: Shell, tmp_path: Path)
     ours = {"duckdb", "duckdb_rows", "process", "file_sensor", "flytekit_file_sensor"}
     names = {"bigquery", "databricks", "databricks_sql"} | ours
     assert {each["agent"] for each in report["agents"] if each["has_case"]} == names
-    assert all(findings_of(report, name)["runs/succeeds"]["outcome"] == "passed" for name in names)
+    assert {each["case"] for each in report["agents"]} == {point.name for point in entry_points(group="outboard.cases")}
+    for each in report["agents"]:
+        assert "runs/succeeds" in [finding["check"] for finding in each["findings"] if finding["outcome"] == "passed"]

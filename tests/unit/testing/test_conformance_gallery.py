@@ -12,7 +12,7 @@ from outboard.agent import Agent
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key
 from outboard.domain.types import Interface, SimpleType
-from outboard.testing.conformance import check_case, check_class
+from outboard.testing.conformance import Clock, check_case, check_class
 from unit.testing import wrong_agents as wrong
 from unit.testing.conformance_cases import failed, ledger_case
 
@@ -105,6 +105,12 @@ def test_the_same_error_map_is_asked_where_faults_strike_at_the_boundary() -> No
 def test_an_error_map_that_calls_an_expired_login_final_is_found() -> None:
     case = ledger_case(wrong.Careful, "declared/errors", platform=wrong.FinalPlatform)
     assert "HTTP 401 is Rejected" in failed(check_case(case))["declared/errors"].message
+
+
+def test_a_check_that_is_made_in_parts_in_real_time_finds_the_same() -> None:
+    case = ledger_case(wrong.GuessesSuccess, "unreachable/faults", clock=Clock.REAL)
+    found = failed(check_case(case))
+    assert "was reported as FAILED although it runs" in found["unreachable/faults"].message
 
 
 def test_the_class_alone_shows_what_is_declared_wrong() -> None:

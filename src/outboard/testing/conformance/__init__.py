@@ -4,6 +4,7 @@
 `cases`             `Case`, `StandIn`, `PlatformJob`: what an author writes, ten lines
 `proxy`             a proxy with faults before a platform's real emulator
 `suite`             `check_case`, `check_class`
+`side_by_side`      several cases at once, each in a process of its own
 `findings`          what was found, for people and machines
 `declarations`      checks of what a class declares
 `starting`          a job is started once

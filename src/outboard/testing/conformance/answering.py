@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask
 from outboard.errors import OutboardError
-from outboard.testing.conformance.checks import Check, Kind, needs
+from outboard.testing.conformance.checks import Check, Kind, needs, under_faults
 from outboard.testing.conformance.findings import Broken, NotRun
 from outboard.testing.conformance.stages import Stage
-from outboard.testing.faults import FAULTS, Stall, When
+from outboard.testing.faults import Fault, Stall, When
 
 _MARGIN_S: Final = 1.0
 
@@ -39,9 +40,9 @@ async def refuses(stage: Stage) -> None:
         raise Broken("the failure has no words", "raise the error with the platform's own")
 
 
-async def ends_under_faults(stage: Stage) -> None:
+async def ends_under_faults(faults: Mapping[str, Fault], stage: Stage) -> None:
     """Whatever the platform answers, the engine gets a terminal phase and never an error."""
-    for number, (name, fault) in enumerate(FAULTS.items()):
+    for number, (name, fault) in enumerate(faults.items()):
         limit_s = stage.pace.call_s
         stage.break_next("do", fault)
         began = time.monotonic()
@@ -79,12 +80,12 @@ async def sees(stage: Stage) -> None:
         raise Broken(f"the quick task ended as {status.phase.value}: {_words(status)}", "let `poke` return True for it")
 
 
-async def waits(stage: Stage) -> None:
+async def waits(faults: Mapping[str, Fault], stage: Stage) -> None:
     """What is not there is waited for, whatever the platform answers meanwhile; a cancel ends it."""
     needs(stage.stand_in.long, "long")
     task = stage.task(stage.stand_in.long or stage.stand_in.quick)
     handle = await stage.create(task)
-    for name, fault in {"no fault": None, **FAULTS}.items():
+    for name, fault in {"no fault": None, **faults}.items():
         if fault is not None:
             stage.break_next("poke", fault)
         for _ in range(2):
@@ -120,9 +121,9 @@ def _words(status: TaskStatus) -> str:
 ANSWERING: Final = (
     Check(name="runs/succeeds", run=answers, kinds=Kind.ANSWERS),
     Check(name="runs/fails", run=refuses, kinds=Kind.ANSWERS),
-    Check(name="unreachable/faults", run=ends_under_faults, kinds=Kind.ANSWERS),
+    under_faults("unreachable/faults", ends_under_faults, kinds=Kind.ANSWERS),
     Check(name="deadlines/kept", run=keeps_deadlines, kinds=Kind.ANSWERS),
     Check(name="runs/succeeds", run=sees, kinds=Kind.SENSORS),
-    Check(name="unreachable/waits", run=waits, kinds=Kind.SENSORS),
+    under_faults("unreachable/waits", waits, kinds=Kind.SENSORS),
 )
 """The checks of this module."""

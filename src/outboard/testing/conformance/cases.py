@@ -32,7 +32,7 @@ import importlib
 import importlib.util
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -128,6 +128,7 @@ class Case:
         old_handles: A folder of handles that earlier releases of the agent wrote, one per file, raw or in base64.
         requires: Modules that it needs; where one is not installed, nothing is started and the checks are not run.
         checks: Starts of names of checks to run; empty runs all.
+        name: What it is told apart by where an agent has several; its entry point's, where an installed package names it.
     """
 
     agent: type[Agent]
@@ -136,6 +137,7 @@ class Case:
     old_handles: Path | None = None
     requires: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def missing(self) -> list[str]:
@@ -163,7 +165,7 @@ def installed_cases() -> tuple[list[Case], list[Mapping[str, str]]]:
             failures.append({"source": point.name, "reason": f"its case raised {type(error).__name__} while loading"})
             continue
         if isinstance(case, Case):
-            cases.append(case)
+            cases.append(replace(case, name=point.name))
         else:
             failures.append({"source": point.name, "reason": f"{point.value} is no Case; name one"})
     return cases, failures

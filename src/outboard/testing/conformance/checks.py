@@ -5,15 +5,17 @@ A check passes by returning, fails by raising `Broken`, and raises `NotRun` wher
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
+from functools import partial
 from typing import TypeAlias
 
 from outboard.agent import Agent
 from outboard.agent.agents import AnsweringAgent, JobAgent
 from outboard.testing.conformance.findings import Broken, NotRun
 from outboard.testing.conformance.stages import Stage
+from outboard.testing.faults import FAULTS, Fault
 
 LiveCheck: TypeAlias = Callable[[Stage], Awaitable[None]]
 
@@ -44,6 +46,8 @@ class Check:
         kinds: What it is asked of.
         needs_virtual_time: It would take hours otherwise, or kills replicas at every step.
         kills: A replica dies in it, and leaves open what it had open.
+        parts: The same in parts that do not need each other, made in its place in real time: each on a stage of its own,
+            several at once, so that what one fault leaves behind (a throttle that recovers) does not slow the next.
     """
 
     name: str
@@ -51,6 +55,19 @@ class Check:
     kinds: Kind = Kind.JOBS
     needs_virtual_time: bool = False
     kills: bool = False
+    parts: tuple[LiveCheck, ...] = ()
+
+
+def under_faults(
+    name: str,
+    run: Callable[[Mapping[str, Fault], Stage], Awaitable[None]],
+    *,
+    in_real_time: Mapping[str, Fault] = FAULTS,
+    kinds: Kind = Kind.JOBS,
+) -> Check:
+    """Return a check that goes through every fault of the kit, in real time each in a part of its own."""
+    parts = tuple(partial(run, {each: fault}) for each, fault in in_real_time.items())
+    return Check(name=name, run=partial(run, FAULTS), kinds=kinds, parts=parts)
 
 
 async def sets_up(_stage: Stage) -> None:

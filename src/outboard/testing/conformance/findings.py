@@ -81,12 +81,14 @@ class AgentReport:
         agent: Its name.
         source: Where its class is: `module:Class`.
         has_case: Whether there was a case, so that jobs were started.
+        case: The case's name, where it has one.
     """
 
     agent: str
     source: str
     has_case: bool
     findings: Sequence[Finding]
+    case: str = ""
 
     @property
     def is_conforming(self) -> bool:
@@ -103,6 +105,7 @@ class AgentReport:
             "agent": self.agent,
             "source": self.source,
             "has_case": self.has_case,
+            "case": self.case,
             "is_conforming": self.is_conforming,
             "findings": [finding.to_json() for finding in self.findings],
         }

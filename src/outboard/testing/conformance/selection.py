@@ -1,7 +1,7 @@
 """Selection: which agents a run of the suite is about, each with its case where there is one.
 
 Named is an agent class, a platform, whose agents are all meant, or a case. Cases come from the entry points
-`outboard.cases`; what is named on the command line wins over them.
+`outboard.cases`, several for an agent if need be; what is named on the command line wins over them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from outboard.agent import Agent, Platform, discover
 from outboard.agent.registry import Registry
@@ -18,6 +18,8 @@ from outboard.errors import InvalidSettings, OutboardError
 from outboard.testing.conformance.cases import Case, installed_cases, load
 
 _SAID_CHARACTERS = 200
+Cases: TypeAlias = Mapping[type[Agent], Sequence[Case]]
+"""The cases of each agent class; what is named on the command line stands in place of what is installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def select(
     for case in named:
         if not isinstance(case, Case):
             raise InvalidSettings(f"{case!r} is no Case; name one as module:CASE")
-    by_class = {case.agent: case for case in [*cases, *named]}
+    by_class = {**_by_class(cases), **_by_class(named)}
     if is_all:
         registry = discover(settings)
         selection.failures += [{"source": each.source, "reason": each.reason} for each in registry.failures]
@@ -87,13 +89,11 @@ def _loaded(spec: str, selection: Selection) -> Any:
     return None
 
 
-def _meant(
-    spec: str, found: Any, cases: Mapping[type[Agent], Case], settings: Mapping[str, Mapping[str, Any]]
-) -> Iterable[Subject]:
+def _meant(spec: str, found: Any, cases: Cases, settings: Mapping[str, Mapping[str, Any]]) -> Iterable[Subject]:
     if isinstance(found, Case):
         return [Subject(agent=found.agent, case=found)]
     if isinstance(found, type) and issubclass(found, Agent) and not inspect.isabstract(found):
-        return [Subject(agent=found, instance=_built(found, settings), case=cases.get(found))]
+        return _each_case(found, _built(found, settings), cases)
     if isinstance(found, type) and issubclass(found, Platform):
         found = found.configure(settings.get(found.name, {}))
     if isinstance(found, Platform):
@@ -101,8 +101,19 @@ def _meant(
     raise InvalidSettings(f"{spec} is neither an agent class nor a platform nor a case; name one of them")
 
 
-def _subjects(registry: Registry, cases: Mapping[type[Agent], Case]) -> list[Subject]:
-    return [Subject(agent=type(agent), instance=agent, case=cases.get(type(agent))) for agent in registry]
+def _by_class(cases: Iterable[Case]) -> Cases:
+    found: dict[type[Agent], list[Case]] = {}
+    for case in cases:
+        found.setdefault(case.agent, []).append(case)
+    return found
+
+
+def _subjects(registry: Registry, cases: Cases) -> list[Subject]:
+    return [subject for agent in registry for subject in _each_case(type(agent), agent, cases)]
+
+
+def _each_case(agent: type[Agent], instance: Agent | None, cases: Cases) -> list[Subject]:
+    return [Subject(agent=agent, instance=instance, case=case) for case in cases.get(agent, [None])]
 
 
 def _built(agent: type[Agent], settings: Mapping[str, Mapping[str, Any]]) -> Agent | None:

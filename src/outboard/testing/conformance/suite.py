@@ -1,8 +1,8 @@
 """The suite: every check of one agent, by whatever time its case runs, and a report.
 
 Each live check has a stage of its own: a stand-in, two replicas, nothing left of the check before. In virtual time they
-run one after the other; in real time several at once, since most of them wait. What all of them saw is judged at the end:
-secrets that left (`redaction`), and steps that kept the event loop (`blocking`).
+run one after the other; in real time they and their parts run many at once, since nearly all of them wait. What all of
+them saw is judged at the end: secrets that left (`redaction`), and steps that kept the event loop (`blocking`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Final
 
@@ -18,7 +19,7 @@ from outboard.agent import Agent
 from outboard.errors import OutboardError
 from outboard.testing.conformance.answering import ANSWERING
 from outboard.testing.conformance.cases import Case
-from outboard.testing.conformance.checks import Check, Kind, kind_of, sets_up
+from outboard.testing.conformance.checks import Check, Kind, LiveCheck, kind_of, sets_up
 from outboard.testing.conformance.declarations import DECLARATIONS, DeclarationCheck
 from outboard.testing.conformance.evidence import Evidence, captured_logs
 from outboard.testing.conformance.findings import AgentReport, Broken, Finding, NotApplicable, NotRun, Outcome
@@ -56,7 +57,7 @@ write a case, and name it in the entry points `outboard.cases`, or on the comman
 _ALONE: Final = tuple(check.name for check in PURITY)
 """Checks that are told by their whole name where there is no case: the rest of their group is made without one."""
 _COMPLETE: Final = "complete the case"
-_AT_ONCE: Final = 6
+_AT_ONCE: Final = 16
 _REAL_LIMIT_S: Final = 120.0
 _VIRTUAL_LIMIT_S: Final = 5 * 86_400.0
 
@@ -69,7 +70,7 @@ def check_case(case: Case) -> AgentReport:
     suite = _Suite(case)
     with captured_logs(suite.evidence), suite.watch.breaking():
         findings = suite.run()
-    return _report(case.agent, findings, has_case=True)
+    return replace(_report(case.agent, findings, has_case=True), case=case.name)
 
 
 def check_class(
@@ -138,7 +139,7 @@ class _Suite:
     def _virtual(self, check: Check) -> Finding:
         began = perf_counter()
         try:
-            return run_virtually(lambda: self._make(check), limit_s=_VIRTUAL_LIMIT_S)
+            return run_virtually(lambda: self._make(check, check.run), limit_s=_VIRTUAL_LIMIT_S)
         except (Deadlock, OutOfTime) as error:
             reason = Broken(f"nothing happened any more: {error}", "see what the agent waits for without a limit")
             return _finding(check.name, reason, perf_counter() - began)
@@ -149,25 +150,28 @@ class _Suite:
     async def _really(self, checks: Sequence[Check]) -> list[Finding]:
         slots = asyncio.Semaphore(_AT_ONCE)
 
-        async def make(check: Check) -> Finding:
-            if check.needs_virtual_time:
-                return _finding(check.name, NotApplicable("it needs virtual time"), 0.0)
+        async def make(check: Check, run: LiveCheck) -> Finding:
             async with slots:
                 began = perf_counter()
                 try:
-                    return await asyncio.wait_for(self._make(check), _REAL_LIMIT_S)
+                    return await asyncio.wait_for(self._make(check, run), _REAL_LIMIT_S)
                 except (asyncio.TimeoutError, TimeoutError):
                     reason = Broken(f"it did not end within {_REAL_LIMIT_S:g} s", "see what waits without a limit")
                     return _finding(check.name, reason, perf_counter() - began)
 
-        return list(await asyncio.gather(*map(make, checks)))
+        async def made(check: Check) -> Finding:
+            if check.needs_virtual_time:
+                return _finding(check.name, NotApplicable("it needs virtual time"), 0.0)
+            return _worst(await asyncio.gather(*(make(check, run) for run in check.parts or (check.run,))))
 
-    async def _make(self, check: Check) -> Finding:
+        return list(await asyncio.gather(*map(made, checks)))
+
+    async def _make(self, check: Check, run: LiveCheck) -> Finding:
         began = perf_counter()
         try:
             async with Stage.open(self.case, self.evidence, self.watch) as stage:
                 self._instance = stage.agent
-                await check.run(stage)
+                await run(stage)
         except (Exception, Interrupted) as error:  # noqa: BLE001 - what agents and stand-ins raise is a finding
             self.evidence.see_error(error)
             return _finding(check.name, error, perf_counter() - began)
@@ -197,6 +201,13 @@ def _bury() -> None:
         warnings.simplefilter("ignore")
         empty_graves()
         gc.collect()
+
+
+def _worst(parts: Sequence[Finding]) -> Finding:
+    """Return the finding of a check that was made in parts: the first of the worst, and the time of all."""
+    outcomes = (Outcome.FAILED, Outcome.NOT_RUN, Outcome.NOT_APPLICABLE, Outcome.PASSED)
+    worst = min(parts, key=lambda part: outcomes.index(part.outcome))
+    return replace(worst, seconds=sum(part.seconds for part in parts))
 
 
 def _finding(name: str, error: BaseException | None, seconds: float) -> Finding:

@@ -1,6 +1,7 @@
 """Watching: how long an agent's code keeps the event loop between two awaits.
 
-A step is timed by two clocks. The real one shows a call that waits for a network or computes; the loop's own shows
+A step is timed by two clocks. The real one shows a call that waits for a network or computes, less the time for which the
+kernel kept the thread waiting for a processor: neighbours' work is no fault of the agent's. The loop's own shows
 `time.sleep` where time is virtual. A step that does not end at all would end the whole run with it, so a thread watches
 and ends it by a signal, which interrupts whatever the step waits for; that needs the main thread.
 """
@@ -47,12 +48,14 @@ class Watch:
         """Run one step."""
         loop = asyncio.get_running_loop()
         began_at, self._since = loop.time(), perf_counter()
-        real_began_at = self._since
+        real_began_at, starved_before_s = self._since, _starved_s()
         try:
             return coroutine.send(sent) if error is None else coroutine.throw(error)
         finally:
             self._since = None
             real_s, loop_s = perf_counter() - real_began_at, loop.time() - began_at
+            if real_s > SLOW_STEP_S:
+                real_s -= _starved_s() - starved_before_s
             is_virtual = hasattr(loop, "pass_time")
             if real_s > SLOW_STEP_S or (is_virtual and loop_s > _VIRTUAL_STEP_S):
                 self.slow[method] = max(self.slow.get(method, 0.0), real_s, loop_s)
@@ -83,6 +86,15 @@ class Watch:
             thread.join()
             with contextlib.suppress(Interrupted):  # one that was on its way
                 signal.signal(signal.SIGVTALRM, before)
+
+
+def _starved_s() -> float:
+    """Return how long this thread was ready to run and had no processor, so far; 0 where the system does not say."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:  # noqa: PTH123 - each step comes by
+            return int(file.read(64).split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
