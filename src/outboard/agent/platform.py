@@ -48,6 +48,8 @@ class Platform(ABC, Generic[ConnT, ClientT]):
         connection_model: What its agents' `connection` returns, taken from the type arguments.
         quotas: Limits per account and method, as data with sources.
         errors: From what the client raises to errors the host understands.
+        needs: Modules that its agents cannot work without, each with what to install for it. Where one is missing, its task
+            types are withheld, so that the service promises nothing that it cannot do.
     """
 
     name: ClassVar[str]
@@ -55,6 +57,7 @@ class Platform(ABC, Generic[ConnT, ClientT]):
     connection_model: ClassVar[type[Connection]] = Connection
     quotas: ClassVar[Quotas] = Quotas()
     errors: ClassVar[ErrorMap] = ErrorMap()
+    needs: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

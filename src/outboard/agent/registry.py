@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from outboard.agent.agents import Agent, JobAgent
@@ -64,13 +65,12 @@ class Registry:
             takes: Task types that its agents serve from now on although others did. Those still follow their jobs.
             leaves: Task types that others serve although its agents could.
         """
-        agents = list(platform.agents())
+        agents = _agents(platform)
         names = dict(self._by_name)
         types = dict(self._by_type)
-        withheld = platform.withheld()
+        lacking = _lacking(platform)
+        withheld = {**platform.withheld(), **_not_served(agents, lacking)}
         for agent in agents:
-            if not isinstance(agent, Agent):
-                raise ContractViolation(f"{platform.name}.agents() returned {agent!r}, which is not an agent instance")
             for name in (agent.name, *agent.aliases):
                 if name in names:
                     raise ContractViolation(f"two agents are called {name}: {_who(names[name])} and {_who(agent)}")
@@ -89,6 +89,8 @@ class Registry:
         self.platforms.append(platform)
         self._by_name, self._by_type = names, types
         self._withheld.update(withheld)
+        if lacking:
+            self.notes.append(f"platform {platform.name} is not served: {lacking}")
         self._note_readers(agents)
 
     def _note_readers(self, agents: Iterable[Agent]) -> None:
@@ -132,6 +134,37 @@ class Registry:
     def named(self, name: str) -> Agent | None:
         """Return the agent of a name or an alias."""
         return self._by_name.get(name)
+
+
+def _agents(platform: Platform[Any, Any]) -> list[Agent]:
+    agents = list(platform.agents())
+    for agent in agents:
+        if not isinstance(agent, Agent):
+            raise ContractViolation(f"{platform.name}.agents() returned {agent!r}, which is not an agent instance")
+    return agents
+
+
+def _lacking(platform: Platform[Any, Any]) -> str:
+    """Say what must be installed for a platform; nothing where all is there."""
+    missing = {module: remedy for module, remedy in platform.needs.items() if not _is_installed(module)}
+    return "; ".join(f"{module} is not installed, install {remedy}" for module, remedy in missing.items())
+
+
+def _not_served(agents: Iterable[Agent], lacking: str) -> dict[str, str]:
+    if not lacking:
+        return {}
+    return {
+        kind.name: f"task type {kind.name!r} is not served here: {lacking}"
+        for agent in agents
+        for kind in agent.task_types
+    }
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def _who(agent: Agent) -> str:

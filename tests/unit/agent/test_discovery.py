@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from outboard.agent import Connection, Platform, Settings, discover
-from outboard.errors import InvalidSettings
+from outboard.agent import Connection, Platform, Registry, Settings, TaskType, discover
+from outboard.errors import InvalidSettings, UnknownTaskType
+from outboard.testing.ledger import Ledger
+from outboard.testing.ledger_agents import LedgerPlatform
 
 
 class Options(Settings):
@@ -52,6 +54,18 @@ def test_a_platform_that_is_not_installed_is_named_with_those_that_are() -> None
     registry = discover(only=("bigqery",))
     assert registry.failures[0].source == "bigqery"
     assert "no such platform is installed" in registry.failures[0].reason
+
+
+def test_a_platform_that_lacks_a_module_leaves_its_task_types_to_others_and_says_what_to_install() -> None:
+    lacking = LedgerPlatform(Ledger())
+    lacking.needs = {"json": "nothing", "no_such.module": "outboard[ledger]"}  # type: ignore[misc]  # this one only
+    registry = Registry([lacking])
+    (agent, *_) = registry
+    assert registry.served(agent) == ()
+    (note,) = registry.notes
+    assert note == "platform ledger is not served: no_such.module is not installed, install outboard[ledger]"
+    with pytest.raises(UnknownTaskType, match=r"ledger_named.*install outboard\[ledger\]"):
+        registry.for_type(TaskType("ledger_named"))
 
 
 def test_wrong_settings_name_the_field_and_the_fields_there_are() -> None:

@@ -51,6 +51,7 @@ class BigQuery(Platform[BigQueryConnection, BigQueryClient]):
         }
     )
     errors = ERRORS
+    needs = {"google.auth": "outboard[bigquery]"}  # noqa: RUF012 - a ClassVar of the base
 
     def __init__(self, settings: BigQuerySettings | None = None) -> None:
         self.options = settings if settings is not None else BigQuerySettings()

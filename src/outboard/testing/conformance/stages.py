@@ -301,6 +301,7 @@ class Stage:
         platform = copy.copy(self.stand_in.platform())
         agents = [self.boundary.instrument(agent, die_now) for agent in platform.agents()]
         platform.agents = lambda: agents  # type: ignore[method-assign]  # a copy of the author's object, for this stage
+        platform.needs = {}  # type: ignore[misc]  # as below; a case says what it requires
         platform.withheld = dict  # type: ignore[method-assign]
         return Registry([platform])
 
