@@ -15,8 +15,10 @@ $(VENV)/.ready: requirements/dev.txt requirements/demo.txt pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Everything at once on all processors, and in one process more, since much of it waits; a choice of tests as it is asked for.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 lint: setup
 	$(BIN)/ruff check --no-cache .

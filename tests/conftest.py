@@ -1,7 +1,27 @@
-"""What every test begins with."""
+"""What every test begins with, and which files begin first.
+
+The whole suite runs in several processes, file by file, so that what a file sets up once is set up once. Go programs are
+built by the first test that needs them, and a few files take a minute: they begin first, or one process would work on
+alone at the end.
+"""
+
+from typing import Final
 
 import pytest
 import structlog
+
+_FIRST: Final = (
+    "tests/interop/test_real_propeller.py",
+    "tests/unit/host/test_submissions_crashes.py",
+    "tests/interop/test_flyte2.py",
+    "tests/unit/testing/test_conformance_reference.py",
+    "tests/interop/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let long files begin first; within a file and among all others the order stays."""
+    items.sort(key=lambda item: next((rank for rank, path in enumerate(_FIRST) if path in item.nodeid), len(_FIRST)))
 
 
 @pytest.fixture(autouse=True)

@@ -127,9 +127,10 @@ class Child:
 
     def doubt(self) -> None:
         """Note that it did not answer: nobody waits for it until its health has been seen again."""
-        if self.is_up:
-            self._log.warning(f"{self.role.noun} does not answer", pid=self.pid)
+        was_up = self.is_up
         self._set_up(is_up=False)
+        if was_up:  # told when it is so: who reads the line may ask at once
+            self._log.warning(f"{self.role.noun} does not answer", pid=self.pid)
 
     async def stop(self, grace_s: float) -> None:
         """Tell it to end, wait for that, and kill what is left after `grace_s`."""
