@@ -1,18 +1,21 @@
 """Discovery: finds platforms by entry point and by `module:name`, and survives the broken ones.
 
-Group `outboard.platforms`: each entry point is a `Platform` class (loaded through `configure`), or a callable that
-takes the settings mapping and returns a `Platform`. One that fails to import or to be configured is named in the
-report and skipped; the others are served.
+Group `outboard.platforms`: each entry point is a `Platform` class (loaded through `configure`), a callable that takes
+the settings mapping and returns a `Platform`, or a `DeferredPlatform`, which is loaded when it is needed. One that fails
+to import or to be configured is named in the report and skipped; the others are served.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any, Final, cast
 
+from outboard.agent.deferred import DeferredPlatform
 from outboard.agent.platform import Platform
 from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.secret_refs import redact_forms
@@ -27,6 +30,7 @@ def discover(
     *,
     only: Iterable[str] | None = None,
     modules: Iterable[str] = (),
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Registry:
     """Return a registry of every platform that can be loaded.
 
@@ -34,8 +38,9 @@ def discover(
         settings: By platform name; `{"enabled": false}` leaves a platform out.
         only: Names of entry points to load; None loads all.
         modules: Further platforms as `module:name`.
+        defaults: By platform name, settings that hold unless `settings` says otherwise.
     """
-    settings = settings or {}
+    settings, defaults = settings or {}, defaults or {}
     registry = Registry()
     chosen = None if only is None else set(only)
     points = {point.name: point for point in entry_points(group=GROUP)}
@@ -46,17 +51,28 @@ def discover(
         )
     for name, point in sorted(points.items()):
         if chosen is None or name in chosen:
-            _load(registry, name, point.load, settings.get(name))
+            _load(registry, name, point.load, settings.get(name), defaults.get(name, {}))
     for spec in modules:
         _load(registry, spec, partial(_import, spec), settings.get(spec.partition(":")[2]))
     return registry
 
 
-def _load(registry: Registry, source: str, load: Callable[[], Any], settings: object) -> None:
+def _load(
+    registry: Registry,
+    source: str,
+    load: Callable[[], Any],
+    settings: object,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     try:
         own = _own_settings(source, settings)
-        if own.pop("enabled", True):
-            registry.add(_configure(load(), own))
+        if not own.pop("enabled", True):
+            return
+        loaded = load()
+        if isinstance(loaded, DeferredPlatform) and not own:
+            registry.defer(replace(loaded, settings=defaults))
+        else:
+            registry.add(_configure(loaded, {**defaults, **own}))
     except OutboardError as error:
         registry.failures.append(LoadFailure(source=source, reason=error.message))
     except ImportError as error:
@@ -95,6 +111,8 @@ def said(error: BaseException) -> str:
 def _configure(loaded: Any, settings: Mapping[str, Any]) -> Platform[Any, Any]:
     if isinstance(loaded, Platform):
         return loaded
+    if isinstance(loaded, DeferredPlatform):
+        return loaded.load(settings)
     if isinstance(loaded, type) and issubclass(loaded, Platform):
         return loaded.configure(settings)
     if not callable(loaded):

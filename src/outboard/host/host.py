@@ -93,8 +93,7 @@ class Host:
         keys = [ServiceKey.parse(key.get_secret_value()) for key in self.settings.service_keys]
         self.codec = HandleCodec(keys, accepts_clear=self.settings.accept_clear_handles)
         self.stores: Store = stores if stores is not None else Stores()
-        for platform in registry.platforms:
-            platform.hear_secrets(self.redact.learn)
+        registry.each_platform(lambda platform: platform.hear_secrets(self.redact.learn))
         self._source = SecretSource(self.settings.secrets, self.redact)
         self._words = words = Words(self.redact)
         overrides = overridden_quotas(self.settings, registry)
@@ -161,11 +160,7 @@ class Host:
     async def list_agents(self) -> Sequence[AgentInfo]:
         """Return what is served here."""
         self._owed.learn()  # engines list every some seconds: a process that nobody else asks reads what is owed as well
-        return [
-            AgentInfo(name=agent.name, task_types=served, is_sync=agent.is_sync)
-            for agent in self.registry
-            if (served := self.registry.served(agent))
-        ]
+        return self.registry.listed()
 
     async def create_task(self, task: RawTask, *, timeout_s: float | None = None) -> bytes:
         """Start the task's job and return its handle.

@@ -136,7 +136,8 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
     if choice.modules or choice.flytekit is not None:
         search_in(choice.directory or Path.cwd())
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
-    registry = discover(_with_home(choice.settings), only=choice.platforms, modules=choice.modules)
+    in_home = {"embedded": {"root": str(home() / "jobs")}}  # this user's folder
+    registry = discover(choice.settings, only=choice.platforms, modules=choice.modules, defaults=in_home)
     if choice.flytekit is not None:
         from outboard.flytekit.hosting import HostingSettings, host_connectors  # noqa: PLC0415 - only who hosts pays for it
 
@@ -163,11 +164,6 @@ def search_in(directory: Path) -> None:
     found = {str(Path.cwd()) if each == "" else each for each in sys.path}
     if str(directory) not in found:
         sys.path.insert(0, str(directory))
-
-
-def _with_home(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the platforms' settings with the embedded platform's jobs in this user's folder, unless they say otherwise."""
-    return {**settings, "embedded": {"root": str(home() / "jobs"), **settings.get("embedded", {})}}
 
 
 def read_service_settings(choice: AgentChoice, **options: Any) -> Any:

@@ -11,6 +11,20 @@ import pytest
 from integration.cli.shells import Shell, lines_until, wait_for_line
 
 Gate = Callable[..., list[str]]
+_FOR_SOME_TASKS = {
+    "aiohttp",
+    "obstore",
+    "duckdb",
+    "pyarrow",
+    "cryptography",
+    "requests",
+    "flyteidl2",
+    "flytekit",
+    "botocore",
+}
+"""Libraries that no service needs before its first task."""
+_OWN_MODULES = 160
+"""How many modules of ours a service starts with, with a few to spare: whoever adds more thinks twice."""
 
 
 def test_a_sync_task_gives_its_outputs_on_standard_output_and_progress_beside_it(shell: Shell) -> None:
@@ -236,8 +250,15 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(shell: Shell) -> None:
     assert (process.stderr.read(), process.wait()) == ("", 141)
 
 
-def test_serve_imports_neither_rich_nor_the_engine(shell: Shell) -> None:
-    process = shell.start("serve", "--port", "0", interpreter=("-X", "importtime"))
-    imported = {line.rpartition("|")[2].strip() for line in lines_until(process, "outboard serves")}
-    assert "outboard.service" in imported
-    assert not imported & {"rich.console", "sqlite3", "yaml", "outboard.engine", "outboard.cli.run"}
+def test_serve_imports_neither_rich_nor_the_engine_nor_any_platform_but_those_with_settings(shell: Shell) -> None:
+    (shell.folder / "with.yaml").write_text("platforms: {files: {roots: [/data]}}")
+    del shell.environment["OUTBOARD_AGENTS"]
+    for settings, loaded in (((), set()), (("--settings", "with.yaml"), {"files"})):
+        process = shell.start("serve", "--port", "0", *settings, interpreter=("-X", "importtime"))
+        imported = {line.rpartition("|")[2].strip() for line in lines_until(process, "outboard serves")}
+        assert "outboard.service" in imported
+        assert not imported & {"rich.console", "sqlite3", "outboard.engine", "outboard.cli.run"}
+        assert not imported & _FOR_SOME_TASKS
+        platforms = {name for name in imported if name.startswith("outboard.platforms.") and name.count(".") == 3}
+        assert {name.split(".")[2] for name in platforms if not name.endswith(".declared")} == loaded
+        assert len({name for name in imported if name.partition(".")[0] == "outboard"} - platforms) <= _OWN_MODULES

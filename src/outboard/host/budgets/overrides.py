@@ -29,7 +29,7 @@ def overridden_quotas(settings: HostSettings, registry: Registry) -> Overrides:
     Raises:
         InvalidSettings: A name is nearly one of those known, which the message lists.
     """
-    platforms = {platform.name: platform for platform in registry.platforms}
+    platforms = {platform.name: platform for platform in registry.platforms} if settings.quotas else {}
     quotas: dict[str, Quotas] = {}
     for name, rates in settings.quotas.items():
         platform = platforms.get(name)

@@ -19,6 +19,7 @@ from outboard.platforms.bigquery.credentials import (
     impersonated_tokens,
     key_info,
 )
+from outboard.platforms.bigquery.declared import NEEDS
 from outboard.platforms.bigquery.errors import ERRORS
 from outboard.platforms.bigquery.settings import BigQueryConnection, BigQuerySettings, Login
 
@@ -51,7 +52,7 @@ class BigQuery(Platform[BigQueryConnection, BigQueryClient]):
         }
     )
     errors = ERRORS
-    needs = {"google.auth": "outboard[bigquery]"}  # noqa: RUF012 - a ClassVar of the base
+    needs = NEEDS
 
     def __init__(self, settings: BigQuerySettings | None = None) -> None:
         self.options = settings if settings is not None else BigQuerySettings()

@@ -12,6 +12,7 @@ from pathlib import Path
 from outboard.agent import Agent, Platform, Secrets
 from outboard.agent.http import Http
 from outboard.platforms.embedded.client import JobDirectory
+from outboard.platforms.embedded.declared import WITHHELD
 from outboard.platforms.embedded.duckdb_agent import DuckDBAgent
 from outboard.platforms.embedded.process_agent import ProcessAgent
 from outboard.platforms.embedded.rows_agent import DuckDBRowsAgent
@@ -45,12 +46,7 @@ class Embedded(Platform[EmbeddedConnection, JobDirectory]):
 
     def withheld(self) -> Mapping[str, str]:
         """Return `process`, which runs any command, until the operator allows it."""
-        if self.options.allow_process:
-            return {}
-        return {
-            "process": "task type 'process' runs any command and is not served here; "
-            "the operator allows it by the setting platforms.embedded.allow_process: true"
-        }
+        return {} if self.options.allow_process else WITHHELD
 
     def open(
         self,

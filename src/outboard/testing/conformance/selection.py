@@ -62,9 +62,10 @@ def select(
     by_class = {**_by_class(cases), **_by_class(named)}
     if is_all:
         registry = discover(settings)
+        installed = _subjects(registry, by_class)  # which loads all, or fails to
         selection.failures += [{"source": each.source, "reason": each.reason} for each in registry.failures]
         selection.failures += broken
-        selection.subjects += _subjects(registry, by_class)
+        selection.subjects += installed
         served = {subject.agent for subject in selection.subjects}
         selection.subjects += [Subject(agent=case.agent, case=case) for case in cases if case.agent not in served]
     for spec in specs:
