@@ -65,11 +65,11 @@ proof: setup
 lock: setup
 	$(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
-		--extra duckdb --extra flytekit pyproject.toml requirements/dev.in --output-file requirements/dev.txt
+		--all-extras pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --no-deps --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
 		requirements/demo.in --output-file requirements/demo.txt
 	for part in requirements/parts/*.in; do \
-		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			$$part --output-file $${part%.in}.txt || exit 1; \
 	done
 

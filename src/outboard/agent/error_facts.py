@@ -3,7 +3,7 @@
 ======================================  ===================================================================================
 an error body                           `{"error": {"code", "message"}}`, `{"error_code", "message"}`, problem details
 Google's                                `error.errors[0].reason` and `error.details[].reason` beside `error.status`
-AWS's                                   `__type`, as `prefix#Code`, or the header `x-amzn-errortype`
+AWS's                                   `__type`, as `prefix#Code`, or the header `x-amzn-errortype`; Athena's `AthenaErrorCode`
 an exception of `requests`              `.response.status_code`, `.response.headers`
 of botocore                             `.response["Error"]["Code"]`, `.response["ResponseMetadata"]`
 of `google.api_core`                    `.code` (a number), `.errors`, `.response`
@@ -135,6 +135,8 @@ def _read(body: bytes) -> tuple[list[str], str]:
 def _codes_in(content: Mapping[str, Any]) -> Iterator[str]:
     yield from _reasons(content.get("errors"))
     yield from _reasons(content.get("details"))
+    if isinstance(content.get("AthenaErrorCode"), str):
+        yield content["AthenaErrorCode"][:_CODE_LIMIT]
     kind = content.get("__type")
     if isinstance(kind, str):
         yield kind.rpartition("#")[2][:_CODE_LIMIT]

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from outboard.agent.error_facts import facts_of_answer
@@ -49,6 +50,13 @@ class Response:
     def text(self) -> str:
         """Return the body as text."""
         return self.body.decode("utf-8", "replace")
+
+
+def _json_payload(content: Any) -> Any:
+    """Return a JSON body; as a stream, since aiohttp warns of bodies that are a megabyte of bytes."""
+    from aiohttp.payload import BytesIOPayload  # noqa: PLC0415 - see `request`
+
+    return BytesIOPayload(BytesIO(json.dumps(content).encode()), content_type="application/json")
 
 
 class Http:
@@ -109,8 +117,7 @@ class Http:
                     verb,
                     url,
                     params=params,
-                    json=json_body,
-                    data=data,
+                    data=data if json_body is None else _json_payload(json_body),
                     headers=headers,
                     timeout=ClientTimeout(total=left_s),
                     allow_redirects=False,

@@ -136,7 +136,7 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
     if choice.modules or choice.flytekit is not None:
         search_in(choice.directory or Path.cwd())
     settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
-    in_home = {"embedded": {"root": str(home() / "jobs")}}  # this user's folder
+    in_home = {"embedded": {"root": str(home() / "jobs")}, "sql": {"root": str(home() / "sql")}}  # this user's folder
     registry = discover(choice.settings, only=choice.platforms, modules=choice.modules, defaults=in_home)
     if choice.flytekit is not None:
         from outboard.flytekit.hosting import HostingSettings, host_connectors  # noqa: PLC0415 - only who hosts pays for it

@@ -16,7 +16,7 @@ from outboard.errors import ContractViolation, UnknownTaskType
 from outboard.testing.ledger import Ledger
 from outboard.testing.ledger_agents import LedgerNamedAgent, LedgerPlatform, LedgerTokenAgent
 
-_OURS = ("bigquery", "databricks", "embedded", "files")
+_OURS = ("athena", "bigquery", "databricks", "embedded", "files", "snowflake", "sql")
 
 
 class Options(Settings):

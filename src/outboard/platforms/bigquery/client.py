@@ -119,19 +119,22 @@ class BigQueryClient:
     async def _listed(
         self, query: Mapping[str, str], states: tuple[str, ...], pages: int, timeout_s: float
     ) -> AsyncIterator[Job]:
-        token = ""
+        token, seen = "", set[str]()
         filters = "&".join(f"stateFilter={state}" for state in states)
         url = f"{self._jobs}?{filters}" if filters else self._jobs
         for _ in range(pages):
             page = await self._ask("GET", url, LIST, timeout_s, {**query, **({"pageToken": token} if token else {})})
             jobs = page.get("jobs", [])
             if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+                if states:
+                    return  # a listing of the living saves calls, and nothing hangs on it
                 raise Unavailable("BigQuery answered something that is no list of jobs")
             for job in jobs:
                 yield job
             token = page.get("nextPageToken") or ""
-            if not token:
-                return
+            if not isinstance(token, str) or not token or token in seen:
+                return  # pages that go round would never end
+            seen.add(token)
 
     async def _ask(
         self,

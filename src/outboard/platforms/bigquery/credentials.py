@@ -19,7 +19,9 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from outboard.agent import Http
 from outboard.errors import AgentError, Forbidden, Sent, Unauthorized, Unavailable
@@ -137,12 +139,14 @@ def google_tokens(info: Mapping[str, Any] | None, scope: str) -> RenewedToken:
         from google.auth.transport.requests import Request  # noqa: PLC0415 - same
         from google.oauth2.service_account import Credentials  # noqa: PLC0415 - same
 
-        if not held and info is not None:
+        is_new = not held
+        if is_new and info is not None:
             held.append(Credentials.from_service_account_info(dict(info), scopes=[scope]))  # type: ignore[no-untyped-call]
-        elif not held:
-            held.append(google.auth.default(scopes=[scope])[0])
+        elif is_new:
+            held.append(google.auth.default(scopes=[scope], request=_asks_no_project(Request()))[0])
         credentials = held[0]
-        credentials.refresh(Request())
+        if not (is_new and credentials.valid):  # looking for a workload's identity has fetched a token already
+            credentials.refresh(Request())
         return str(credentials.token), _left_s(credentials.expiry)
 
     async def fetch() -> Fetched:
@@ -180,9 +184,24 @@ def impersonated_tokens(source: Tokens, email: str, http: Http, iam_api: str) ->
     return RenewedToken(fetch)
 
 
+def _asks_no_project(transport: Any) -> Any:
+    """Return a transport that leaves Resource Manager alone, which google-auth asks for the project of a workload.
+
+    Tasks say their projects. The question needs a permission of its own, and an address that private networks do not reach.
+    """
+
+    def ask(url: str, *arguments: Any, **options: Any) -> Any:
+        if (urlsplit(url).hostname or "").startswith("cloudresourcemanager."):
+            return SimpleNamespace(status=404, headers={}, data=b"{}")
+        return transport(url, *arguments, **options)
+
+    return ask
+
+
 def _lifetime_s(expires: object) -> float:
+    """Return how long a token lasts; a minute at least, since our clock may be ahead of Google's."""
     try:
-        return _left_s(datetime.fromisoformat(str(expires).replace("Z", "+00:00")[:32]))
+        return max(_LEAST_S, _left_s(datetime.fromisoformat(str(expires).replace("Z", "+00:00")[:32])))
     except ValueError:
         return float(_LIFETIME_S)
 
@@ -191,7 +210,7 @@ def _left_s(expiry: datetime | None) -> float:
     if expiry is None:
         return float(_LIFETIME_S)
     aware = expiry if expiry.tzinfo is not None else expiry.replace(tzinfo=timezone.utc)
-    return max(0.0, (aware - datetime.now(timezone.utc)).total_seconds())
+    return max(0.0, aware.timestamp() - time.time())
 
 
 def _refusal(error: Exception) -> AgentError:

@@ -117,6 +117,7 @@ ERRORS: Final = ErrorMap(
 """For calls. The last ones are codes of Google's API front end, of the IAM Credentials API, and an HTTP status."""
 
 _LATER: Final = ("could not serialize access", "streaming buffer", "transaction is aborted due to concurrent update")
+_NO_LOGIN: Final = ("authError", "UNAUTHENTICATED")
 _ELSEWHERE: Final = ("was not found in location", "in different locations", "not found in region")
 
 
@@ -149,4 +150,6 @@ def explained(reason: str, message: str, location: str) -> str:
         return f"{message} (nothing was billed: read less, or raise maximum_bytes_billed of the QueryJobConfig)"
     if reason == "accessDenied":
         return f"{message} (grant the job's service account what is missing; see the README's least privileges)"
+    if reason in _NO_LOGIN:
+        return f"{message} (renew the credentials: the secret of platforms.bigquery, or what the engine provides)"
     return message

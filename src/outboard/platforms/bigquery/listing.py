@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from outboard.agent import JobRef
-from outboard.errors import AgentError, Forbidden
+from outboard.errors import AgentError, Forbidden, Unauthorized
 from outboard.platforms.bigquery.client import BigQueryClient, Job, job_id_of
 
 LEAST: int = 4
@@ -61,13 +61,19 @@ async def live_among(jobs: Sequence[BigQueryJob], client: BigQueryClient, timeou
 
 
 async def each(jobs: Sequence[BigQueryJob], look: Look, timeout_s: float) -> dict[str, object]:
-    """Return what `look` says of each job, or the `AgentError` it raised; those not heard of in time are left out."""
+    """Return what `look` says of each job, or the `AgentError` it raised; those not heard of in time are left out.
+
+    Raises:
+        Unauthorized: The login was refused, which is about none of the jobs: the host logs in again, and asks again.
+    """
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(job: BigQueryJob) -> object:
         async with turns:
             try:
                 return await look(job)
+            except Unauthorized:
+                raise
             except AgentError as error:
                 return error
 
@@ -75,8 +81,12 @@ async def each(jobs: Sequence[BigQueryJob], look: Look, timeout_s: float) -> dic
     if not asked:
         return {}
     try:
-        done, _ = await asyncio.wait(asked, timeout=max(0.0, timeout_s - _MARGIN_S))
+        limit_s = max(0.0, timeout_s - _MARGIN_S)
+        done, _ = await asyncio.wait(asked, timeout=limit_s, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         for question in asked:
             question.cancel()
+    refusals = [error for question in done if (error := question.exception()) is not None]
+    if refusals:
+        raise refusals[0]
     return {asked[question]: question.result() for question in done}

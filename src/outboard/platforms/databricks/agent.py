@@ -36,7 +36,7 @@ from outboard.agent import (
     TaskType,
     Token,
 )
-from outboard.errors import AgentError, InvalidTask
+from outboard.errors import AgentError, Forbidden, InvalidTask, Rejected, Unavailable
 from outboard.platforms.databricks.client import RUNS_PER_PAGE, Json, Workspace
 from outboard.platforms.databricks.config import RunConfig
 from outboard.platforms.databricks.connections import DatabricksConnection, connection_of, connection_of_flytekit
@@ -47,6 +47,7 @@ from outboard.platforms.databricks.runs import (
     has_ended,
     has_succeeded,
     is_notebook,
+    state_of,
     status_of,
     tasks_of,
 )
@@ -116,7 +117,7 @@ class DatabricksAgent(AsyncAgent[RunConfig, DatabricksRun, Workspace]):
             listed = await _listed(workspace, {job.id for job in jobs})
             answers.update((run_id, status_of(run, {})) for run_id, run in listed.items())
         alone = [job for job in jobs if job.id not in answers]
-        found = await workspace.one_by_one(_status(workspace, job) for job in alone)
+        found = await workspace.one_by_one(self._status(workspace, job) for job in alone)
         answers.update(zip((job.id for job in alone), found, strict=True))
         return answers
 
@@ -187,6 +188,20 @@ class DatabricksAgent(AsyncAgent[RunConfig, DatabricksRun, Workspace]):
         connection = connection_of_flytekit(meta, self._settings)
         return None if connection is None else (connection, DatabricksRun(id=str(run_id)))
 
+    async def _status(self, workspace: Workspace, job: DatabricksRun) -> Status | Missing:
+        run, price = await workspace.run(job.id), self._settings.price_per_node_hour
+        if run is None:
+            return Missing()
+        if state_of(run) == ("TERMINATED", ""):
+            raise Unavailable("Databricks says that the run ended, and not how")
+        if has_succeeded(run) and (job.is_notebook or is_notebook(run)):
+            return replace(status_of(run, {}, price), outputs=DEFERRED if job.exits else {})
+        if not has_ended(run) or has_succeeded(run):
+            return status_of(run, {}, price)
+        run_ids = _run_ids(failed_tasks(run)[:_MOST_ERRORS] if tasks_of(run) else [run])
+        found = await _outputs(workspace, run_ids)
+        return status_of(run, found, price)
+
 
 def _found(run: Json, task: Task[RunConfig]) -> DatabricksRun:
     has_notebook = bool(task.config.notebook_path) or "notebook_task" in task.config.conf
@@ -203,28 +218,18 @@ async def _listed(workspace: Workspace, wanted: set[str]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     most = -(-len(wanted) // RUNS_PER_PAGE) + max(1, len(wanted) // 5)
     pages = 0
-    async for page in workspace.runs(active_only="true"):
-        for run in page:
-            run_id = str(run.get("run_id", ""))
-            if run_id in wanted and not has_ended(run):
-                found[run_id] = run
-        pages += 1
-        if len(found) == len(wanted) or pages >= most:
-            break
+    try:
+        async for page in workspace.runs(active_only="true"):
+            for run in page:
+                run_id = str(run.get("run_id", ""))
+                if run_id in wanted and not has_ended(run):
+                    found[run_id] = run
+            pages += 1
+            if len(found) == len(wanted) or pages >= most:
+                break
+    except (Forbidden, Rejected, Unavailable):
+        return found  # a listing saves calls, and nothing hangs on it
     return found
-
-
-async def _status(workspace: Workspace, job: DatabricksRun) -> Status | Missing:
-    run = await workspace.run(job.id)
-    if run is None:
-        return Missing()
-    if has_succeeded(run) and (job.is_notebook or is_notebook(run)):
-        return replace(status_of(run, {}), outputs=DEFERRED if job.exits else {})
-    if not has_ended(run) or has_succeeded(run):
-        return status_of(run, {})
-    run_ids = _run_ids(failed_tasks(run)[:_MOST_ERRORS] if tasks_of(run) else [run])
-    found = await _outputs(workspace, run_ids)
-    return status_of(run, found)
 
 
 async def _outputs(workspace: Workspace, run_ids: Sequence[str]) -> dict[str, Json | None]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from outboard.agent import Http
-from outboard.errors import AgentError, Throttled, Unavailable
+from outboard.errors import AgentError, Throttled, Unauthorized, Unavailable
 from outboard.platforms.databricks import quotas
 from outboard.platforms.databricks.errors import is_creation_limit, is_missing
 from outboard.platforms.databricks.logins import Login
@@ -55,12 +55,15 @@ class Workspace:
             if is_creation_limit(error):
                 raise Throttled(error.message, code=error.platform_code, retry_after=error.retry_after) from None
             raise
-        return identifier(answer, "run_id")
+        run_id = identifier(answer, "run_id")
+        if not (run_id.isascii() and run_id.isdigit()):
+            raise Unavailable("Databricks answered with something that is no run_id")
+        return run_id
 
     async def run(self, run_id: str) -> Json | None:
         """Return a run with its tasks and repairs."""
         query = {"run_id": run_id, "include_history": "true"}
-        return await self._ask_known("GET", f"{_JOBS}/get", quotas.GET, params=query)
+        return _checked(await self._ask_known("GET", f"{_JOBS}/get", quotas.GET, params=query), "run_id", run_id)
 
     async def runs(self, **filters: str) -> AsyncIterator[Sequence[Json]]:
         """Return one-time runs page by page, the latest first.
@@ -69,13 +72,14 @@ class Workspace:
             filters: As `runs/list` has them: `active_only="true"`.
         """
         query = {"run_type": "SUBMIT_RUN", "limit": str(RUNS_PER_PAGE), **filters}
+        seen: set[str] = set()
         while True:
             answer = await self._ask("GET", f"{_JOBS}/list", quotas.LIST, params=query)
             yield objects(answer.get("runs"))
             token = answer.get("next_page_token")
             if not isinstance(token, str) or not token:
                 return
-            query["page_token"] = token
+            query["page_token"] = _fresh(token, seen)
 
     async def output(self, run_id: str) -> Json | None:
         """Return what the run of one task left: logs, error, a notebook's exit value."""
@@ -93,7 +97,8 @@ class Workspace:
 
     async def statement(self, statement_id: str) -> Json | None:
         """Return where a statement stands and, where it succeeded, its manifest and first chunk."""
-        return await self._ask_known("GET", f"{_STATEMENTS}/{quote(statement_id, safe='')}", quotas.STATEMENT)
+        path = f"{_STATEMENTS}/{quote(statement_id, safe='')}"
+        return _checked(await self._ask_known("GET", path, quotas.STATEMENT), "statement_id", statement_id)
 
     async def cancel_statement(self, statement_id: str) -> None:
         """Ask for the end of a statement; one that is not there is left alone."""
@@ -127,6 +132,7 @@ class Workspace:
         if has_metrics:
             query.append(("include_metrics", "true"))
         token: Any = None
+        seen: set[str] = set()
         while True:
             paged = [*query, ("page_token", token)] if token else query
             answer = await self._ask("GET", f"{_HISTORY}?{urlencode(paged)}", quotas.HISTORY)
@@ -134,9 +140,14 @@ class Workspace:
             token = answer.get("next_page_token")
             if not answer.get("has_next_page") or not isinstance(token, str) or not token:
                 return
+            _fresh(token, seen)
 
     async def one_by_one(self, calls: Iterable[Any]) -> list[Any]:
-        """Await calls, a few at a time; each result or `AgentError` in its place."""
+        """Await calls, a few at a time; each result or `AgentError` in its place.
+
+        Raises:
+            Unauthorized: The login was refused, which is about none of the calls: the host logs in again, and asks again.
+        """
 
         async def bounded(call: Any) -> Any:
             async with self._gate:
@@ -145,7 +156,11 @@ class Workspace:
                 except AgentError as error:
                     return error
 
-        return list(await asyncio.gather(*(bounded(call) for call in calls)))
+        found = list(await asyncio.gather(*(bounded(call) for call in calls)))
+        refused = next((each for each in found if isinstance(each, Unauthorized)), None)
+        if refused is not None:
+            raise refused
+        return found
 
     async def _ask_known(self, verb: str, path: str, method: str, **options: Any) -> Json | None:
         try:
@@ -157,7 +172,12 @@ class Workspace:
 
     async def _ask(self, verb: str, path: str, method: str, **options: Any) -> Json:
         headers = {"Authorization": await self._login.header()}
-        answer = await self._http.request(verb, f"{self._url}{path}", method=method, headers=headers, **options)
+        try:
+            answer = await self._http.request(verb, f"{self._url}{path}", method=method, headers=headers, **options)
+        except Unauthorized as error:
+            error.message = f"{error.message.rstrip('.')}; {self._login.remedy}"
+            error.args = (error.message,)
+            raise
         content = answer.json()
         if content is None:
             return {}
@@ -165,6 +185,21 @@ class Workspace:
         if isinstance(content, dict) and "error_code" not in content and not isinstance(content.get("error"), dict):
             return content
         raise Unavailable("Databricks answered something that is no answer to the question")
+
+
+def _checked(answer: Json | None, name: str, wanted: str) -> Json | None:
+    """Return an answer that is about what was asked; any other proves nothing."""
+    if answer is not None and str(answer.get(name, "")) != wanted:
+        raise Unavailable(f"Databricks answered something without the {name} that was asked about")
+    return answer
+
+
+def _fresh(token: str, seen: set[str]) -> str:
+    """Return the token of a page that has not been read; pages that go round would never end."""
+    if token in seen:
+        raise Unavailable("Databricks' pages go round")
+    seen.add(token)
+    return token
 
 
 def identifier(answer: Json, name: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from outboard.errors import StoreUnavailable, Unavailable
 from outboard.platforms.databricks.client import Json, Workspace, objects
+from outboard.platforms.databricks.results import row_count
 
 _KEPT: Final = 1_000
 
@@ -78,6 +79,8 @@ async def _copy(workspace: Workspace, statement_id: str, answer: Json, place: st
                 await asyncio.to_thread(file.add, data)
         finally:
             await asyncio.to_thread(file.close)
+        if file.rows != row_count(answer):
+            raise Unavailable(f"Databricks gave {file.rows:,} of the result's {row_count(answer):,} rows")
         await _upload(file.path, place)
 
 
@@ -86,6 +89,7 @@ class _ParquetFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.rows = 0
         self._writer: Any = None
 
     def add(self, data: bytes) -> None:
@@ -99,6 +103,7 @@ class _ParquetFile:
                     self._writer = parquet.ParquetWriter(self.path, stream.schema)
                 for batch in stream:
                     self._writer.write_batch(batch)
+                    self.rows += batch.num_rows
         except pa.ArrowInvalid:
             raise Unavailable("Databricks answered a part of the result that is no Arrow stream") from None
 

@@ -28,7 +28,13 @@ _TIMEOUT_S: Final = 15.0
 
 
 class Login(Protocol):
-    """Who we are."""
+    """Who we are.
+
+    Attributes:
+        remedy: What to do where Databricks does not take the header.
+    """
+
+    remedy: str
 
     async def header(self) -> str:
         """Return the Authorization header for a call that is made now."""
@@ -40,9 +46,11 @@ class TokenLogin:
 
     Args:
         token: The token.
+        name: Of the secret that holds it.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, name: str) -> None:
+        self.remedy = f"renew the access token in the secret {name}"
         self._header = f"Bearer {token}"
 
     async def header(self) -> str:
@@ -62,6 +70,7 @@ class ExchangedLogin:
 
     def __init__(self, http: Http, url: str, connection: DatabricksConnection, secrets: Secrets) -> None:
         self._http = http
+        self.remedy = f"see that {connection.client_id} may use this workspace"
         self._url = f"{url}/oidc/v1/token"
         self._connection = connection
         self._secrets = secrets
@@ -122,7 +131,7 @@ class ExchangedLogin:
 def login_of(http: Http, url: str, connection: DatabricksConnection, secrets: Secrets) -> Login:
     """Return the login of a connection; `MissingSecret` where its access token is nowhere."""
     if connection.token is not None:
-        return TokenLogin(secrets[connection.token].get_secret_value())
+        return TokenLogin(secrets[connection.token].get_secret_value(), connection.token.key)
     return ExchangedLogin(http, url, connection, secrets)
 
 

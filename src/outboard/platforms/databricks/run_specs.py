@@ -197,8 +197,8 @@ def _complete(
     if not cluster.get("spark_conf"):
         hadoop = {f"spark.hadoop.{name}": value for name, value in config.hadoop_conf.items()}
         cluster["spark_conf"] = {**hadoop, **config.spark_conf}
-    cluster["spark_env_vars"] = {**(cluster.get("spark_env_vars") or {}), **variables}
-    cluster["custom_tags"] = {**tags, **(cluster.get("custom_tags") or {})}
+    cluster["spark_env_vars"] = {**_object(cluster, "spark_env_vars"), **variables}
+    cluster["custom_tags"] = {**tags, **_object(cluster, "custom_tags")}
 
 
 def _environment(conf: dict[str, Any], variables: Mapping[str, str]) -> str:
@@ -210,9 +210,19 @@ def _environment(conf: dict[str, Any], variables: Mapping[str, str]) -> str:
     if chosen is None:
         chosen = {"environment_key": key, "spec": {"client": "1"}}
         listed.append(chosen)
-    spec = chosen.setdefault("spec", {})
-    spec["environment_vars"] = {**(spec.get("environment_vars") or {}), **variables}
+    spec = _object(chosen, "spec")
+    chosen["spec"] = {**spec, "environment_vars": {**_object(spec, "environment_vars"), **variables}}
     return key
+
+
+def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a member that must be an object; nothing where it is not there."""
+    value = holder.get(name) or {}
+    if not isinstance(value, dict):
+        raise InvalidTask(
+            f"custom.databricksConf: {name} must be an object, as the Jobs API has it", field="custom.databricksConf"
+        )
+    return value
 
 
 def _run_name(name: object, key: Key) -> str:

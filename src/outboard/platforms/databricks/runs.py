@@ -84,12 +84,13 @@ def is_notebook(run: Json) -> bool:
     return len(tasks) == 1 and "notebook_task" in tasks[0]
 
 
-def status_of(run: Json, outputs: Mapping[str, Json | None]) -> Status:
+def status_of(run: Json, outputs: Mapping[str, Json | None], price: Decimal | None = None) -> Status:
     """Return the status of a run.
 
     Args:
         run: As `runs/get` or `runs/list` has it.
         outputs: Of its failed tasks, by their run ids.
+        price: As `usage_of`.
     """
     links = [Link(name=RUN_PAGE, url=url)] if (url := _text(run, "run_page_url")).startswith("https://") else []
     is_over = has_ended(run)
@@ -99,7 +100,7 @@ def status_of(run: Json, outputs: Mapping[str, Json | None]) -> Status:
         message=failure.message if failure is not None else words_of(run),
         links=links,
         failure=failure,
-        usage=usage_of(run) if is_over else None,
+        usage=usage_of(run, price) if is_over else None,
         custom_info=facts_of(run),
     )
 
@@ -122,11 +123,15 @@ def facts_of(run: Json) -> dict[str, Any]:
     return facts
 
 
-def usage_of(run: Json) -> Usage:
+def usage_of(run: Json, price: Decimal | None = None) -> Usage:
     """Return what a run took: how long, and hours of the clusters that were made for it. Databricks tells no price here.
 
     A cluster of a fixed size also tells hours of its machines (workers and driver). Existing clusters and serverless compute
     are billed apart from the run, so nothing is told of them.
+
+    Args:
+        run: As `runs/get` has it.
+        price: What the operator pays for an hour of a machine, on the average; None estimates no cost.
     """
     holders = tasks_of(run) or [run]
     cluster_hours = node_hours = Decimal(0)
@@ -144,6 +149,7 @@ def usage_of(run: Json) -> Usage:
     return Usage(
         duration=timedelta(milliseconds=_elapsed_ms(run)),
         billed={unit: amount for unit, amount in billed.items() if amount},
+        currency_amount=price * node_hours if price is not None and node_hours else None,
         source=SOURCE,
     )
 

@@ -8,6 +8,7 @@ only, and a task that names another allowed host must bring a token of its own.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -94,6 +95,8 @@ class DatabricksSettings(Settings):
         oidc_secret: The secret with the workload's own token, for `oidc_federation`.
         task_secrets: Which names of secrets a task may choose for its token.
         service_credential_provider: For serverless tasks that name none.
+        price_per_node_hour: What a machine of a run's own cluster costs in an hour, DBUs and cloud together, on the average; for
+            the estimated cost in metrics. None estimates none.
         serve_spark: Serve the task type `spark` too (flytekit's older `Databricks` tasks).
         flytekit_entrypoint: Runs flytekit's tasks.
         flyte_entrypoint: Runs Flyte 2's tasks.
@@ -109,6 +112,7 @@ class DatabricksSettings(Settings):
     oidc_secret: SecretName = "databricks_oidc_token"  # noqa: S105 - a name
     task_secrets: tuple[str, ...] = ("*databricks*",)
     service_credential_provider: str = ""
+    price_per_node_hour: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
     serve_spark: bool = True
     flytekit_entrypoint: Entrypoint = Entrypoint(
         git_commit="572298df1f971fb58c258398bd70a6372f811c96",

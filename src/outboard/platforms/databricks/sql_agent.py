@@ -36,14 +36,14 @@ from outboard.agent import (
     TaskType,
     Usage,
 )
-from outboard.errors import AgentError, InvalidOutputs, InvalidSettings, Unavailable
+from outboard.errors import AgentError, Forbidden, InvalidOutputs, InvalidSettings, Rejected, Unavailable
 from outboard.platforms.databricks.client import Json, Workspace, identifier, milliseconds_ago
 from outboard.platforms.databricks.config import StatementConfig
 from outboard.platforms.databricks.connections import DatabricksConnection, connection_of
 from outboard.platforms.databricks.exports import Exports
 from outboard.platforms.databricks.results import MOST_ROWS, Wanted, columns_of, row_count, rows_of
 from outboard.platforms.databricks.settings import DatabricksSettings
-from outboard.platforms.databricks.statement_states import HISTORY_STATES, SOURCE, STATEMENT_STATES, failure_of
+from outboard.platforms.databricks.statement_states import ENDS, HISTORY_STATES, SOURCE, STATEMENT_STATES, failure_of
 from outboard.platforms.databricks.statements import carries, execution_of
 
 _VISIBLE_WITHIN: Final = timedelta(minutes=5)
@@ -115,11 +115,7 @@ class DatabricksSqlAgent(AsyncAgent[StatementConfig, DatabricksStatement, Worksp
         """Return where statements stand: live ones from one page of the query history, all others one by one."""
         answers: dict[str, Status | Missing | AgentError] = {}
         if len(jobs) > _CHEAPER_ALONE:
-            async for page in ctx.client.queries([("statement_ids", job.id) for job in jobs]):
-                for query in page:
-                    state = HISTORY_STATES.get(str(query.get("status", "")))
-                    if state is not None:
-                        answers[str(query.get("query_id", ""))] = Status(state=state)
+            answers.update(await _live_among(ctx.client, {job.id for job in jobs}))
         alone = [job for job in jobs if job.id not in answers]
         found = await ctx.client.one_by_one(_status(ctx.client, job) for job in alone)
         answers.update(zip((job.id for job in alone), found, strict=True))
@@ -160,6 +156,8 @@ class DatabricksSqlAgent(AsyncAgent[StatementConfig, DatabricksStatement, Worksp
         state = status.get("state") if isinstance(status, dict) else None
         if answer is None or state == "CLOSED":
             raise InvalidOutputs("Databricks has closed the statement, and its result with it; run the task again")
+        if job.has_outputs and not isinstance(answer.get("manifest"), dict):
+            raise Unavailable("Databricks tells nothing of the statement's result")
         count = row_count(answer)
         outputs: dict[str, Any] = {job.count: count} if job.count else {}
         if job.table:
@@ -179,6 +177,20 @@ class DatabricksSqlAgent(AsyncAgent[StatementConfig, DatabricksStatement, Worksp
         return self._settings.workspace(ctx.client.host).warehouse_id
 
 
+async def _live_among(workspace: Workspace, wanted: set[str]) -> dict[str, Status]:
+    """Return those that the query history shows alive; it saves calls, and nothing hangs on it."""
+    found: dict[str, Status] = {}
+    try:
+        async for page in workspace.queries([("statement_ids", each) for each in sorted(wanted)]):
+            for query in page:
+                state, statement_id = HISTORY_STATES.get(str(query.get("status", ""))), str(query.get("query_id", ""))
+                if state is not None and statement_id in wanted:
+                    found[statement_id] = Status(state=state)
+    except (Forbidden, Rejected, Unavailable):
+        return found
+    return found
+
+
 async def _status(workspace: Workspace, job: DatabricksStatement) -> Status | Missing:
     answer = await workspace.statement(job.id)
     if answer is None:
@@ -186,7 +198,7 @@ async def _status(workspace: Workspace, job: DatabricksStatement) -> Status | Mi
     told = answer.get("status")
     status: Json = told if isinstance(told, dict) else {}
     state = str(status.get("state", ""))
-    if state in ("PENDING", "RUNNING"):
+    if state not in ENDS:
         return Status(state=state)
     metrics = await _metrics(workspace, job.id)
     total_ms = metrics.get("total_ms", 0)
@@ -200,7 +212,7 @@ async def _status(workspace: Workspace, job: DatabricksStatement) -> Status | Mi
         return _failed(ended, status)
     rows = row_count(answer)
     outputs: Any = DEFERRED if job.has_outputs else {}
-    return replace(ended, message=f"{rows:,} rows", outputs=outputs)
+    return replace(ended, message="1 row" if rows == 1 else f"{rows:,} rows", outputs=outputs)
 
 
 def _failed(ended: Status, status: Json) -> Status:
@@ -234,9 +246,12 @@ async def _rows(workspace: Workspace, statement_id: str, answer: Json) -> list[d
     told = answer.get("result")
     chunk: Json = told if isinstance(told, dict) else {}
     rows = rows_of(columns, chunk)
-    while isinstance(index := chunk.get("next_chunk_index"), int):
-        chunk = await workspace.chunk(statement_id, index)
+    read = 0
+    while isinstance(index := chunk.get("next_chunk_index"), int) and index > read:
+        chunk, read = await workspace.chunk(statement_id, index), index
         rows += rows_of(columns, chunk)
+    if len(rows) != row_count(answer):
+        raise Unavailable(f"Databricks gave {len(rows):,} of the result's {row_count(answer):,} rows")
     return rows
 
 

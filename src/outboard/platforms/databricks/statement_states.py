@@ -27,6 +27,8 @@ STATEMENT_STATES: Final = StateMap(
     source=SOURCE,
 )
 
+ENDS: Final = ("SUCCEEDED", "CLOSED", "FAILED", "CANCELED")
+
 USER_ERRORS: Final = frozenset({"BAD_REQUEST", "NOT_FOUND", "ALREADY_EXISTS", "UNAUTHENTICATED", "PERMISSION_DENIED"})
 """Codes of statements that will fail again."""
 PLATFORM_ERRORS: Final = frozenset(

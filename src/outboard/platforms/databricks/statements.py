@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from outboard.agent import Key, Task
-from outboard.domain.types import SimpleType, UnionType, ValueType, describe
+from outboard.domain.types import EnumType, SimpleType, UnionType, ValueType, describe
 from outboard.errors import InvalidInputs, InvalidTask
 from outboard.platforms.databricks.config import StatementConfig
 from outboard.platforms.databricks.results import MOST_ROWS, Wanted
@@ -107,7 +107,10 @@ def _parameter(name: str, value: Any, declared: ValueType | None, config: Statem
 def _type_of(name: str, value: Any, declared: ValueType | None) -> str:
     kind: ValueType | None = declared
     if isinstance(kind, UnionType):
-        kind = next((each.type for each in kind.variants if each.type is not SimpleType.NONE), None)
+        others = [each.type for each in kind.variants if each.type is not SimpleType.NONE]
+        kind = others[0] if len(others) == 1 else None  # of several, the value tells which
+    if isinstance(kind, EnumType):
+        kind = SimpleType.STRING
     if kind is None or kind is SimpleType.NONE:
         kind = _kind_of(value)
     found = _TYPES.get(kind) if kind is not None else None

@@ -9,7 +9,7 @@ Written from the API's documentation (https://cloud.google.com/bigquery/docs/ref
 * `jobs.list` with its filters, pages and children of scripts;
 * field masks (`fields`), so what is not asked for is not there;
 * quotas: so many calls of a method per second, and 403 `rateLimitExceeded` beyond;
-* access tokens: the exchange of a service account's signed assertion, and `generateAccessToken` of the IAM Credentials API.
+* access tokens (`bigquery_tokens`): for a service account's signed assertion, for a workload's own token, for acting as another.
 
 What a query does is said by its SQL text, in `queries`.
 """
@@ -31,6 +31,7 @@ from outboard.testing.ledger_jobs import CANCELLED, FAILED, LOST, QUEUED, SUCCEE
 from outboard.testing.platform_clock import platform_time
 from outboard.testing.platform_server import PlatformServer, operation
 from outboard.testing.platforms.bigquery_jobs import job_document, masked
+from outboard.testing.platforms.bigquery_tokens import TokenIssuer, refusal
 from outboard.testing.wire_faults import Handler
 
 DATASET: Final = "analytics"
@@ -87,7 +88,7 @@ class FakeJob:
     authorization: str
 
 
-class FakeBigQuery(PlatformServer):
+class FakeBigQuery(TokenIssuer, PlatformServer):
     """The API for every project.
 
     Args:
@@ -99,12 +100,12 @@ class FakeBigQuery(PlatformServer):
         page: Jobs on a page of a listing at most.
 
     Attributes:
-        accepted: Access tokens that are accepted; None accepts any, and none at all.
         bodies: What `jobs.insert` was sent, dry runs too, in order.
         calls: How often each method was called.
         throttled: How often a method was refused for its quota.
-        issued: Access tokens that were given out, each with whom it stands for.
-        token_lifetime_s: How long they last.
+        jobs: By the ledger's id.
+
+    What it has of tokens is told by `TokenIssuer`.
     """
 
     def __init__(
@@ -116,16 +117,14 @@ class FakeBigQuery(PlatformServer):
         quota: int | None = None,
         page: int = 1000,
     ) -> None:
-        super().__init__(ledger, faults)
+        TokenIssuer.__init__(self)
+        PlatformServer.__init__(self, ledger, faults)
         self.queries = dict(queries or {})
         self.quota = quota
         self.page = page
-        self.accepted: set[str] | None = None
         self.bodies: list[Mapping[str, Any]] = []
         self.calls: Counter[str] = Counter()
         self.throttled: Counter[str] = Counter()
-        self.issued: dict[str, str] = {}
-        self.token_lifetime_s = 3600
         self.jobs: dict[str, FakeJob] = {}
         self._served: dict[str, deque[float]] = {}
         self._numbers = itertools.count(1)
@@ -138,8 +137,7 @@ class FakeBigQuery(PlatformServer):
             web.get(jobs, self._list_jobs),
             web.get(jobs + "/{job}", self._get_job),
             web.post(jobs + "/{job}/cancel", self._cancel_job),
-            web.post("/token", self._exchange),
-            web.post("/v1/projects/-/serviceAccounts/{email:[^:/]+}:generateAccessToken", self._impersonate),
+            *self.token_routes(),
         )
 
     @web.middleware
@@ -166,7 +164,7 @@ class FakeBigQuery(PlatformServer):
 
     @operation(lambda request: "dry_run" if b'"dryRun": true' in (request._read_bytes or b"") else "create")  # noqa: SLF001 - aiohttp keeps the body that was read there
     async def _insert(self, request: web.Request) -> web.Response:
-        if (denied := self._denied(request)) is not None:
+        if (denied := self.denied(request)) is not None:
             return denied
         body = await request.json()
         self.bodies.append(body)
@@ -209,14 +207,14 @@ class FakeBigQuery(PlatformServer):
 
     @operation("get")
     async def _get_job(self, request: web.Request) -> web.Response:
-        if (denied := self._denied(request)) is not None:
+        if (denied := self.denied(request)) is not None:
             return denied
         job = self._found(request)
         return _no_job(request) if job is None else self._answer(job, request)
 
     @operation("cancel")
     async def _cancel_job(self, request: web.Request) -> web.Response:
-        if (denied := self._denied(request)) is not None:
+        if (denied := self.denied(request)) is not None:
             return denied
         job = self._found(request)
         if job is None:
@@ -227,7 +225,7 @@ class FakeBigQuery(PlatformServer):
 
     @operation(lambda request: "children" if "parentJobId" in request.query else "get_many")
     async def _list_jobs(self, request: web.Request) -> web.Response:
-        if (denied := self._denied(request)) is not None:
+        if (denied := self.denied(request)) is not None:
             return denied
         query = request.query
         listed = self._children(query["parentJobId"]) if "parentJobId" in query else self._own(request)
@@ -236,36 +234,6 @@ class FakeBigQuery(PlatformServer):
         if start + size < len(listed):
             page["nextPageToken"] = str(start + size)
         return web.json_response(masked(page, query.get("fields")))
-
-    @operation("token")
-    async def _exchange(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer":
-            return web.json_response({"error": "unsupported_grant_type"}, status=400)
-        token = self._issue(str(form.get("assertion", "")))
-        lifetime = self.token_lifetime_s
-        return web.json_response({"access_token": token, "expires_in": lifetime, "token_type": "Bearer"})
-
-    @operation("impersonate")
-    async def _impersonate(self, request: web.Request) -> web.Response:
-        if (denied := self._denied(request)) is not None:
-            return denied
-        token = self._issue(request.match_info["email"])
-        ends = time.gmtime(time.time() + self.token_lifetime_s)
-        return web.json_response({"accessToken": token, "expireTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", ends)})
-
-    def _issue(self, whom: str) -> str:
-        token = f"fake-token-{len(self.issued) + 1}"
-        self.issued[token] = whom
-        if self.accepted is not None:
-            self.accepted.add(token)
-        return token
-
-    def _denied(self, request: web.Request) -> web.Response | None:
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.accepted is None or token in self.accepted:
-            return None
-        return refusal(401, "authError", "Request had invalid authentication credentials.")
 
     def _found(self, request: web.Request) -> FakeJob | None:
         project, job_id, told = request.match_info["project"], request.match_info["job"], request.query.get("location")
@@ -328,12 +296,6 @@ class FakeBigQuery(PlatformServer):
 
     def _has_ended(self, job: FakeJob) -> bool:
         return self.ledger.jobs[job.ledger_id].state(platform_time()) in _ENDS
-
-
-def refusal(status: int, reason: str, words: str) -> web.Response:
-    """Return an error as Google's API writes it."""
-    error = {"message": words, "domain": "global", "reason": reason}
-    return web.json_response({"error": {"code": status, "message": words, "errors": [error]}}, status=status)
 
 
 def _dry_run(project: str, location: str, configuration: Mapping[str, Any], query: FakeQuery) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from outboard.testing.lifecycle_proxy import CANCELLED, ENDED, PENDING, RUNNING, Asked, JobShape, ProxiedJob
-from outboard.testing.platforms.bigquery import refusal
+from outboard.testing.platforms.bigquery_tokens import refusal
 
 OPERATIONS: Final = {
     "cancel": "POST /bigquery/v2/projects/*/jobs/*/cancel",

@@ -1,12 +1,7 @@
 """The real part: bqemulator in a process of its own, and Google's own client as the second witness.
 
-Both live in a virtual environment apart from the tests', since bqemulator's pytest plugin breaks a pytest that lacks its further
-needs. `OUTBOARD_BIGQUERY_VENV` names it; without it `.interop/bigquery` is looked for. It is made by
-
-    python -m venv .interop/bigquery
-    .interop/bigquery/bin/pip install bqemulator==1.4.0 duckdb==1.5.5 duckdb-extensions==1.5.5
-    .interop/bigquery/bin/pip install duckdb-extension-spatial==1.5.5 'numpy>=2' google-cloud-bigquery==3.47.0
-    .interop/bigquery/bin/python -c "from duckdb_extensions import import_extension; import_extension('spatial')"
+Both live in the environment `bigquery` (see `real_parts`). DuckDB looks for its extensions below HOME, so the emulator's HOME is
+a folder of that environment; the extension that the emulator would download is put there before its first start.
 """
 
 from __future__ import annotations
@@ -15,51 +10,62 @@ import contextlib
 import json
 import os
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[4]
-VENV = Path(os.environ.get("OUTBOARD_BIGQUERY_VENV", ROOT / ".interop" / "bigquery"))
+from real_parts import install
+
 WITNESS = Path(__file__).parent / "bigquery_witness.py"
-REASON = f"bqemulator is not installed in {VENV}; set OUTBOARD_BIGQUERY_VENV, see bigquery_emulator.py"
-
-
-def is_installed() -> bool:
-    """Tell whether the emulator is there."""
-    return (VENV / "bin" / "bqemulator").exists()
+_EXTENSION = "from duckdb_extensions import import_extension; import_extension('spatial')"
 
 
 @contextlib.contextmanager
 def emulator() -> Iterator[str]:
-    """Start the emulator and give its address; it is ended afterwards."""
-    command = [
-        str(VENV / "bin" / "bqemulator"),
-        "start",
-        "--rest-port",
-        "0",
-        "--grpc-port",
-        "0",
-        "--log-format",
-        "json",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """Start the emulator and give its address; it is ended afterwards. Raises `NotToBeHad` where there is none."""
+    python, home = _prepared()
+    ports = ["--rest-port", "0", "--grpc-port", "0"]
+    command = [str(python.with_name("bqemulator")), "start", *ports, "--log-format", "json"]
+    process = subprocess.Popen(
+        command, env={**os.environ, "HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
-        yield f"http://127.0.0.1:{_port_of(process)}"
-    finally:
+        port = _port_of(process)
+        # It logs each request: a pipe that nobody empties would stop it in the middle of one.
+        reader = threading.Thread(target=deque, args=(process.stdout, 0), daemon=True)
+        reader.start()
+        yield f"http://127.0.0.1:{port}"
         process.terminate()
+        reader.join(20)
+    finally:
+        process.kill()
         process.wait(20)
         if process.stdout is not None:
             process.stdout.close()
 
 
-def ask_witness(url: str, **question: Any) -> Any:
-    """Return what Google's client says: `query` with `parameters`, `table`, or `job`."""
-    asked = json.dumps({"url": url, **question})
-    command = [str(VENV / "bin" / "python"), str(WITNESS)]
+def ask_witness(url: str = "", **question: Any) -> Any:
+    """Return what Google's client says: `query` with `parameters`, `table`, `job`; or, without a server, to `spell`."""
+    python, _ = _prepared()
+    asked = json.dumps({"url": url, **question}, default=str)
+    command = [str(python), str(WITNESS)]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
+
+
+@cache
+def _prepared() -> tuple[Path, Path]:
+    """Return the environment's interpreter, and the HOME that holds the extension."""
+    python = install("bigquery")
+    home = python.parents[1] / "home"
+    if not any(home.rglob("spatial.duckdb_extension")):
+        home.mkdir(exist_ok=True)
+        subprocess.run([str(python), "-c", _EXTENSION], env={**os.environ, "HOME": str(home)}, check=True)
+    return python, home
 
 
 def _port_of(process: subprocess.Popen[str]) -> int:

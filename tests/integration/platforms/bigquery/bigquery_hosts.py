@@ -44,6 +44,12 @@ async def host_for(
         yield host
 
 
+def rotate(host: Host, name: str, value: str) -> None:
+    """Give a secret another value while the host uses it."""
+    overrides: Any = host.settings.secrets.overrides
+    overrides[name] = SecretStr(value)
+
+
 def sent(task: RawTask, node: str = "n0", attempt: int = 0) -> RawTask:
     """Return a task as an engine sends it."""
     identity = ExecutionIdentity(project="shop", domain="production", execution="f1", node=node, attempt=attempt)

@@ -131,7 +131,6 @@ def _decoded(text: str) -> bytes:
 async def test_a_service_accounts_key_is_exchanged_for_a_token_that_the_calls_carry(
     private_key: rsa.RSAPrivateKey,
 ) -> None:
-    pytest.importorskip("google.auth", reason="google-auth is not installed")
     async with FakeBigQuery(QUICK) as server:
         server.accepted = set()
         settings = settings_for(server, login="google", secret="bq-key")  # noqa: S106 - a name
@@ -147,7 +146,6 @@ async def test_a_service_accounts_key_is_exchanged_for_a_token_that_the_calls_ca
 
 
 async def test_the_key_that_flyte_2_sends_goes_before_the_operators(private_key: rsa.RSAPrivateKey) -> None:
-    pytest.importorskip("google.auth", reason="google-auth is not installed")
     async with FakeBigQuery(QUICK) as server:
         server.accepted = set()
         settings = settings_for(server, login="google", secret="bq-key")  # noqa: S106 - a name

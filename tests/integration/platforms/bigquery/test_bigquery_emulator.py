@@ -24,8 +24,7 @@ from outboard.testing.cases.bigquery import query_task
 from outboard.testing.faults import Cut, Refuse, When
 from outboard.testing.lifecycle_proxy import Life, LifecycleProxy, Stay
 from outboard.testing.platforms.bigquery_shape import OPERATIONS, BigQueryShape
-
-pytestmark = pytest.mark.skipif(not bigquery_emulator.is_installed(), reason=bigquery_emulator.REASON)
+from real_parts import environment
 
 PROJECT = "p1"
 ORDERS = ((1, "EU", "1.5"), (2, "US", "2.5"), (3, "EU", "3.5"))
@@ -39,6 +38,7 @@ ENDLESS = Life(running=Stay(seconds=None))
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[str]:
+    environment("bigquery")
     with bigquery_emulator.emulator() as url:
         bigquery_emulator.ask_witness(url, project=PROJECT, setup=["CREATE SCHEMA shop", TABLE])
         yield url

@@ -9,15 +9,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import requests
 from prometheus_client import REGISTRY
 
 from integration.platforms.bigquery.bigquery_hosts import TYPE, follow, host_for, run, sent, settings_for
 from outboard.agent import Phase, Sql, StructuredDataset
 from outboard.domain.provided import Provided
 from outboard.domain.statuses import TaskStatus
-from outboard.domain.tasks import Inputs, RunAs
-from outboard.domain.types import Interface, SimpleType, StructuredDatasetType
+from outboard.domain.tasks import RunAs
 from outboard.errors import InvalidTask, OutboardError
+from outboard.service.metrics import MetricsServer
 from outboard.testing.cases.bigquery import query_task
 from outboard.testing.faults import Cut, Refuse, When
 from outboard.testing.ledger import Course
@@ -233,38 +234,20 @@ async def test_the_operators_limit_holds_for_tasks_that_set_none() -> None:
     assert "nothing was billed" in status.message
 
 
-def refused(status: int, reason: str, words: str) -> FakeQuery:
-    return FakeQuery(refused=(status, reason, words))
-
-
 def failing(reason: str, words: str) -> FakeQuery:
     return FakeQuery(course=Course(outcome=FAILED), error=(reason, words))
 
 
 BAD = {
-    "a syntax error": (refused(400, "invalidQuery", "Syntax error at [1:8]"), "FAILED", "Syntax error at [1:8]"),
     "an error while it runs": (failing("invalidQuery", "Division by zero"), "FAILED", "Division by zero"),
-    "a wrong project": (refused(404, "notFound", "Not found: Project p"), "FAILED", "Not found: Project p"),
-    "no permission": (
-        refused(403, "accessDenied", "Access Denied: Project p: User lacks bigquery.jobs.create"),
-        "RETRYABLE_FAILED",
-        "bigquery.jobs.create",
-    ),
-    "no permission on a table": (failing("accessDenied", "Access Denied: Table p:d.t"), "FAILED", "least privileges"),
-    "data elsewhere": (FakeQuery(location="EU"), "FAILED", "set the task's Location to where all of them are"),
     "a quota that ends a job": (
         failing("quotaExceeded", "Quota exceeded: free bytes"),
         "RETRYABLE_FAILED",
         "free bytes",
     ),
-    "a quota that refuses it": (
-        refused(403, "quotaExceeded", "Quota exceeded: queries per day"),
-        "RETRYABLE_FAILED",
-        "not started within 15 minutes, and certainly not running: Quota exceeded: queries per day",
-    ),
     "a backend error": (FakeQuery(course=Course(outcome=LOST)), "RETRYABLE_FAILED", "Retrying may solve the problem"),
 }
-"""What may be wrong, the phase that it ends in, and what the user reads."""
+"""What ends a job, the phase, and what the user reads; what keeps one from its start is in `warehouses.bigquery`."""
 
 
 @pytest.mark.parametrize("name", list(BAD))
@@ -292,14 +275,6 @@ async def test_a_refused_token_waits_for_the_operator_and_a_new_one_goes_on() ->
             assert waiting.phase in (Phase.RUNNING, Phase.INITIALIZING)
             server.accepted = {"first"}
             assert (await follow(host, handle))[-1].phase is Phase.SUCCEEDED
-
-
-@virtually
-async def test_a_missing_secret_is_the_operators_and_named() -> None:
-    async with fake() as server, host_for(settings_for(server, login="google", secret="nowhere")) as host:  # noqa: S106 - a name
-        with pytest.raises(OutboardError, match="nowhere"):
-            await host.create_task(sent(STATEMENT), timeout_s=10)
-        assert server.calls == {}
 
 
 @virtually
@@ -345,23 +320,6 @@ def test_what_the_operator_does_not_allow_is_refused_before_anything_is_sent(
             assert server.calls == {}
 
     look()
-
-
-@virtually
-async def test_a_parameter_of_a_wrong_type_fails_the_task_and_names_the_input() -> None:
-    declared = [{"name": "n", "parameterType": {"type": "INT64"}}]
-    task = replace(
-        query_task("statement", queryParameters=declared, **HERE),
-        inputs=Inputs({"n": "1; DROP TABLE x"}),
-        interface=Interface(inputs={"n": SimpleType.STRING}, outputs={"results": StructuredDatasetType()}),
-    )
-    async with fake() as server, host_for(settings_for(server)) as host:
-        status = await run(host, task)
-        assert (status.phase, status.message) == (
-            Phase.FAILED,
-            "inputs.n is str and cannot be INT64; give a value of it",
-        )
-        assert server.bodies == []
 
 
 @virtually
@@ -420,3 +378,25 @@ def test_the_sql_part_is_needed() -> None:
             assert server.bodies == []
 
     look()
+
+
+async def test_the_metrics_page_tells_what_a_job_cost_by_account() -> None:
+    query = FakeQuery(course=Course(running_s=0), bytes_processed=2**39)
+    task = query_task("statement", ProjectID="metered-project", **HERE)
+    async with fake(query) as server, host_for(settings_for(server, price_per_tib="6.25")) as host:
+        handle = await host.create_task(sent(task), timeout_s=10)
+        assert (await follow(host, handle, every_s=0.1))[-1].phase is Phase.SUCCEEDED
+    labels = 'outboard_usage_total{account="bigquery:metered-project",agent="bigquery",unit='
+    told = [
+        line.removeprefix(labels) for line in (await asyncio.to_thread(metrics_page)).splitlines() if labels in line
+    ]
+    amounts = {line.partition('"}')[0].strip('"'): float(line.rpartition(" ")[2]) for line in told}
+    assert amounts.items() >= {"cost": 3.125, "bytes_billed": 2.0**39, "slot_ms": 1500.0}.items()
+
+
+def metrics_page() -> str:
+    metrics = MetricsServer("127.0.0.1", 0)
+    try:
+        return requests.get(f"http://127.0.0.1:{metrics.port}/metrics", timeout=5).text
+    finally:
+        metrics.close()

@@ -1,25 +1,43 @@
-"""The two emulators of Databricks that there are, started as processes of their own on ports that the system chose.
+"""The two emulators of Databricks that there are, started as processes of their own on ports that the system chose, and its SDK.
 
-semblance-databricks 0.1.2 takes runs and never ends them; minilake 1.9.0 runs scripts and, with DuckDB, SQL statements. Both are
-skipped where they are not installed.
+semblance-databricks 0.1.2 takes runs and never ends them; minilake 1.9.0 runs scripts and, with DuckDB, SQL statements. All
+live in the environment `databricks` (see `real_parts`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
+import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
-import pytest
 import requests
 
-SEMBLANCE_TOKEN = "dapi-test"  # noqa: S105 - made up
-_STARTING_S = 45.0
+from real_parts import environment
+
+SEMBLANCE_TOKEN: Final = "dapi-test"  # noqa: S105 - made up
+WITNESS: Final = Path(__file__).parent / "databricks_witness.py"
+_STARTING_S: Final = 45.0
+
+
+def ask_witness(what: str, **question: Any) -> Any:
+    """Return what Databricks' SDK says to a question of `databricks_witness`."""
+    asked = json.dumps({"what": what, **question})
+    command = [str(environment("databricks")), str(WITNESS)]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@cache
+def known_words() -> dict[str, set[str]]:
+    """Return the words that the SDK has for states, results and errors, by kind."""
+    return {kind: set(words) for kind, words in ask_witness("words").items()}
 
 
 @contextlib.contextmanager
@@ -36,15 +54,19 @@ def minilake(folder: Path) -> Iterator[str]:
         yield url
 
 
+def warehouse_at(url: str) -> str:
+    """Make a SQL warehouse and return its id."""
+    made = requests.post(f"{url}/api/2.0/sql/warehouses", json={"name": "w", "cluster_size": "Small"}, timeout=10)
+    return str(made.json()["id"])
+
+
 @contextlib.contextmanager
 def _running(name: str, arguments: list[str], folder: Path) -> Iterator[str]:
-    program = shutil.which(name, path=str(Path(sys.executable).parent))
-    if program is None:
-        pytest.skip(f"{name} is not installed; this real part was not tried")
+    program = environment("databricks").with_name(name)
     port = _free_port()
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, *arguments, "--port", str(port)], cwd=folder, stdout=log, stderr=subprocess.STDOUT
+            [str(program), *arguments, "--port", str(port)], cwd=folder, stdout=log, stderr=subprocess.STDOUT
         )
     try:
         _await(f"http://127.0.0.1:{port}", process)
@@ -61,7 +83,7 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
             requests.get(url, timeout=5)
             return
         if process.poll() is not None or time.monotonic() > give_up:
-            pytest.fail(f"{process.args!r} did not start")
+            raise RuntimeError(f"{process.args!r} did not start")
         time.sleep(0.1)  # another program's start is nothing to await
 
 

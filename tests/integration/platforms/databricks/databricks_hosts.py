@@ -55,14 +55,7 @@ class Site:
 
     def sent(self, task: RawTask, **identity: Any) -> RawTask:
         """Return a task as an engine sends it."""
-        node = f"n{next(NODES)}"
-        known = {"project": "p", "domain": "development", "execution": "f7", "node": node, **identity}
-        prefix = f"memory://out/{known['node']}/{known.get('attempt', 0)}"
-        container = task.container
-        if container is not None:
-            arguments = [each.replace("{{.outputPrefix}}", prefix) for each in container.args]
-            container = replace(container, args=tuple(arguments))
-        return replace(task, identity=ExecutionIdentity(**known), output_prefix=prefix, container=container)
+        return as_sent(task, **identity)
 
     async def end(self, handle: bytes, task: RawTask | None = None, every_s: float = 1.0) -> TaskStatus:
         """Poll until the task has ended."""
@@ -71,6 +64,25 @@ class Site:
             if status.phase.is_terminal:
                 return status
             await asyncio.sleep(every_s)
+
+
+def as_sent(task: RawTask, **identity: Any) -> RawTask:
+    """Return a task as an engine sends it: under an identity of its own, its arguments rendered."""
+    known = {"project": "p", "domain": "development", "execution": "f7", "node": f"n{next(NODES)}", **identity}
+    prefix = f"memory://out/{known['node']}/{known.get('attempt', 0)}"
+    container = task.container
+    if container is not None:
+        arguments = [each.replace("{{.outputPrefix}}", prefix) for each in container.args]
+        container = replace(container, args=tuple(arguments))
+    return replace(task, identity=ExecutionIdentity(**known), output_prefix=prefix, container=container)
+
+
+@asynccontextmanager
+async def host_at(url: str, token: str = "dapi-test") -> AsyncIterator[Host]:  # noqa: S107 - made up
+    """Serve the platform over a workspace that somebody else runs."""
+    settings = HostSettings(installation="tests", secrets=SecretSettings(overrides={TOKEN: SecretStr(token)}))
+    async with Host(Registry([Databricks(settings_for(url))]), settings, stores=MemoryStores()) as host:
+        yield host
 
 
 @asynccontextmanager
@@ -97,4 +109,4 @@ def settings_of(server: DatabricksSqlServer, **more: Any) -> DatabricksSettings:
     return settings_for(server.url, **more)
 
 
-__all__ = ["HOST", "TOKEN", "Site", "Task", "settings_of", "site"]
+__all__ = ["HOST", "TOKEN", "Site", "Task", "as_sent", "host_at", "settings_of", "site"]

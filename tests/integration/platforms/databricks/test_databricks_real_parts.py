@@ -12,18 +12,17 @@ import ssl
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from pydantic import SecretStr
+import trustme
+from pyarrow import parquet
 
-from integration.platforms.databricks.databricks_emulators import SEMBLANCE_TOKEN, minilake, semblance
-from integration.platforms.databricks.databricks_hosts import TOKEN
+from integration.platforms.databricks.databricks_emulators import SEMBLANCE_TOKEN, minilake, semblance, warehouse_at
+from integration.platforms.databricks.databricks_hosts import TOKEN, host_at
 from outboard.agent import Registry, Sql, Task
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.phases import Phase
@@ -31,7 +30,6 @@ from outboard.domain.statuses import TaskStatus
 from outboard.domain.types import Interface, ListType, SimpleType, StructuredDatasetType
 from outboard.errors import MissingSecret
 from outboard.host import Host, HostSettings
-from outboard.host.settings import SecretSettings
 from outboard.platforms.databricks.platform import Databricks
 from outboard.testing.cases.databricks import function_task, settings_for
 from outboard.testing.conformance.proxy import FaultProxy
@@ -42,23 +40,9 @@ from outboard.testing.stores import MemoryStores
 SUBMIT = {"create": "POST /api/2.2/jobs/runs/submit"}
 
 
-@asynccontextmanager
-async def host_at(url: str, token: str = SEMBLANCE_TOKEN) -> AsyncIterator[Host]:
-    secrets = SecretSettings(overrides={TOKEN: SecretStr(token)})
-    settings = HostSettings(installation="tests", secrets=secrets)
-    async with Host(Registry([Databricks(settings_for(url))]), settings, stores=MemoryStores()) as host:
-        yield host
-
-
 def told(url: str) -> Any:
     """Return what an emulator answers to somebody else."""
     return requests.get(url, headers={"Authorization": f"Bearer {SEMBLANCE_TOKEN}"}, timeout=10).json()
-
-
-def warehouse_at(url: str) -> str:
-    """Make a SQL warehouse and return its id."""
-    made = requests.post(f"{url}/api/2.0/sql/warehouses", json={"name": "w", "cluster_size": "Small"}, timeout=10)
-    return str(made.json()["id"])
 
 
 def sent(task: Task[Any], prefix: str = "memory://out/n/0") -> Task[Any]:
@@ -109,7 +93,6 @@ async def test_minilake_starts_a_run_once_although_the_answer_was_lost_and_its_w
 
 
 async def test_minilake_runs_statements_and_their_rows_and_tables_are_ours(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     sql = "SELECT i AS id, CAST(i AS DOUBLE) / 2 AS half, 'n' || i AS name FROM range(3) t(i)"
     with minilake(tmp_path) as url:
         config = {"warehouseId": warehouse_at(url)}
@@ -131,7 +114,6 @@ async def test_minilake_runs_statements_and_their_rows_and_tables_are_ours(tmp_p
 
 def test_a_workspace_is_reached_over_tls_and_only_with_a_certificate_that_is_trusted(tmp_path: Path) -> None:
     """In a process of its own: what Python trusts is settled when it starts."""
-    trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
@@ -141,12 +123,12 @@ def test_a_workspace_is_reached_over_tls_and_only_with_a_certificate_that_is_tru
     with DatabricksSqlServer() as server:
         front = server.run_in_thread(_terminate_tls(context, server.port))
         port = front.sockets[0].getsockname()[1]
-        seen = {}
-        for name, looks in (("ca.pem", "100"), ("other.pem", "10")):
+        running = {}
+        for name, looks in (("ca.pem", "400"), ("other.pem", "10")):
             environment = {**os.environ, "SSL_CERT_FILE": str(tmp_path / name)}
             command = [sys.executable, "-c", program, str(port), looks, str(tmp_path / name / "0")]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-            seen[name] = done.stdout.strip() or done.stderr[-500:]
+            running[name] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        seen = {name: process.communicate(timeout=60)[0].strip() for name, process in running.items()}
         server.run_in_thread(_close(front))
         assert seen["ca.pem"] == "SUCCEEDED"
         assert seen["other.pem"].startswith("unreachable")

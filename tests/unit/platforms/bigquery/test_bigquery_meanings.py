@@ -19,16 +19,9 @@ from outboard.platforms.bigquery.results import result_of
 from outboard.platforms.bigquery.settings import BigQuerySettings
 from outboard.platforms.bigquery.states import OK, STATES, state_of
 from outboard.platforms.bigquery.statistics import facts_of, usage_of
+from warehouses.bigquery import DOCUMENTED_REASONS
 
 README = (Path(bigquery.__file__).parent / "README.md").read_text("utf-8")
-DOCUMENTED = [
-    *("accessDenied", "backendError", "badRequest", "billingNotEnabled", "billingTierLimitExceeded"),
-    *("blocked", "duplicate", "internalError", "invalid", "invalidQuery"),
-    *("invalidUser", "jobBackendError", "jobInternalError", "jobRateLimitExceeded", "notFound"),
-    *("notImplemented", "proxyAuthenticationRequired", "quotaExceeded", "rateLimitExceeded", "resourceInUse"),
-    *("resourcesExceeded", "responseTooLarge", "stopped", "tableUnavailable", "timeout"),
-]
-"""The first column of the error table at cloud.google.com/bigquery/docs/error-messages, as it stood on 2026-11-22."""
 
 
 def job(state: str = "DONE", **parts: Any) -> dict[str, Any]:
@@ -40,8 +33,8 @@ def job(state: str = "DONE", **parts: Any) -> dict[str, Any]:
 
 
 def test_every_reason_of_the_error_table_has_a_meaning_for_calls_and_for_ends() -> None:
-    assert sorted(name for name, reason in REASONS.items() if reason.documented) == sorted(DOCUMENTED)
-    assert {("DONE", reason) for reason in DOCUMENTED} <= STATES.documented
+    assert sorted(name for name, reason in REASONS.items() if reason.documented) == sorted(DOCUMENTED_REASONS)
+    assert {("DONE", reason) for reason in DOCUMENTED_REASONS} <= STATES.documented
 
 
 @pytest.mark.parametrize(

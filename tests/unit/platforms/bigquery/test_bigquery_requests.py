@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -17,6 +18,7 @@ from outboard.errors import InvalidTask
 from outboard.platforms.bigquery.config import BigQueryConfig
 from outboard.platforms.bigquery.request import dry_run_body, job_body, result_name
 from outboard.platforms.bigquery.settings import BigQuerySettings
+from real_parts import environment
 from unit.platforms.bigquery import bigquery_sdk_tasks
 
 SDK_TASKS: dict[str, dict[str, Any]] = json.loads(bigquery_sdk_tasks.CORPUS.read_text("utf-8"))
@@ -65,16 +67,11 @@ def test_a_task_of_either_sdk_becomes_the_job_that_its_author_wrote(name: str) -
         assert parameters["day"]["parameterValue"] == {"value": "2026-03-01T12:00:00.000000"}
 
 
-def test_the_corpus_is_what_the_task_classes_of_flytekit_send_today() -> None:
-    pytest.importorskip("flytekitplugins.bigquery", reason="flytekitplugins-bigquery is not installed")
-    made = bigquery_sdk_tasks.flytekit_tasks()
-    assert made == {name: SDK_TASKS[name] for name in made}
-
-
-def test_the_corpus_is_what_the_task_classes_of_flyte_2_send_today() -> None:
-    pytest.importorskip("flyteplugins.bigquery", reason="flyteplugins-bigquery is not installed")
-    made = bigquery_sdk_tasks.flyte2_tasks()
-    assert made == {name: SDK_TASKS[name] for name in made}
+def test_the_corpus_is_what_the_task_classes_of_both_sdks_send_today() -> None:
+    command = [str(environment("bigquery")), bigquery_sdk_tasks.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == SDK_TASKS
 
 
 def test_integers_come_back_from_the_floats_of_a_struct() -> None:

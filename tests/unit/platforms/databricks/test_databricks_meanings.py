@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from integration.platforms.databricks.databricks_emulators import known_words
 from outboard.agent import Cause, Phase, Retry
 from outboard.errors import AgentError, Forbidden, Rejected, Sent, Throttled, Unauthorized, Unavailable
 from outboard.platforms.databricks import runs
@@ -24,27 +25,20 @@ from outboard.platforms.databricks.states import ENDED, LIVE, RESULTS, RUN_STATE
 README = Path(runs.__file__).with_name("README.md").read_text("utf-8")
 
 
-def names(enum: Any) -> set[str]:
-    return {each.value for each in enum}
-
-
 def test_every_state_result_and_code_that_the_sdk_knows_is_mapped() -> None:
-    jobs = pytest.importorskip("databricks.sdk.service.jobs")
-    assert names(jobs.RunLifeCycleState) | names(jobs.RunLifecycleStateV2State) == {*LIVE, *ENDED}
-    assert names(jobs.RunResultState) == set(RESULTS)
-    assert names(jobs.TerminationCodeCode) - {"SUCCESS", "SUCCESS_WITH_FAILURES"} <= set(TERMINATIONS)
-    sql = pytest.importorskip("databricks.sdk.service.sql")
-    assert names(sql.StatementState) == STATEMENT_STATES.documented
-    assert names(sql.ServiceErrorCode) - {"CANCELLED"} <= USER_ERRORS | PLATFORM_ERRORS
-    assert names(sql.QueryStatus) - set(HISTORY_STATES) == {"CANCELED", "FAILED", "FINISHED"}
+    known = known_words()
+    assert known["life"] | known["newer life"] == {*LIVE, *ENDED}
+    assert known["results"] == set(RESULTS)
+    assert known["terminations"] - {"SUCCESS", "SUCCESS_WITH_FAILURES"} <= set(TERMINATIONS)
+    assert known["statements"] == STATEMENT_STATES.documented
+    assert known["service errors"] - {"CANCELLED"} <= USER_ERRORS | PLATFORM_ERRORS
+    assert known["history"] - set(HISTORY_STATES) == {"CANCELED", "FAILED", "FINISHED"}
 
 
 def test_every_error_code_that_the_sdk_knows_is_classified() -> None:
-    platform = pytest.importorskip("databricks.sdk.errors.platform")
-    unmapped = [
-        code for code in platform.ERROR_CODE_MAPPING if type(ERRORS.classify(code=code, status=418)) is AgentError
-    ]
-    assert set(unmapped) == {"ABORTED", "ALREADY_EXISTS", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"}
+    codes = known_words()["error codes"]
+    unmapped = {code for code in codes if type(ERRORS.classify(code=code, status=418)) is AgentError}
+    assert unmapped == {"ABORTED", "ALREADY_EXISTS", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"}
 
 
 @pytest.mark.parametrize(
