@@ -146,7 +146,9 @@ class Calls:
                     raise
             else:
                 self._note(call, client, answer)
-                return answer
+                # An agent that asks for each job by itself answers what it met for each: nothing but refused logins is one.
+                if is_repeated or not _is_refused(answer) or not self._clients.refuse(client):
+                    return answer
             finally:
                 call.is_over = True
                 CURRENT_CALL.reset(token)
@@ -166,3 +168,8 @@ class Calls:
                 self._accounts.failed(client.account, failures[-1])
                 return
         self._accounts.answered(client.account)
+
+
+def _is_refused(answer: object) -> bool:
+    """Tell whether `get_many` met nothing but refused logins."""
+    return isinstance(answer, dict) and bool(answer) and all(isinstance(each, Unauthorized) for each in answer.values())

@@ -6,10 +6,11 @@ the process. `time.monotonic` never goes backwards; `time.time` adds the skew of
 may disagree about the date. `time.perf_counter` stays real, to measure what things cost; so does `datetime.now`, which
 Python offers no way to patch.
 
-Real work still happens. Calls in executors, in the worker pools of blocking agents and in extensions with threads of
-their own (obstore) are counted, and time stands still until they end; so it does inside `real_work()`. What cannot be
-counted (sockets, other threads) is given a moment of real time, `patience_s`, before each leap, where there is any. Work
-that takes longer than `HANGING_S` counts as hanging, and time goes on without it: deadlines still pass for hung threads.
+Real work still happens. Calls in executors, in the worker pools of blocking agents, in the engine's journal and in
+extensions with threads of their own (obstore) are counted, and time stands still until they end; so it does inside
+`real_work()`. What cannot be counted (sockets, other threads) is given a moment of real time, `patience_s`, before each
+leap, where there is any. Work that takes longer than `HANGING_S` counts as hanging, and time goes on without it: deadlines
+still pass for hung threads.
 `time.sleep` is virtual too: in a worker thread it waits for the virtual clock; on the loop's own thread it moves the
 clock while nobody else runs, which is what blocking a loop does.
 
@@ -37,6 +38,7 @@ from weakref import WeakSet
 
 from typing_extensions import TypeVarTuple, Unpack
 
+from outboard.engine.group_commit import GroupCommit
 from outboard.host.pools import WorkerPool
 from outboard.testing.processes import Process, close_quietly, current_process, empty_graves, process_of
 
@@ -322,7 +324,7 @@ def run_virtually(
     """
     empty_graves()
     loop = VirtualLoop(start=start, patience_s=patience_s, limit_s=limit_s)
-    with _clocks_of(loop), _counting_pools(loop):
+    with _clocks_of(loop), _counting_pools(loop), _counting_commits(loop):
         try:
             return loop.run_until_complete(main() if callable(main) else main)
         finally:
@@ -406,6 +408,27 @@ def _counting_pools(loop: VirtualLoop) -> Iterator[None]:
         yield
     finally:
         WorkerPool.run = run  # type: ignore[method-assign]
+
+
+@contextmanager
+def _counting_commits(loop: VirtualLoop) -> Iterator[None]:
+    """Count what the engine's journal writes as real work, while the run lasts: a disk is no part of virtual time."""
+    submit = GroupCommit.submit
+
+    def counted(journal: GroupCommit, work: Any) -> Any:
+        future = submit(journal, work)
+        future.add_done_callback(functools.partial(_end, loop, loop.begin_work()), context=Context())
+        return future
+
+    GroupCommit.submit = counted  # type: ignore[method-assign, assignment]  # undone below
+    try:
+        yield
+    finally:
+        GroupCommit.submit = submit  # type: ignore[method-assign]
+
+
+def _end(loop: VirtualLoop, work: object, _: object) -> None:
+    loop.end_work(work)
 
 
 def _waiting(loop: VirtualLoop) -> str:

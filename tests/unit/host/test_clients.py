@@ -1,7 +1,7 @@
 """Clients: opened once, within limits, never closed under a caller, opened anew when secrets were rotated."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -10,15 +10,17 @@ import pytest
 
 from ledgers import (
     QUICK,
+    BatchingAgent,
     Greeter,
     Ledger,
     LedgerAgent,
     LedgerConnection,
+    LedgerJob,
     LedgerPlatform,
     ledger_task,
     until,
 )
-from outboard.agent import Connection, Phase, Registry, SecretRef, SecretScope
+from outboard.agent import AccountContext, Connection, Phase, Registry, SecretRef, SecretScope
 from outboard.domain.identity import Scope
 from outboard.errors import Sent, Unauthorized, Unavailable
 from outboard.host import Host, HostSettings
@@ -28,8 +30,8 @@ from outboard.host.clients import client_key, secret_refs
 class Doors(LedgerPlatform):
     """A platform whose doors a test may hold: `entering` and `leaving` are called on the way in and out."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__(ledger, LedgerAgent, Greeter)
+    def __init__(self, ledger: Ledger, agent: type[LedgerAgent] = LedgerAgent) -> None:
+        super().__init__(ledger, agent, Greeter)
         self.entering: Callable[[], Any] = lambda: None
         self.leaving: Callable[[], Any] = lambda: None
         self.tasks: list[Any] = []
@@ -50,6 +52,18 @@ class Doors(LedgerPlatform):
             self.ledger.closed += 1
             self.closed.set()
             await _called(self.leaving)
+
+
+class Tellers(BatchingAgent):
+    """Answers what it met for each job."""
+
+    name = "tellers"
+
+    async def get_many(self, jobs: Sequence[LedgerJob], ctx: AccountContext[Ledger]) -> Mapping[str, Any]:
+        try:
+            return await super().get_many(jobs, ctx)
+        except Unauthorized as error:
+            return {job.id: error for job in jobs}
 
 
 async def _called(function: Callable[[], Any]) -> None:
@@ -130,6 +144,17 @@ async def test_rotated_secrets_are_found_by_the_next_poll(host: Host, doors: Doo
 
     doors.ledger.faults["get"] = once
     assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
+    assert doors.ledger.opened == 2
+
+
+async def test_rotated_secrets_are_found_by_a_question_that_tells_each_job_its_refusal() -> None:
+    doors = Doors(Ledger(), Tellers)
+    async with Host(Registry([doors]), QUICK) as host:
+        handle = await host.create_task(ledger_task("batching"))
+        doors.ledger.faults["get"] = Unauthorized("the token expired")
+        doors.leaving = doors.ledger.faults.clear
+        doors.ledger.jobs = dict.fromkeys(doors.ledger.jobs, "OK")
+        assert (await host.get_task(handle)).phase is Phase.SUCCEEDED
     assert doors.ledger.opened == 2
 
 
