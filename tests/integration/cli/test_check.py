@@ -138,7 +138,7 @@ def test_every_installed_agent_has_a_case_and_runs(shell: Shell, tmp_path: Path)
     report = document(done.out)
     assert (done.code, report["is_conforming"], report["failures"]) == (0, True, [])
     ours = {"duckdb", "duckdb_rows", "process", "file_sensor", "flytekit_file_sensor"}
-    names = {"bigquery", "databricks", "databricks_sql"} | ours
+    names = {"athena", "bigquery", "databricks", "databricks_sql", "snowflake", "sql"} | ours
     assert {each["agent"] for each in report["agents"] if each["has_case"]} == names
     assert {each["case"] for each in report["agents"]} == {point.name for point in entry_points(group="outboard.cases")}
     for each in report["agents"]:
