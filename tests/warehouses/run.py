@@ -22,7 +22,8 @@ REPORT: Final = Report(
         "bigquery": "BigQuery",
         "snowflake": "Snowflake",
         "databricks": "Databricks",
-        "sql": "SQL anywhere",
+        "sql": "SQL anywhere: PostgreSQL, MySQL, DuckDB",
+        "sql_http": "SQL anywhere: ClickHouse, Trino",
         "athena": "Athena",
     },
 )

@@ -68,6 +68,7 @@ _CONTROL: Final = frozenset(
         "XA",
     }
 )
+_ONE_STATEMENT: Final = frozenset({"clickhouse", "trino"})
 _CAUSES: Final = {
     "user": Cause.USER,
     "operator": Cause.PLATFORM,
@@ -220,6 +221,10 @@ def _statements(task: Task[SqlConfig], kind: str) -> list[Statement]:
                 "the SQL begins or ends a transaction, which is the agent's to do; leave it out, or set custom.autocommit",
                 field="sql.statement",
             )
+    if len(found) > 1 and kind in _ONE_STATEMENT:
+        raise InvalidTask(
+            f"{kind} has no transaction around several statements; give each its task", field="sql.statement"
+        )
     return found
 
 

@@ -13,13 +13,16 @@ from outboard.agent import Connection, SecretRef, SecretScope, Task
 from outboard.errors import InvalidTask, Unauthorized
 from outboard.platforms.sql.config import SQLAlchemyConfig, SqlConfig
 from outboard.platforms.sql.databases.port import Target
-from outboard.platforms.sql.settings import PORTS, ConnectionSettings, Kind, SqlSettings
+from outboard.platforms.sql.settings import PORTS, ConnectionSettings, Kind, SqlSettings, usual_port
 
 _KINDS: Final[dict[str, Kind]] = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
     "mysql": "mysql",
     "mariadb": "mysql",
+    "clickhouse": "clickhouse",
+    "clickhousedb": "clickhouse",
+    "trino": "trino",
 }
 _ARGUMENTS: Final = ("host", "port", "user", "username", "database", "dbname", "db")
 
@@ -125,7 +128,7 @@ def _of_uri(uri: str, field: str, config: SqlConfig, settings: SqlSettings) -> S
         raise InvalidTask(f"{field} has options, which only the operator sets; leave them out", field=field)
     named = _arguments(config)
     host = str(named.get("host", parts.hostname or ""))
-    number = named.get("port", port or PORTS[kind])
+    number = named.get("port", port or usual_port(kind, settings.uri_tls))
     user = str(named.get("user", named.get("username", unquote(parts.username or ""))))
     database = str(named.get("database", named.get("dbname", named.get("db", unquote(parts.path.lstrip("/"))))))
     if not isinstance(number, int) or not settings.allows(host, number):

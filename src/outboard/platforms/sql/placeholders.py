@@ -63,6 +63,14 @@ class Statement:
 DIALECTS: Final = {
     "postgresql": Dialect(placeholder=lambda number: f"${number}", has_dollar_quotes=True, nests_comments=True),
     "mysql": Dialect(placeholder=lambda _: "?", has_backslashes=True, has_hash_comments=True),
+    "clickhouse": Dialect(
+        placeholder=lambda number: f"{{p{number}:\0}}",  # its type shows with the value; no SQL has a NUL
+        has_backslashes=True,
+        has_dollar_quotes=True,
+        has_hash_comments=True,
+        nests_comments=True,
+    ),
+    "trino": Dialect(placeholder=lambda _: "?"),
     "duckdb": Dialect(placeholder=lambda number: f"$p{number}", has_dollar_quotes=True, nests_comments=True),
 }
 """By the kind of a connection."""

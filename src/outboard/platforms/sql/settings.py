@@ -17,13 +17,18 @@ from typing_extensions import Self
 from outboard.agent import Settings
 from outboard.platforms.sql.databases.port import Target
 
-Kind = Literal["postgresql", "mysql", "duckdb"]
+Kind = Literal["postgresql", "mysql", "clickhouse", "trino", "duckdb"]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
 Schema = Annotated[str, StringConstraints(pattern=r"^[^\x00;'\"`\\]*$", max_length=500)]
 Isolation = Literal["", "read committed", "repeatable read", "serializable"]
 Tls = Literal["disable", "require", "verify"]
-PORTS: Final[dict[str, int]] = {"postgresql": 5432, "mysql": 3306, "duckdb": 0}
+Auth = Literal["basic", "bearer"]
+HttpPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/._~-]*$", max_length=200)]
+PORTS: Final[dict[str, int]] = {"postgresql": 5432, "mysql": 3306, "clickhouse": 8443, "trino": 8443, "duckdb": 0}
+PLAIN_PORTS: Final[dict[str, int]] = {"clickhouse": 8123, "trino": 8080}
+"""Of those that listen elsewhere where nothing is encrypted."""
+
 _HOST: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_.:-]+")
 
 
@@ -39,10 +44,12 @@ class ConnectionSettings(BaseModel):
         kind: Which database it is; `mysql` is MariaDB too.
         host: Where; of DuckDB nothing.
         port: The database's usual one otherwise.
-        database: The database, or the file (DuckDB).
+        database: The database, the catalog (Trino), or the file (DuckDB).
         user: As whom.
         password_secret: The name of the secret with the password, looked up for the task's project first.
         tls: `verify` checks certificate and name, `require` only encrypts.
+        auth: How Trino is told the secret: `basic` is a password, `bearer` a token (JWT, OAuth 2.0).
+        http_path: The path below which a proxy serves ClickHouse or Trino.
         tls_ca_file: Whose certificates are believed; the system's otherwise.
         schema_name: Where unqualified names are looked up (`search_path`); in the file it is called `schema`.
         projects: Who may use it, as `project` or `project-domain`; empty is everybody.
@@ -66,6 +73,8 @@ class ConnectionSettings(BaseModel):
     password_secret: SecretName | None = None
     tls: Tls = "verify"
     tls_ca_file: str = ""
+    auth: Auth = "basic"
+    http_path: HttpPath = ""
     schema_name: Schema = Field(default="", alias="schema")
     projects: tuple[str, ...] = ()
     read_only: bool = False
@@ -91,12 +100,14 @@ class ConnectionSettings(BaseModel):
         return Target(
             kind=self.kind,
             host=self.host,
-            port=self.port or PORTS[self.kind],
+            port=self.port or usual_port(self.kind, self.tls),
             database=self.database,
             user=self.user,
             tls=self.tls,
             tls_ca_file=self.tls_ca_file,
             schema=self.schema_name,
+            auth=self.auth,
+            http_path=self.http_path,
         )
 
 
@@ -140,6 +151,11 @@ class SqlSettings(Settings):
     def allows_secret(self, name: str) -> bool:
         """Tell whether a task may choose a secret."""
         return any(fnmatchcase(name, pattern) for pattern in self.task_secrets)
+
+
+def usual_port(kind: str, tls: str) -> int:
+    """Return the port that a kind of database listens at."""
+    return PLAIN_PORTS.get(kind, PORTS[kind]) if tls == "disable" else PORTS[kind]
 
 
 def _matches(pattern: str, host: str, port: int) -> bool:

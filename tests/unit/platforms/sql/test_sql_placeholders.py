@@ -11,7 +11,7 @@ from outboard.platforms.sql.placeholders import DIALECTS, statements_of
 
 TYPES = {"n", "name", "x_1"}
 ALL = tuple(DIALECTS)
-PLACES = {"postgresql": "$1", "mysql": "?", "duckdb": "$p1"}
+PLACES = {"postgresql": "$1", "mysql": "?", "clickhouse": "{p1:\0}", "trino": "?", "duckdb": "$p1"}
 
 
 def only(sql: str, kind: str = "postgresql") -> tuple[str, tuple[str, ...]]:
@@ -33,6 +33,8 @@ def test_each_form_of_an_input_becomes_the_databases_own_placeholder(kind: str, 
             "SELECT a::int, b[1:2], ':n', \"c:n\", $$ :n $$, $x$ ' :n $x$, E'\\' :n' -- :n\n/* :n /* :n */ :n */",
         ),
         ("mysql", "SELECT '\\' :n', \"it\\\" :n\", `a:n`, @v := 1 # :n\n -- :n\n /* :n */"),
+        ("clickhouse", "SELECT '\\' :n', \"a\\\" :n\", x::Int8, c ? a:b, $$ :n $$ # :n\n -- :n\n/* /* */ :n */"),
+        ("trino", "SELECT ':n', \"a:n\", '''', b[1:2] -- :n\n /* :n */"),
         ("duckdb", "SELECT ':n', $$ :n $$, t.a[1:2], x::int, \"a\" FROM t"),
     ],
 )

@@ -43,6 +43,8 @@ class Target:
         tls: `disable`, `require` (encrypted, no check of the name) or `verify`.
         tls_ca_file: Whose certificates are believed; the system's otherwise.
         schema: What unqualified names are looked up in.
+        auth: How the secret is told, where there are several ways: `basic` or `bearer`.
+        http_path: The path below which an HTTP server is found.
     """
 
     kind: str
@@ -53,6 +55,8 @@ class Target:
     tls: str = "disable"
     tls_ca_file: str = ""
     schema: str = ""
+    auth: str = "basic"
+    http_path: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Target:
