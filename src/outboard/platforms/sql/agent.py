@@ -177,6 +177,11 @@ def specify(
         target = type(target)(**{**asdict(target), "schema": config.schema_name})
     if config.read_only is False and use.read_only:
         raise InvalidTask("custom.read_only: this connection is for reading only", field="custom.read_only")
+    if config.autocommit and (use.read_only or config.read_only):
+        raise InvalidTask(
+            "custom.autocommit: without a transaction no database holds a statement to reading only; leave it out",
+            field="custom.autocommit",
+        )
     times = [each for each in (config.statement_timeout_s, use.statement_timeout_s) if each]
     rows = [each for each in (config.max_rows, use.max_rows) if each]
     wish = Wish(

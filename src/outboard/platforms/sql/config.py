@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field, StringConstraints
 
 from outboard.agent import TaskConfig
-from outboard.platforms.sql.settings import Isolation, Schema, SecretName
+from outboard.platforms.sql.settings import Isolation, Schema, Seconds, SecretName
 
 Numeric = Annotated[str, StringConstraints(pattern=r"^(?:text|double|decimal\(\d{1,2},\s*\d{1,2}\))$")]
 
@@ -41,7 +41,7 @@ class SqlConfig(TaskConfig):
     schema_name: Schema | None = Field(default=None, alias="schema")
     read_only: bool | None = None
     isolation: Isolation | None = None
-    statement_timeout_s: float | None = Field(default=None, gt=0)
+    statement_timeout_s: Seconds | None = None
     max_rows: int | None = Field(default=None, gt=0)
     numeric: Numeric = "text"
     autocommit: bool = False

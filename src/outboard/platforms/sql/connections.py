@@ -6,6 +6,7 @@ asked again when the connection is opened, so that a handle that somebody made u
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +25,8 @@ _KINDS: Final[dict[str, Kind]] = {
     "clickhousedb": "clickhouse",
     "trino": "trino",
 }
+_LAST_PORT: Final = 65_535
+_SECRET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ARGUMENTS: Final = ("host", "port", "user", "username", "database", "dbname", "db")
 
 
@@ -129,9 +132,13 @@ def _of_uri(uri: str, field: str, config: SqlConfig, settings: SqlSettings) -> S
     named = _arguments(config)
     host = str(named.get("host", parts.hostname or ""))
     number = named.get("port", port or usual_port(kind, settings.uri_tls))
-    user = str(named.get("user", named.get("username", unquote(parts.username or ""))))
-    database = str(named.get("database", named.get("dbname", named.get("db", unquote(parts.path.lstrip("/"))))))
-    if not isinstance(number, int) or not settings.allows(host, number):
+    user = named.get("user", named.get("username", unquote(parts.username or "")))
+    database = named.get("database", named.get("dbname", named.get("db", unquote(parts.path.lstrip("/")))))
+    if not (_is_name(user) and _is_name(database)):
+        raise InvalidTask(f"{field}: user and database are texts without control characters", field=field)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _LAST_PORT:
+        raise InvalidTask("custom.connect_args.port is no port: write a number", field="custom.connect_args")
+    if not settings.allows(host, number):
         raise InvalidTask(
             f"{field}: tasks may not name a database on {host[:100] or '(no host)'}; "
             "use one of the operator's connections, or they list the host under platforms.sql.uri_hosts",
@@ -142,6 +149,10 @@ def _of_uri(uri: str, field: str, config: SqlConfig, settings: SqlSettings) -> S
     return SqlConnection(
         kind=kind, host=host, port=number, database=database, user=user, password=_own_secret(config, settings)
     )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 def _arguments(config: SqlConfig) -> dict[str, Any]:
@@ -170,6 +181,8 @@ def _own_secret(config: SqlConfig, settings: SqlSettings) -> SecretRef | None:
         name, group = str(listed["password"].get("key") or ""), str(listed["password"].get("group") or "")
     if not name:
         return None
+    if not _SECRET.fullmatch(name) or (group and not _SECRET.fullmatch(group)):
+        raise InvalidTask(f"{field} is no name of a secret: letters, digits, `.`, `_` and `-`", field=field)
     if not settings.allows_secret(name):
         raise InvalidTask(
             f"{field} names a secret that tasks may not use; "

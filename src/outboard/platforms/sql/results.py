@@ -1,19 +1,23 @@
 """Writes a statement's rows to one Parquet file, batch by batch, and knows when they are too many.
 
-Memory holds one batch; the file grows beside its place and gets its name when it is whole, or lies in the job directory and is
+Memory holds one row group; the file grows beside its place and gets its name when it is whole, or lies in the job directory and is
 uploaded in parts. A result that was not published leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from outboard.platforms.sql.databases.columns import UnfitValue
 from outboard.platforms.sql.marks import local_path
+
+
+GROUP_ROWS = 100_000
+GROUP_BYTES = 32 << 20
 
 
 class TooLarge(Exception):
@@ -63,11 +67,8 @@ class ResultFile:
         self._part.parent.mkdir(parents=True, exist_ok=True)
         try:
             with pq.ParquetWriter(self._part, written, compression="zstd") as writer:
-                for batch in batches:
-                    self.rows += batch.num_rows
-                    if self._max_rows and self.rows > self._max_rows:
-                        raise TooLarge(f"the result has more than {self._max_rows:,} rows; add a LIMIT or a filter")
-                    writer.write_batch(_converted(batch, written))
+                for group in _groups(self._counted(batches), written):
+                    writer.write_table(group)
                     if self._max_bytes and self._part.stat().st_size > self._max_bytes:
                         raise TooLarge(f"the result exceeds {self._max_bytes:,} bytes; add a LIMIT or a filter")
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
@@ -79,6 +80,13 @@ class ResultFile:
         if self._max_bytes and size > self._max_bytes:
             raise TooLarge(f"the result exceeds {self._max_bytes:,} bytes; add a LIMIT or a filter")
         return Result(uri=self._uri, rows=self.rows, size_bytes=size, columns=columns)
+
+    def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self.rows += batch.num_rows
+            if self._max_rows and self.rows > self._max_rows:
+                raise TooLarge(f"the result has more than {self._max_rows:,} rows; add a LIMIT or a filter")
+            yield batch
 
     def publish(self) -> None:
         """Give the file its name, or upload it.
@@ -97,6 +105,22 @@ class ResultFile:
     def remove(self) -> None:
         """Leave nothing behind of a file that was not published."""
         self._part.unlink(missing_ok=True)
+
+
+def _groups(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
+    """Yield what becomes a row group: each costs a footer that is kept in memory to the end, so batches are too small."""
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    held: list[Any] = []
+    rows = size = 0
+    for batch in batches:
+        held.append(_converted(batch, schema))
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
+            yield pa.Table.from_batches(held, schema)
+            held, rows, size = [], 0, 0
+    if held:
+        yield pa.Table.from_batches(held, schema)
 
 
 def flyte_type(kind: Any) -> object:

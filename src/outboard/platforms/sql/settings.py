@@ -29,7 +29,11 @@ PORTS: Final[dict[str, int]] = {"postgresql": 5432, "mysql": 3306, "clickhouse":
 PLAIN_PORTS: Final[dict[str, int]] = {"clickhouse": 8123, "trino": 8080}
 """Of those that listen elsewhere where nothing is encrypted."""
 
+Seconds = Annotated[float, Field(ge=0.001, le=2_000_000, allow_inf_nan=False)]
+"""Databases count whole milliseconds in 31 bits, and none of them is no limit."""
 _HOST: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_.:-]+")
+_ONE_HOST: Final = re.compile(r"[A-Za-z0-9_.-]+")
+"""What a task may call a host: drivers take lists of hosts (`a,b`) and paths of sockets in the same place."""
 
 
 def default_root() -> Path:
@@ -79,7 +83,7 @@ class ConnectionSettings(BaseModel):
     projects: tuple[str, ...] = ()
     read_only: bool = False
     isolation: Isolation = ""
-    statement_timeout_s: float = Field(default=0, ge=0)
+    statement_timeout_s: Seconds | Literal[0] = 0
     max_rows: int = Field(default=0, ge=0)
     max_bytes: int = Field(default=10 << 30, ge=0)
     limit: int = Field(default=16, ge=0)
@@ -146,7 +150,7 @@ class SqlSettings(Settings):
 
     def allows(self, host: str, port: int) -> bool:
         """Tell whether tasks may name a database on a host themselves."""
-        return any(_matches(pattern, host, port) for pattern in self.uri_hosts)
+        return bool(_ONE_HOST.fullmatch(host)) and any(_matches(pattern, host, port) for pattern in self.uri_hosts)
 
     def allows_secret(self, name: str) -> bool:
         """Tell whether a task may choose a secret."""

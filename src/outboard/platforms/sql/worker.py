@@ -59,6 +59,9 @@ LONGEST_PAUSE_S = 20.0
 LAST_MOMENTS_S = 20.0
 """How long an interrupted statement may take to notice, before the process leaves without it; the database undoes it then."""
 
+OVERTIME_S = 1.0
+"""How long a database has to keep the time limit itself. DuckDB has none, and SQL may lift the others'."""
+
 
 class _Over(Exception):
     """The statement has an end; the document says which."""
@@ -88,6 +91,8 @@ def main() -> int:
         if worker.is_told_to_stop and not worker.is_committing:
             give_up = give_up or time.monotonic() + LAST_MOMENTS_S
             worker.interrupt()  # again and again: one that came between two statements had no effect
+        elif worker.is_overdue():
+            worker.interrupt()
     sys.stdout.flush()
     sys.stderr.flush()
     # A thread that hangs in a driver would keep the interpreter from ending.
@@ -120,6 +125,7 @@ class Worker:
         self._alive_step = ""
         self._is_ours = False
         self._began = time.time()
+        self._statement_began: float | None = None
 
     def run(self) -> None:
         """Take the statement to its end; never raises."""
@@ -156,6 +162,11 @@ class Worker:
             database.cancel(self._spec.key)  # a second way, for drivers that cannot interrupt
         except Exception as trouble:  # noqa: BLE001 - it is tried again at the next tick
             sys.stderr.write(f"cancel: {first_line(trouble)}\n")
+
+    def is_overdue(self) -> bool:
+        """Tell whether the running statement has exceeded its time limit, and nobody but us ends it."""
+        began, limit_s = self._statement_began, self._spec.wish.timeout_s
+        return bool(limit_s) and began is not None and time.monotonic() - began > limit_s + OVERTIME_S
 
     def tick(self) -> None:
         """Tell how far the statement is: to this machine at once, to others now and then."""
@@ -248,12 +259,14 @@ class Worker:
             if len(spec.statements) > 1:
                 self._step = f"statement {number} of {len(spec.statements)}"
             values = [decode(spec.parameters[name]) for name in names]
+            self._statement_began = time.monotonic()
             rows = session.run(f"/* outboard {spec.key} */ {text}", values)
             if rows.schema is None:
                 affected = rows.affected if rows.affected is not None else affected
                 continue
             self._file = ResultFile(uri, self._folder, max_rows=spec.max_rows, max_bytes=spec.max_bytes)
             result = self._file.write(rows.schema, rows.batches())
+        self._statement_began = None
         if result is None and spec.output_uri:
             raise _Over(
                 end_document(
@@ -338,6 +351,9 @@ class Worker:
         is_undone = self._session is None or (self._database is not None and self._database.undoes(self._spec.wish))
         if complaint.is_broken and not is_undone:
             return self._unknown(complaint)
+        if complaint.actor == "cancelled" and self.is_overdue():
+            words = f"the statement exceeded its time limit of {self._spec.wish.timeout_s:g} s"
+            return end_document("FAILED", code=complaint.code, message=words)
         return _failed_by(complaint)
 
     def _unknown(self, complaint: Complaint) -> dict[str, Any]:

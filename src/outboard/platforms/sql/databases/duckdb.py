@@ -164,4 +164,6 @@ class _Rows:
 
 
 def _parameter(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_parameter(each) for each in value]
     return value.text if type(value).__name__ == "JsonValue" else value

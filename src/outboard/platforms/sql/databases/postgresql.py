@@ -27,6 +27,9 @@ from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Ses
 from outboard.platforms.sql.databases.postgresql_errors import meaning_of
 
 CONNECT_S = 15
+_NO_FILE = "/dev/null/none"
+"""A task may name a host and a user, but never gets a password that lies in the service's own `~/.pgpass`."""
+
 _SSL_MODES = {"disable": "disable", "require": "require", "verify": "verify-full"}
 _AS_TEXT = (
     *("uuid", "json", "jsonb", "interval", "timetz", "inet", "cidr", "record"),
@@ -115,6 +118,7 @@ class PostgreSQL:
             dbname=target.database,
             user=target.user,
             password=self._password or None,
+            passfile=_NO_FILE,
             application_name=name,
             connect_timeout=CONNECT_S,
             sslmode=_SSL_MODES[target.tls],
@@ -253,6 +257,8 @@ def _settings_of(target: Target, wish: Wish, version: int) -> dict[str, str]:
 
 
 def _parameter(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_parameter(each) for each in value]
     return Jsonb(value.value) if type(value).__name__ == "JsonValue" else value
 
 

@@ -87,7 +87,15 @@ CLASSES: dict[str, Meaning] = {
 }
 _SESSION_ENDED = ("57P01", "57P02", "57P05", "25P03")
 _TIMED_OUT = "statement timeout"
-_LOGIN_WORDS = ("password authentication failed", "no pg_hba.conf entry", "does not exist", "certificate verify failed")
+_LOGIN_WORDS = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "certificate verify failed",
+    "does not match host name",
+    "server does not support SSL",
+)
 
 
 def meaning_of(error: BaseException) -> Complaint | None:
