@@ -46,10 +46,10 @@ def below(bucket: str, sent: RawTask) -> RawTask:
 
 
 def test_of_many_writers_to_a_bucket_one_wins_each_mark(bucket: str) -> None:
-    for round_number in range(5):
+    for round_number in range(2):
         place = place_of(f"{bucket}/{round_number}", "ob-k")
         answers: list[Any] = []
-        start = threading.Barrier(12)
+        start = threading.Barrier(8)
 
         def write(name: int, place: str = place, start: Any = start, answers: Any = answers) -> None:
             own = Marks(place)
@@ -57,7 +57,7 @@ def test_of_many_writers_to_a_bucket_one_wins_each_mark(bucket: str) -> None:
             start.wait()
             answers.append((name, own.write_once(DECISION, {"who": name})))
 
-        writers = [threading.Thread(target=write, args=(number,)) for number in range(12)]
+        writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
         for writer in writers:
             writer.start()
         for writer in writers:
