@@ -9,6 +9,7 @@ Source: https://docs.aws.amazon.com/athena/latest/APIReference/, read 2026-11-22
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -26,6 +27,7 @@ STOP: Final = "StopQueryExecution"
 MOST: Final = 50
 """Ids that BatchGetQueryExecution takes."""
 _MARGIN_S: Final = 0.5
+_ID: Final = re.compile(r"[!-~]{1,128}")
 _GONE: Final = ("was not found", "not found", "has expired", "does not exist")
 _CONCURRENT_WORDS: Final = ("concurrent", "number of queries", "active dml", "active ddl")
 
@@ -54,7 +56,7 @@ class AthenaClient:
         """Start a query, or find the one that was started with the same token; return its id."""
         answer = await self._ask(START, body, timeout_s)
         query_id = answer.get("QueryExecutionId")
-        if not isinstance(query_id, str) or not query_id:
+        if not isinstance(query_id, str) or not _ID.fullmatch(query_id):
             raise Unavailable("Athena answered no query id")
         return query_id
 

@@ -165,23 +165,24 @@ def failure_of(execution_error: Mapping[str, Any], reason: str, region: str) -> 
         reason: The query's `StateChangeReason`.
         region: Where it ran; told where the words are about another region.
     """
-    number, category = execution_error.get("ErrorType"), execution_error.get("ErrorCategory")
-    known = CATALOG.get(number) if isinstance(number, int) else None
+    told, category = execution_error.get("ErrorType"), execution_error.get("ErrorCategory")
+    number = told if isinstance(told, int) and not isinstance(told, bool) else None
+    known = CATALOG.get(number) if number is not None else None
     words = (
         reason or str(execution_error.get("ErrorMessage") or "") or (known.words if known else "Athena gives no reason")
     )
     cause = known.cause if known is not None else Cause.PLATFORM if category == 1 else Cause.USER
     return Failure(
-        code=str(number) if isinstance(number, int) else "FAILED",
+        code=str(number) if number is not None else "FAILED",
         message=_explained(words, known, region),
-        retry=_retry(execution_error, known, words),
+        retry=Retry.YES if number in _THROTTLING else _retry(execution_error, known, words),
         cause=cause,
     )
 
 
 def _retry(error: Mapping[str, Any], known: Meaning | None, words: str) -> Retry:
     told = error.get("Retryable")
-    if error.get("ErrorType") in _THROTTLING or any(each in words.lower() for each in _PASSING):
+    if any(each in words.lower() for each in _PASSING):
         return Retry.YES
     if isinstance(told, bool):
         return Retry.YES if told else Retry.NEVER

@@ -8,6 +8,7 @@ from typing import Final
 
 from outboard._version import __version__
 from outboard.agent import Agent, Http, Platform, Quotas, Rate, SecretRef, Secrets
+from outboard.errors import Sent, Unauthorized
 from outboard.platforms.athena.agent import AthenaAgent
 from outboard.platforms.athena.client import BATCH, GET, START, STOP, AthenaClient
 from outboard.platforms.athena.credentials import FixedKeys, Keys, KeySource, chain_keys, keys_of, role_keys
@@ -71,6 +72,12 @@ class Athena(Platform[AthenaConnection, AthenaClient]):
     @asynccontextmanager
     async def _open(self, connection: AthenaConnection, secrets: Secrets, http: Http) -> AsyncIterator[AthenaClient]:
         options, region = self.options, connection.region
+        if not (options.allows_region(region) and options.uses_role(connection.role)):
+            raise Unauthorized(
+                f"queries in {region} as {connection.role or 'who logged in'} are not allowed here any more; the operator "
+                "lists platforms.athena.allowed_regions and allowed_roles",
+                sent=Sent.NO,
+            )
         own = self._own_keys(connection, secrets)
         keys: KeySource = own
         if connection.role:

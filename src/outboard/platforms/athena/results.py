@@ -20,15 +20,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from outboard.agent import Schema, StructuredDataset
-from outboard.platforms.athena.statement import kind_of
+from outboard.platforms.athena.statement import kind_of, uncommented
 
 _UNLOAD: Final = re.compile(
-    r"\)\s*TO\s+'(?P<place>s3://[^']+)'\s*(?:WITH\s*\((?P<options>[^()]*)\))?\s*;?\s*(?:/\*.*?\*/\s*)?\Z",
-    re.IGNORECASE | re.DOTALL,
+    r"\)\s*TO\s+'(?P<place>s3://[^']+)'(?:\s*WITH\s*\((?P<options>(?:[^()']|'[^']*')*)\))?\s*;?\Z", re.IGNORECASE
 )
 _EXTERNAL: Final = re.compile(r"\bexternal_location\s*=\s*'(s3://[^']+)'", re.IGNORECASE)
 _FORMAT: Final = re.compile(r"\bformat\s*=\s*'(\w+)'", re.IGNORECASE)
-_BODY: Final = re.compile(r"\bAS\s*\(?\s*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
+_BODY: Final = re.compile(r"\bAS(?:\s*\()?\s*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
 _CTAS: Final = "CREATE_TABLE_AS_SELECT"
 
 
@@ -58,7 +57,7 @@ def output_location(execution: Mapping[str, Any]) -> str:
 
 def _place(execution: Mapping[str, Any]) -> tuple[str, str]:
     sql = str(execution.get("Query") or "")
-    if kind_of(sql) == "UNLOAD" and (unloaded := _UNLOAD.search(sql)) is not None:
+    if kind_of(sql) == "UNLOAD" and (unloaded := _UNLOAD.search(uncommented(sql).strip())) is not None:
         return unloaded.group("place"), _format(unloaded.group("options") or "", "parquet")
     if is_ctas(execution):
         head = _BODY.split(sql, maxsplit=1)[0]

@@ -143,9 +143,13 @@ class AthenaSettings(Settings):
         """Tell whether a task may ask to act as a role."""
         return any(fnmatchcase(role, pattern) for pattern in self.allowed_roles)
 
+    def uses_role(self, role: str) -> bool:
+        """Tell whether any task may act as a role, asked for or by its project."""
+        return role in ("", self.role, *self.role_by_project.values()) or self.allows_role(role)
+
 
 class AthenaConnection(Connection):
-    """Where and as whom a query runs.
+    """Where and as whom a query runs; checked again when it is opened, as it comes from handles too.
 
     Attributes:
         region: The AWS region.
@@ -156,8 +160,8 @@ class AthenaConnection(Connection):
         session: The session token among them.
     """
 
-    region: str
-    role: str = ""
+    region: Region
+    role: Role | Literal[""] = ""
     credentials: SecretRef | None = None
     is_provided: bool = False
     secret_key: SecretRef | None = None

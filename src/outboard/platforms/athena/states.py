@@ -60,7 +60,8 @@ def state_of(execution: Mapping[str, Any]) -> State:
     if not isinstance(state, str):
         return ""
     if state == "FAILED":
-        return state, _CATEGORIES.get(error_of(execution).get("ErrorCategory"), UNTOLD)
+        category = error_of(execution).get("ErrorCategory")
+        return state, _CATEGORIES.get(category, UNTOLD) if isinstance(category, int) else UNTOLD
     if state == "CANCELLED":
         return state, BYTES_LIMIT if "bytes scanned limit" in reason_of(execution).lower() else STOPPED
     return state

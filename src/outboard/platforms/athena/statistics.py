@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from outboard.agent import Usage
 from outboard.platforms.athena.results import is_ctas, output_location
@@ -25,6 +25,9 @@ _TB: Final = Decimal(2**40)
 _HOUR_MS: Final = Decimal(3_600_000)
 _SHOWN: Final = Decimal("0.000001")
 _FREE: Final = ("DDL", "UTILITY")
+_MOST: Final = 2**56
+"""Of bytes and milliseconds: what is beyond, or below nothing, was not measured."""
+_MOST_DPUS: Final = 10**6
 
 
 def usage_of(execution: Mapping[str, Any], settings: AthenaSettings) -> Usage:
@@ -109,9 +112,13 @@ def _is_reused(execution: Mapping[str, Any]) -> bool:
 
 def _dpus(execution: Mapping[str, Any]) -> Decimal:
     count = _statistics(execution).get("DpuCount")
-    return Decimal(str(count)) if isinstance(count, (int, float)) and not isinstance(count, bool) else Decimal(0)
+    return Decimal(str(count)) if _is_counted(count, _MOST_DPUS) else Decimal(0)
 
 
 def _number(numbers: Mapping[str, Any], name: str) -> int:
     value = numbers.get(name)
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    return int(value) if _is_counted(value, _MOST) else 0
+
+
+def _is_counted(value: object, most: int) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most

@@ -11,16 +11,18 @@ import pytest
 import outboard.platforms.athena as package
 from outboard.agent import Phase, Retry
 from outboard.agent.error_facts import facts_of_answer
+from outboard.domain.templates import TemplateValues
 from outboard.domain.values import Schema, StructuredDataset
-from outboard.errors import Forbidden, Rejected, Sent, Throttled, Unauthorized, Unavailable
+from outboard.errors import Forbidden, InvalidTask, Rejected, Sent, Throttled, Unauthorized, Unavailable
 from outboard.platforms.athena.client import _unprocessed, is_gone
 from outboard.platforms.athena.errors import CATALOG, ERRORS, failure_of
 from outboard.platforms.athena.platform import Athena
 from outboard.platforms.athena.regions import console_url, endpoint_of
 from outboard.platforms.athena.results import result_of
 from outboard.platforms.athena.settings import AthenaSettings
+from outboard.platforms.athena.statement import kind_of, statement_of
 from outboard.platforms.athena.states import STATES, state_of
-from outboard.platforms.athena.statistics import bytes_billed, price_of
+from outboard.platforms.athena.statistics import bytes_billed, facts_of, price_of, usage_of
 
 README = (Path(package.__file__).parent / "README.md").read_text()
 MB = 2**20
@@ -173,6 +175,11 @@ def test_reserved_capacity_is_billed_by_time() -> None:
             "CREATE_TABLE_AS_SELECT",
             StructuredDataset("s3://b/t/", "orc"),
         ),
+        (
+            "UNLOAD (SELECT ') TO') TO /* here */ 's3://b/z/' WITH (format = 'AVRO', x = ')') -- mine\n/* k=v */",
+            "UNLOAD",
+            StructuredDataset("s3://b/z/", "avro"),
+        ),
         ("CREATE TABLE t AS SELECT 1", "CREATE_TABLE_AS_SELECT", StructuredDataset("s3://o/q.csv", "parquet")),
         ("SELECT 1", "SELECT", StructuredDataset("s3://o/q.csv", "csv")),
     ],
@@ -181,6 +188,30 @@ def test_a_result_is_where_the_statement_put_it(sql: str, kind: str, found: Stru
     shown = execution(Query=sql, SubstatementType=kind, ResultConfiguration={"OutputLocation": "s3://o/q.csv"})
     assert result_of(shown, is_schema=False) == found
     assert result_of(shown, is_schema=True) == Schema(found.uri)
+
+
+def test_a_text_of_any_length_is_read_in_one_go() -> None:
+    """Patterns that could be read in two ways took hours for these."""
+    long = " " * 100_000
+    assert kind_of("/* " * 80_000 + "SELECT 1") == ""
+    assert result_of(execution(Query=f"UNLOAD (SELECT 1) TO 's3://b/x'{long}x"), is_schema=False) is None
+    ctas = execution(Query=f"CREATE TABLE t AS{long}x", SubstatementType="CREATE_TABLE_AS_SELECT")
+    assert result_of(ctas, is_schema=False) is None
+    with pytest.raises(InvalidTask):
+        statement_of("SELECT " + "{{.a" * 60_000, (), (), TemplateValues())
+
+
+@pytest.mark.parametrize("odd", [[1], {"a": 1}, "1", True, None, -1, float("nan"), float("inf"), 10**40, 1e300])
+def test_fields_of_another_type_spoil_no_answer(odd: Any) -> None:
+    settings = AthenaSettings(price_per_dpu_hour=Decimal(1))
+    failed = execution("FAILED", status={"AthenaError": {"ErrorCategory": odd, "ErrorType": odd, "Retryable": odd}})
+    assert not STATES.read(state_of(failed)).is_flagged
+    assert failure_of(failed["Status"]["AthenaError"], "words", "eu-west-1").message.startswith("words")
+    names = ("DataScannedInBytes", "TotalExecutionTimeInMillis", "EngineExecutionTimeInMillis", "DpuCount")
+    ended = execution(Statistics=dict.fromkeys(names, odd), EngineVersion=odd, ResultConfiguration=odd)
+    usage = usage_of(ended, settings)
+    assert usage.billed["bytes_scanned"] == 0
+    assert facts_of(ended, settings, "eu-west-1")["bytes_scanned"] == 0
 
 
 def test_each_partition_has_its_own_addresses() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,12 +21,12 @@ from outboard.domain.tasks import RawTask
 from outboard.domain.templates import TemplateValues
 from outboard.domain.types import Interface, SchemaType, SimpleType, StructuredDatasetType
 from outboard.domain.values import Blob
-from outboard.errors import InvalidInputs, InvalidTask
+from outboard.errors import InvalidInputs, InvalidTask, Unauthorized
 from outboard.platforms.athena.config import AthenaConfig
 from outboard.platforms.athena.parameters import execution_parameters, literal
 from outboard.platforms.athena.platform import Athena
 from outboard.platforms.athena.request import request_token, start_request
-from outboard.platforms.athena.settings import AthenaSettings
+from outboard.platforms.athena.settings import AthenaConnection, AthenaSettings
 from outboard.platforms.athena.statement import Place, statement_of
 from unit.platforms.athena.athena_sdk_tasks import CORPUS
 
@@ -278,3 +279,24 @@ def test_region_workgroup_and_role_follow_the_flyte_project() -> None:
         with pytest.raises(InvalidTask) as refused:
             agent.connection(other)
         assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"region": "x.evil.example/?"},
+        {"region": "eu-west-1", "role": "admin"},
+        {"region": "ap-south-1"},
+        {"region": "eu-west-1", "role": "arn:aws:iam::999999999999:role/admin"},
+    ],
+)
+def test_a_handle_that_somebody_made_up_leads_nowhere_else(forged: dict[str, str]) -> None:
+    platform = Athena(AthenaSettings(region="eu-west-1", allowed_roles=("arn:aws:iam::222222222222:role/*",)))
+
+    async def open_it() -> None:
+        no: Any = None
+        async with platform.open(AthenaConnection.model_validate(forged), no, no):
+            raise AssertionError("it was opened")
+
+    with pytest.raises((ValidationError, Unauthorized)):
+        asyncio.run(open_it())
