@@ -24,7 +24,7 @@ from typing import Final
 from urllib.parse import quote
 
 _IDENTIFIER: Final = re.compile(
-    r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?){0,4}"
+    r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,4}"
 )
 _DOMAINS: Final = (".snowflakecomputing.com", ".snowflakecomputing.cn")
 _PRIVATE: Final = "privatelink"

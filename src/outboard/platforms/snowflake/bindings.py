@@ -10,7 +10,7 @@ str, enum                 TEXT           itself
 datetime                  TEXT           `2026-01-02 03:04:05.000006+00:00`
 timedelta below a day     TIME           nanoseconds since midnight
 bytes                     BINARY         hexadecimal
-dict, list in a dict      TEXT           JSON, for `PARSE_JSON(%(x)s)`
+dict, dataclass           TEXT           JSON, for `PARSE_JSON(%(x)s)`
 None                      its type's     null
 ========================  =============  ========================================================
 
@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from outboard.domain.types import EnumType, SimpleType, UnionType, ValueType, describe
+from outboard.domain.types import EnumType, MapType, SimpleType, UnionType, ValueType, describe
 from outboard.errors import InvalidInputs
 
 Binding = dict[str, Any]
@@ -62,8 +62,8 @@ def binding_of(name: str, value: Any, declared: ValueType | None) -> Binding:
     for python, sql, spell in _SPELLINGS:
         if isinstance(value, python):
             return {"type": sql, "value": spell(value)}
-    if isinstance(value, (dict, list)) and kind in (None, SimpleType.STRUCT):
-        return {"type": "TEXT", "value": json.dumps(value, ensure_ascii=False, default=str)}
+    if isinstance(value, (dict, list)) and (kind in (None, SimpleType.STRUCT) or isinstance(kind, MapType)):
+        return {"type": "TEXT", "value": _json(name, value)}
     shown = describe(declared) if declared is not None else type(value).__name__
     raise InvalidInputs(
         f"inputs.{name} is of the type {shown}, which no bind variable holds; "
@@ -82,6 +82,20 @@ def _single(declared: ValueType | None) -> ValueType | None:
 def _moment(value: datetime) -> str:
     aware = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
     return aware.astimezone(timezone.utc).isoformat(sep=" ", timespec="microseconds")
+
+
+def _json(name: str, value: Any) -> str:
+    def plain(part: object) -> str:
+        if isinstance(part, datetime):
+            return part.isoformat()
+        raise TypeError
+
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=plain)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidInputs(
+            f"inputs.{name} holds what JSON cannot; give plain values", field=f"inputs.{name}"
+        ) from None
 
 
 def _time(name: str, value: timedelta) -> str:

@@ -9,15 +9,17 @@ Source: https://docs.snowflake.com/en/developer-guide/sql-api/reference (read 20
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import quote
 
 from outboard import __version__
 from outboard.agent import Http, Response
 from outboard.errors import Forbidden, Sent, Unauthorized, Unavailable
 from outboard.platforms.snowflake.errors import (
+    CANCELLED,
     GONE,
     NOT_RUNNING,
     NoSuchStatement,
@@ -36,6 +38,9 @@ QUERY: Final = "statements/query"
 _PATH: Final = "/api/v2/statements"
 _RUNNING: Final = 202
 _IN_PROGRESS: Final = frozenset({"333333", "333334"})
+_DONE: Final = frozenset({"090001", "391908"})
+"""Executed successfully; the same with a result that is too large to come along."""
+_HANDLE: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _FIXED: Final = {"Accept": "application/json", "User-Agent": f"outboard/{__version__}"}
 _QUERY_S: Final = 20
 
@@ -96,9 +101,11 @@ class SnowflakeClient:
                 raise Unavailable("no SQL API answers at the account's address", sent=Sent.NO) from None
             raise
         content = _object(answer)
-        if answer.status == _RUNNING or content.get("code") in _IN_PROGRESS:
+        code = str(content.get("code"))
+        if answer.status == _RUNNING or code in _IN_PROGRESS:
             return None
-        if "resultSetMetaData" not in content and not isinstance(content.get("statementHandle"), str):
+        is_done = code in _DONE or isinstance(content.get("resultSetMetaData"), dict)
+        if not is_done or str(content.get("statementHandle", handle)).lower() != handle.lower():
             raise Unavailable("Snowflake answered something that is no answer to the question")
         return content
 
@@ -110,7 +117,7 @@ class SnowflakeClient:
             if not is_snowflakes(error):
                 raise Unavailable("no SQL API answers at the account's address", sent=Sent.NO) from None
         except StatementFailed as error:
-            if error.platform_code not in {NOT_RUNNING, *GONE}:
+            if error.platform_code not in {CANCELLED, NOT_RUNNING, *GONE}:
                 raise
 
     async def query(self, statement: str, values: Sequence[str], where: Mapping[str, str]) -> list[dict[str, str]]:
@@ -130,9 +137,12 @@ class SnowflakeClient:
         answer = await self._ask("POST", _PATH, QUERY, params={"requestId": str(uuid.uuid4())}, json_body=body)
         content = _object(answer)
         told, data = content.get("resultSetMetaData"), content.get("data")
-        if answer.status == _RUNNING or not isinstance(told, dict) or not isinstance(data, list):
+        if answer.status == _RUNNING:
             raise Unavailable("the query history takes too long")
-        names = [str(column.get("name", "")).lower() for column in told.get("rowType", [])]
+        columns = told.get("rowType") if isinstance(told, dict) else None
+        if not _is_table(columns, dict) or not _is_table(data, list):
+            raise Unavailable("the query history answered something that is no table")
+        names = [str(column.get("name", "")).lower() for column in columns]
         return [
             {name: str(value) for name, value in zip(names, row, strict=False) if value is not None} for row in data
         ]
@@ -149,9 +159,13 @@ class SnowflakeClient:
 def handle_of(answer: Json) -> str:
     """Return a statement's handle; `Unavailable` where there is none, and then one may have been started."""
     handle = answer.get("statementHandle")
-    if not isinstance(handle, str) or not handle:
+    if not isinstance(handle, str) or not _HANDLE.fullmatch(handle):
         raise Unavailable("Snowflake answered without a statementHandle")
     return handle
+
+
+def _is_table(rows: object, kind: type[Any]) -> TypeGuard[list[Any]]:
+    return isinstance(rows, list) and all(isinstance(row, kind) for row in rows)
 
 
 def _object(answer: Response) -> Json:

@@ -8,15 +8,13 @@ here.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
 from outboard.agent import TaskConfig
-from outboard.platforms.snowflake.settings import AuthType
+from outboard.platforms.snowflake.settings import AuthType, spelled
 
-_PARAMETER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 _LONGEST_NAME: Final = 255
 _AUTHENTICATORS: Final[dict[str, AuthType]] = {
     "snowflake_jwt": "key_pair",
@@ -79,6 +77,12 @@ class SnowflakeConfig(TaskConfig):
                 )
             if name in _ELSEWHERE:
                 raise ValueError(f"{name} is the operator's to say (platforms.snowflake.accounts.<account>.url)")
+        role, parameters = value.get("role") or "", value.get("session_parameters") or {}
+        if not isinstance(role, str) or len(role) > _LONGEST_NAME:
+            raise ValueError(f"role must be a text of at most {_LONGEST_NAME} characters")
+        if not isinstance(parameters, dict):
+            raise ValueError("session_parameters must be a dict of names and values")  # noqa: TRY004 - pydantic's
+        spelled(parameters)
         told = str(value.get("authenticator") or "snowflake_jwt").lower()
         if told not in _AUTHENTICATORS:
             raise ValueError(
@@ -105,19 +109,4 @@ class SnowflakeConfig(TaskConfig):
     @property
     def parameters(self) -> dict[str, str]:
         """The task's session parameters by name, in capitals."""
-        told = self.connection_kwargs.get("session_parameters")
-        return {**spelled(told if isinstance(told, dict) else {}), **self.session_parameters}
-
-
-def spelled(value: Any) -> Any:
-    """Return session parameters with their names in capitals and texts as values; `ValueError` for a name that is none."""
-    if not isinstance(value, dict):
-        return value
-    found = {}
-    for name, each in value.items():
-        if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
-            raise ValueError("session parameters have names as TIMEZONE or QUERY_TAG")
-        if isinstance(each, (dict, list)):
-            raise ValueError(f"session parameter {name} must be a text, a number or a boolean")  # noqa: TRY004 - pydantic's
-        found[name.upper()] = str(each).lower() if isinstance(each, bool) else str(each)
-    return found
+        return {**spelled(self.connection_kwargs.get("session_parameters") or {}), **self.session_parameters}

@@ -23,6 +23,7 @@ from outboard.platforms.snowflake.states import ABORTED, FAILED, INCIDENT
 
 SOURCE: Final = "https://docs.snowflake.com/en/developer-guide/sql-api/reference"
 TIMED_OUT: Final = "000630"
+CANCELLED: Final = "000604"
 NOT_RUNNING: Final = "000605"
 GONE: Final = frozenset({"000709", "000710"})
 """There is no such statement; its result has expired."""
@@ -106,7 +107,7 @@ _GRANT: Final = "grant it to the role, or name another role in the task"
 CODES: Final[Mapping[str, Meaning]] = {
     "000008": Meaning(remedy="set statement_count, or 0 for any number"),  # actual statement count did not match
     "000603": _INCIDENT,  # SQL execution internal error
-    "000604": Meaning(ABORTED, Retry.NEVER, Cause.CANCELLED_OUTSIDE),
+    CANCELLED: Meaning(ABORTED, Retry.NEVER, Cause.CANCELLED_OUTSIDE),
     NOT_RUNNING: Meaning(ABORTED, Retry.NEVER, Cause.CANCELLED_OUTSIDE),
     "000606": Meaning(remedy="name a warehouse in the task, or give the user a default one"),
     "000625": _LATER,  # waited too long for a lock, or in a deadlock

@@ -1,21 +1,22 @@
 """Snowflake's query history: where a statement is found by its key, and what one consumed.
 
-The history is a table function of the information schema, and to ask it takes a running warehouse: so says Snowflake's page
-on the information schema, and so nothing here is asked to learn where statements stand. It is asked
+The history is a table function of the information schema. We take it that asking takes a running warehouse, as other
+queries of that schema do, though the page on it could not be read; so nothing is asked here to learn where statements
+stand. It is asked
 
 * for a key, when an answer was lost and its statement must be stopped, and for earlier attempts of a task that is tried again;
 * for consumption, once per statement and right after its end, while its own warehouse still runs, where the operator says so
   (`query_history`).
 
-`BY_USER` shows one's own queries without any privilege, those that run among them, of the last seven days. All statements
-of one request share a session, of which the first is the request itself.
+`BY_USER` shows the queries of the user who asks, of the last seven days at most; those that run are among them, since no
+end of the range is given. That this takes no privilege, and that all statements of one request share a session of which
+the first is the request itself, is what we count on; no account of Snowflake's was asked.
 
 Credits of a warehouse are for the time that it runs, whoever uses it. `estimated_credits` is what a warehouse of that size
 takes for the statement's own time, as if it ran alone.
 
-Sources: https://docs.snowflake.com/en/sql-reference/functions/query_history,
-https://docs.snowflake.com/en/sql-reference/info-schema, https://docs.snowflake.com/en/user-guide/cost-understanding-compute
-(credits per hour); read 2026-11-22.
+Source: https://docs.snowflake.com/en/sql-reference/functions/query_history (read 2026-11-22: range, limit, whose
+queries). Credits per hour double from size to size, beginning with one, as is well known; the page that says so was not read.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ CREDITS_PER_HOUR: Final = {
     "6X-Large": 512,
 }
 """Of a standard warehouse, by its size."""
+_MOST: Final = 2**56
+"""Of bytes, milliseconds and credits: what is beyond, or below nothing, was not measured."""
 _HOUR_MS: Final = Decimal(3_600_000)
 _DIGITS: Final = Decimal("0.000001")
 
@@ -119,4 +122,4 @@ def _number(text: str | None) -> Decimal | None:
         number = Decimal(text) if text is not None else None
     except InvalidOperation:
         return None
-    return number if number is not None and number.is_finite() else None
+    return number if number is not None and number.is_finite() and 0 <= number <= _MOST else None

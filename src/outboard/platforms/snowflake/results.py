@@ -67,12 +67,12 @@ def facts_of(job_id: str, answer: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(parts, list)
             else []
         )
-        facts["rows"] = told.get("numRows")
+        facts["rows"] = _count(told.get("numRows"))
         facts["result_partitions"] = len(sizes) or None
-        facts["result_bytes"] = sum(size for size in sizes if isinstance(size, int)) or None
+        facts["result_bytes"] = sum(_count(size) or 0 for size in sizes) or None
     changes = answer.get("stats")
     if isinstance(changes, Mapping):
-        facts.update({ours: changes.get(theirs) for theirs, ours in _CHANGED.items()})
+        facts.update({ours: _count(changes.get(theirs)) for theirs, ours in _CHANGED.items()})
     handles = answer.get("statementHandles")
     if isinstance(handles, list) and handles:
         facts["statements"] = len(handles)
@@ -84,4 +84,8 @@ def told(facts: Mapping[str, Any]) -> str:
     changed = [f"{facts[name]:,} {name.replace('_', ' ')}" for name in _CHANGED.values() if facts.get(name)]
     if changed:
         return ", ".join(changed)
-    return f"{facts['rows']:,} rows" if isinstance(facts.get("rows"), int) else ""
+    return f"{facts['rows']:,} rows" if "rows" in facts else ""
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
@@ -28,7 +28,8 @@ SDK_KEY: Final = "snowflake_private_key"
 SDK_PASSPHRASE: Final = "snowflake_private_key_passphrase"  # noqa: S105 - a name
 """The name under which Flyte 2 provides the passphrase of an encrypted key."""
 
-_ADDRESS: Final = re.compile(r"https?://[^\s/@?#]+")
+_ADDRESS: Final = re.compile(r"https://[^\s/@?#]+|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?")
+_PARAMETER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 
 
 class AccountSettings(BaseModel):
@@ -62,7 +63,9 @@ class AccountSettings(BaseModel):
     @classmethod
     def _check_address(cls, value: str) -> str:
         if value and not _ADDRESS.fullmatch(value.rstrip("/")):
-            raise ValueError("give an address as https://host, without a path")
+            raise ValueError(
+                "give an address as https://host, without a path; only 127.0.0.1 and localhost may go without TLS"
+            )
         return value.rstrip("/")
 
 
@@ -103,7 +106,15 @@ class SnowflakeSettings(Settings):
     @field_validator("accounts")
     @classmethod
     def _check_accounts(cls, value: dict[str, AccountSettings]) -> dict[str, AccountSettings]:
-        return {key_of(account_of(account)): settings for account, settings in value.items()}
+        by_key = {key_of(account_of(account)): settings for account, settings in value.items()}
+        if len(by_key) < len(value):
+            raise ValueError("an account is named twice, in two spellings; keep one of its entries")
+        return by_key
+
+    @field_validator("session_parameters", mode="before")
+    @classmethod
+    def _spell_parameters(cls, value: Any) -> Any:
+        return spelled(value)
 
     @field_validator("allowed_accounts")
     @classmethod
@@ -132,3 +143,22 @@ class SnowflakeSettings(Settings):
 
     def _is_named(self, account: str) -> bool:
         return key_of(account) in self.accounts or key_of(account) == key_of(self.account)
+
+
+def spelled(value: Any) -> Any:
+    """Return session parameters with their names in capitals and texts as values, those that are None left out.
+
+    Raises:
+        ValueError: A name is none, or a value is no text, number or boolean.
+    """
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, str] = {}
+    for name, each in value.items():
+        if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
+            raise ValueError("session parameters have names as TIMEZONE or QUERY_TAG")
+        if isinstance(each, (dict, list)):
+            raise ValueError(f"session parameter {name} must be a text, a number or a boolean")  # noqa: TRY004 - pydantic's
+        if each is not None:
+            found[name.upper()] = str(each).lower() if isinstance(each, bool) else str(each)
+    return found

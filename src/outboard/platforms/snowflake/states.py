@@ -1,6 +1,6 @@
 """Where a statement stands, in Snowflake's thirteen words for it.
 
-The SQL API itself says less: its answer's HTTP status, and a code. Four of the words can be told from it:
+The SQL API itself says less: its answer's HTTP status, and a code. Five of the words can be told from it:
 
 =======================================  =========================
 answer                                   word

@@ -89,12 +89,13 @@ async def site(
     secrets: Mapping[str, str] | None = None,
     engine: Engine | None = None,
     rates: Mapping[str, int] | None = None,
+    kind: type[FakeSnowflake] = FakeSnowflake,
     **host_settings: Any,
 ) -> AsyncIterator[Site]:
     """Set an account and a host up; they share a key pair unless `secrets` are given."""
     pem, public = key_pair()
     values = {name: SecretStr(value) for name, value in (secrets or {"snowflake_private_key": pem}).items()}
-    async with FakeSnowflake({**ANSWERS, **(answers or {})}, engine=engine, rates=rates) as server:
+    async with kind({**ANSWERS, **(answers or {})}, engine=engine, rates=rates) as server:
         server.access.keys["FLYTE"] = public
         made = settings_for(server.url, **{"auth": "key_pair", **(settings or {})})
         known = HostSettings(installation="tests", secrets=SecretSettings(overrides=values), **host_settings)

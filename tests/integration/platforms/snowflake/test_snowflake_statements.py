@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from integration.platforms.snowflake.snowflake_hosts import key_pair, site
 from outboard.agent import Cause, Inputs, Phase, Retry, Sql, StructuredDataset
@@ -253,14 +254,24 @@ async def test_throttled_calls_wait_and_come_through() -> None:
         assert (await at.run(QUICK)).phase is Phase.SUCCEEDED
 
 
+def spent(unit: str) -> float:
+    labels = {"agent": "snowflake", "account": "snowflake:myorg-checks", "unit": unit}
+    return REGISTRY.get_sample_value("outboard_usage_total", labels) or 0.0
+
+
 @virtually
 async def test_what_a_statement_consumed_is_told_where_the_operator_wants_it() -> None:
     settings = {"query_history": True, "price_per_credit": Decimal(3)}
     async with site(settings=settings) as at:
+        before = {unit: spent(unit) for unit in ("cost", "estimated_credits", "bytes_scanned")}
         status = await at.run(QUICK)
         info = dict(status.custom_info or {})
         assert (info["bytes_scanned"], info["elapsed_ms"], info["warehouse_size"]) == (1_048_576, 4_200, "Medium")
         assert (info["estimated_credits"], info["cloud_services_credits"]) == (0.004, 0.000041)
+        assert info["usage"]["cost"] == 0.012
+        assert {unit: spent(unit) - before[unit] for unit in before} == pytest.approx(
+            {"cost": 0.012, "estimated_credits": 0.004, "bytes_scanned": 1_048_576}
+        )
         assert at.server.woken == 1
         at.server.faults.add(Refuse(status=403, code="003001", words="no"), "find")
         assert (await at.run(QUICK)).phase is Phase.SUCCEEDED

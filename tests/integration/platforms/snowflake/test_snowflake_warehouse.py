@@ -24,6 +24,12 @@ def test_bad_input_is_told_with_its_remedy_and_no_secret() -> None:
     assert not snowflake.bad_input().failures
 
 
+def test_every_call_was_tried_on_something() -> None:
+    section = snowflake.calls()
+    assert section.rows
+    assert not section.failures
+
+
 def test_results_and_errors_are_those_of_snowflakes_own_connector() -> None:
     real_parts.environment("snowflake")
     assert not snowflake.witness().failures

@@ -114,6 +114,14 @@ def test_several_statements_say_how_many_and_take_no_inputs() -> None:
         body(task_of("SELECT %(a)s; SELECT 2", {"a": 1}, statement_count=2))
 
 
+def test_parameters_of_operator_and_task_are_the_same_whatever_their_case_and_none_is_none() -> None:
+    arguments = {"session_parameters": {"timezone": "UTC", "QUERY_TAG": None}}
+    made = body(task_of(connection_kwargs=arguments), session_parameters={"TimeZone": "CET", "query_tag": "ours"})
+    parameters = made["parameters"]
+    assert (parameters.keys(), parameters["TIMEZONE"]) == ({"TIMEZONE", "QUERY_TAG"}, "UTC")
+    assert json.loads(parameters["QUERY_TAG"])["tag"] == "ours"
+
+
 def test_a_query_tag_keeps_its_key_whatever_else_there_is() -> None:
     tag = query_tag(KEY, {"outboard-key": "forged", "project": "p", "long": "x" * 1_990, "last": "y"}, "ü" * 100)
     assert len(tag) <= 2_000
@@ -129,6 +137,12 @@ def test_a_query_tag_keeps_its_key_whatever_else_there_is() -> None:
         ({"connection_kwargs": {"host": "evil.example"}}, "operator's to say"),
         ({"connection_kwargs": {"private_key_file": "/etc/x"}}, "operator's to say"),
         ({"connection_kwargs": {"authenticator": "externalbrowser"}}, "authenticator"),
+        ({"connection_kwargs": {"authenticator": ["hunter2"]}}, "authenticator"),
+        ({"connection_kwargs": {"role": {"hunter2": 1}}}, "role must be a text"),
+        ({"connection_kwargs": {"role": "x" * 300}}, "role must be a text"),
+        ({"connection_kwargs": {"session_parameters": "hunter2"}}, "must be a dict"),
+        ({"connection_kwargs": {"session_parameters": {"A B": "hunter2"}}}, "names as"),
+        ({"connection_kwargs": {"session_parameters": {"A": ["hunter2"]}}}, "text, a number"),
         ({"session_parameters": {"A B": "x"}}, "names as"),
         ({"session_parameters": {"A": {}}}, "text, a number"),
         ({"statement_timeout_s": 0}, "greater than or equal to 1"),
@@ -177,7 +191,7 @@ def test_an_account_identifier_has_its_host_its_name_in_tokens_and_its_page(
     "account",
     [
         *("evil.example/x", "a@evil.example", "a:443", "evil.example#", "a..b", "-a", "a b", "a?b=c"),
-        *("127.0.0.1:80", "[::1]", "\uff41", "a" * 300),
+        *("127.0.0.1:80", "[::1]", "\uff41", "a" * 300, "a" * 64, "a." + "b" * 64),
     ],
 )
 def test_nothing_but_an_account_identifier_makes_a_host(account: str) -> None:
@@ -227,6 +241,9 @@ def test_the_services_credentials_are_by_account_and_a_provided_key_goes_first()
     [
         {"accounts": {"a/b": {}}},
         {"accounts": {"a": {"url": "https://x/path"}}},
+        {"accounts": {"a": {"url": "http://x"}}},
+        {"accounts": {"a_b": {}, "A-B": {}}},
+        {"session_parameters": {"A B": "x"}},
         {"account": "a b"},
         {"price_per_credit": -1},
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from outboard.domain.types import EnumType, ListType, SimpleType, UnionType, ValueType
+from outboard.domain.types import EnumType, ListType, MapType, SimpleType, UnionType, ValueType
 from outboard.errors import InvalidInputs, InvalidTask
 from outboard.platforms.snowflake.bindings import binding_of
 from outboard.platforms.snowflake.templates import bind
@@ -29,6 +29,8 @@ EVIL = "x'); DROP TABLE t; --"
         (timedelta(hours=1, microseconds=5), SimpleType.DURATION, "TIME", "3600000005000"),
         (b"\x01\xff", SimpleType.BINARY, "BINARY", "01ff"),
         ({"a": [1]}, SimpleType.STRUCT, "TEXT", '{"a": [1]}'),
+        ({"a": 1}, MapType(SimpleType.INTEGER), "TEXT", '{"a": 1}'),
+        ({"a": datetime(2026, 1, 2, tzinfo=timezone.utc)}, None, "TEXT", '{"a": "2026-01-02T00:00:00+00:00"}'),
         (None, UnionType.of(SimpleType.INTEGER, SimpleType.NONE), "FIXED", None),
         (None, None, "TEXT", None),
         (7, None, "FIXED", "7"),
@@ -44,6 +46,13 @@ def test_a_value_has_the_type_and_text_that_the_sql_api_wants(
 def test_a_value_that_cannot_be_bound_is_named(value: Any) -> None:
     with pytest.raises(InvalidInputs) as raised:
         binding_of("a", value, SimpleType.DURATION)
+    assert raised.value.field == "inputs.a"
+
+
+@pytest.mark.parametrize("part", [float("nan"), float("inf"), b"raw", object()])
+def test_what_json_cannot_hold_is_named(part: Any) -> None:
+    with pytest.raises(InvalidInputs, match="JSON") as raised:
+        binding_of("a", {"x": [part]}, SimpleType.STRUCT)
     assert raised.value.field == "inputs.a"
 
 
