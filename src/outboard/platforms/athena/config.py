@@ -45,7 +45,9 @@ class AthenaConfig(TaskConfig):
         default="", max_length=255, validation_alias=AliasChoices("database", "schema", "clusterLabel")
     )
     catalog: str = Field(default="", max_length=256)
-    workgroup: str = Field(default="", validation_alias=AliasChoices("workgroup", "routingGroup"))
+    workgroup: str = Field(
+        default="", pattern=r"^[a-zA-Z0-9._-]{0,128}$", validation_alias=AliasChoices("workgroup", "routingGroup")
+    )
     region: Region | None = None
     parameters: tuple[str, ...] = ()
     result_format: ResultFormat | None = Field(default=None, alias="resultFormat")

@@ -17,7 +17,8 @@ from outboard.domain.tasks import RawTask
 from outboard.host import Host
 from outboard.testing.cases.athena import presto_task, settings_for
 from outboard.testing.ledger import Course
-from outboard.testing.platforms.athena import FakeAthena, FakeQuery
+from outboard.testing.platforms.athena import FakeAthena
+from outboard.testing.platforms.athena_queries import FakeQuery
 from outboard.testing.platforms.athena_signatures import Signed
 from outboard.testing.virtual_time import virtually
 

@@ -300,3 +300,11 @@ def test_a_handle_that_somebody_made_up_leads_nowhere_else(forged: dict[str, str
 
     with pytest.raises((ValidationError, Unauthorized)):
         asyncio.run(open_it())
+
+
+@pytest.mark.parametrize("name", ["workgroup", "routingGroup"])
+@pytest.mark.parametrize("told", ["two words", "x'y", "{{ .inputs.x }}", "x" * 129, "\u00fc", "a\x00"])
+def test_a_workgroup_that_can_be_none_is_refused_by_its_field(name: str, told: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        AthenaConfig.model_validate({"statement": "SELECT 1", name: told})
+    assert refused.value.errors()[0]["loc"] == (name,)
