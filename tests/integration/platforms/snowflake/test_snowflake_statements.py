@@ -146,7 +146,7 @@ async def test_a_lost_answer_starts_nothing_twice() -> None:
 async def test_a_statement_that_nobody_heard_of_is_found_by_its_tag_and_stopped() -> None:
     async with site() as at:
         at.server.faults.add(REPLY_LOST, "create", times=1)
-        at.server.faults.add(Refuse(status=503), "create", times=1)
+        at.server.faults.add(Refuse(status=503), "create", times=50)
         handle = await at.start(LONG)
         while at.server.ledger.live():
             with contextlib.suppress(Unavailable):  # an engine asks again
