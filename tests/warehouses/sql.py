@@ -40,6 +40,7 @@ from outboard.testing.cases.sql import DUCKDB, case, sql_task
 from real_parts import NotToBeHad
 from sql_servers import PASSWORD, DatabaseServer
 from tables.sections import Section
+from warehouses import sql_load
 from warehouses.measures import Mapped, conformance, mapped
 
 PATIENCE_S: Final = 60.0
@@ -419,6 +420,8 @@ def proven() -> Section:
         "PostgreSQL: pg_stat_activity, pg_cancel_backend, cancel request, txid_status",
         "MariaDB: GET_LOCK, IS_USED_LOCK, KILL QUERY, PREPARE and EXECUTE",
         "DuckDB: interrupt, the file's lock, transactions",
+        "PostgreSQL over TLS: certificate and name verified, and what is refused",
+        "S3 (SeaweedFS): conditional writes of marks, a large result in parts",
     )
     columns = ["call", "real part", "fake"]
     return Section(title="calls proven", columns=columns, rows=[{"call": call, **real} for call in calls])
@@ -450,9 +453,12 @@ def sections() -> list[Section]:
             found.append(asyncio.run(same_rows(kind, server.connect, server.connection())))
         with duckdb_file() as (connect, connection):
             found.append(asyncio.run(same_rows("duckdb", connect, connection)))
+            large = {kind: server.connection() for kind, server in servers.items()}
+            found.append(sql_load.memory({**large, "duckdb": connection}))
         if "postgresql" in servers:
             found.append(asyncio.run(bad_input(servers["postgresql"])))
             found.append(asyncio.run(crowd(servers["postgresql"])))
             found.append(thousand(servers["postgresql"]))
+            found.append(sql_load.thousand_jobs(servers["postgresql"]))
         found.append(conformance("outboard check: checks passed", cases))
     return found

@@ -1,7 +1,7 @@
 """Writes a statement's rows to one Parquet file, batch by batch, and knows when they are too many.
 
-Memory holds one row group; the file grows beside its place and gets its name when it is whole, or lies in the job directory and is
-uploaded in parts. A result that was not published leaves nothing behind.
+Memory holds one row group; the file grows beside its place and gets its name when it is whole, or lies in the job directory and
+is uploaded in parts. A result that was not published leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 from outboard.platforms.sql.databases.columns import UnfitValue
 from outboard.platforms.sql.marks import local_path
-
 
 GROUP_ROWS = 100_000
 GROUP_BYTES = 32 << 20

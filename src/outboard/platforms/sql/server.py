@@ -153,7 +153,10 @@ class Server:
         """Return the outputs' prefix of a statement that was claimed below one of these, or is about to be by a worker here."""
         document = self.jobs.read_document(key, STATEMENT_FILE)
         place = str((document or {}).get("place", ""))
-        if place:
+        local = self.jobs.snapshot(key)
+        if (
+            place and local is not None and local.state is not JobState.CLAIMED
+        ):  # whose creator died: it is created again
             return next((prefix for prefix in prefixes if self.place(key, prefix) == place), "")
         for prefix in prefixes:
             try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-LOOK_EVERY_S = 0.2
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
 
 
 def take_slot(folder: Path, limit: int, is_told_to_stop: Callable[[], bool]) -> int | None:
@@ -21,6 +22,7 @@ def take_slot(folder: Path, limit: int, is_told_to_stop: Callable[[], bool]) -> 
     import fcntl  # noqa: PLC0415 - Windows has none
 
     folder.mkdir(parents=True, exist_ok=True)
+    pause_s = FIRST_PAUSE_S
     while not is_told_to_stop():
         for number in range(limit):
             slot = os.open(folder / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -30,5 +32,6 @@ def take_slot(folder: Path, limit: int, is_told_to_stop: Callable[[], bool]) -> 
                 os.close(slot)
             else:
                 return slot
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that crowds do not look at once
+        pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
     return None

@@ -165,8 +165,7 @@ class Worker:
 
     def is_overdue(self) -> bool:
         """Tell whether the running statement has exceeded its time limit, and nobody but us ends it."""
-        began, limit_s = self._statement_began, self._spec.wish.timeout_s
-        return bool(limit_s) and began is not None and time.monotonic() - began > limit_s + OVERTIME_S
+        return self._exceeds_its_time(OVERTIME_S)
 
     def tick(self) -> None:
         """Tell how far the statement is: to this machine at once, to others now and then."""
@@ -351,10 +350,14 @@ class Worker:
         is_undone = self._session is None or (self._database is not None and self._database.undoes(self._spec.wish))
         if complaint.is_broken and not is_undone:
             return self._unknown(complaint)
-        if complaint.actor == "cancelled" and self.is_overdue():
+        if complaint.actor == "cancelled" and self._exceeds_its_time():  # whatever language the server speaks
             words = f"the statement exceeded its time limit of {self._spec.wish.timeout_s:g} s"
             return end_document("FAILED", code=complaint.code, message=words)
         return _failed_by(complaint)
+
+    def _exceeds_its_time(self, overtime_s: float = 0.0) -> bool:
+        began, limit_s = self._statement_began, self._spec.wish.timeout_s
+        return bool(limit_s) and began is not None and time.monotonic() - began >= limit_s + overtime_s
 
     def _unknown(self, complaint: Complaint) -> dict[str, Any]:
         return lost(complaint.words) if self._spec.is_idempotent else unknown(complaint.words)

@@ -32,7 +32,10 @@ DAY = datetime(2026, 2, 3, tzinfo=timezone.utc)
 @pytest.fixture
 def orders(postgresql: DatabaseServer) -> DatabaseServer:
     execute(postgresql, "DROP TABLE IF EXISTS orders", "CREATE TABLE orders (id int PRIMARY KEY, day timestamptz)")
-    execute(postgresql, "INSERT INTO orders SELECT n, '2026-02-01Z'::timestamptz + n * interval '1 day' FROM generate_series(0, 4) n")
+    execute(
+        postgresql,
+        "INSERT INTO orders SELECT n, '2026-02-01Z'::timestamptz + n * interval '1 day' FROM generate_series(0, 4) n",
+    )
     return postgresql
 
 

@@ -1,4 +1,4 @@
-"""A worker that is killed just before or just after any of its marks, on real databases: what is told is true, and nothing runs twice.
+"""A worker that is killed just before or after any of its marks, on real databases: what is told is true, nothing runs twice.
 
 The worker of each row is started through a script of this test that kills it, and in half of the rows its runner too, at one
 moment. A sequence of PostgreSQL, which no rollback takes back, counts how often the statement ran at all.

@@ -1,4 +1,4 @@
-"""Marks and results in a real S3 bucket: conditional writes decide, a large result arrives whole, deaths are told from the bucket."""
+"""Marks and results in a real S3 bucket: conditional writes decide, a large result arrives whole, deaths are told from it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_of_many_writers_to_a_bucket_one_wins_each_mark(bucket: str) -> None:
     for round_number in range(2):
         place = place_of(f"{bucket}/{round_number}", "ob-k")
         answers: list[Any] = []
-        start = threading.Barrier(8)
+        start = threading.Barrier(5)
 
         def write(name: int, place: str = place, start: Any = start, answers: Any = answers) -> None:
             own = Marks(place)
@@ -57,7 +57,7 @@ def test_of_many_writers_to_a_bucket_one_wins_each_mark(bucket: str) -> None:
             start.wait()
             answers.append((name, own.write_once(DECISION, {"who": name})))
 
-        writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        writers = [threading.Thread(target=write, args=(number,)) for number in range(5)]
         for writer in writers:
             writer.start()
         for writer in writers:
@@ -113,7 +113,9 @@ async def test_deaths_around_the_decision_are_told_from_the_bucket_by_another_ma
 
     async def die(where: Site, when: str, mark: str) -> bytes:
         deadly(when, mark, with_runner=True)
-        return await where.host.create_task(below(bucket, where.sent(task(f"INSERT INTO far VALUES ('{when} {mark}')"))))
+        return await where.host.create_task(
+            below(bucket, where.sent(task("INSERT INTO far VALUES (:name)", {"name": f"{when} {mark}"})))
+        )
 
     moments = (("after", "start"), ("before", "decision"), ("after", "decision"), ("before", "end"), ("after", "end"))
     async with site(tmp_path, {"checks": postgresql.connection()}) as one:

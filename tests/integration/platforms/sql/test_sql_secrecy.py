@@ -87,22 +87,29 @@ async def test_a_password_is_in_no_file_argument_or_log_and_the_environment_is_i
         handle = await where.start(task(f"SELECT {slow}, :word", {"word": "canary-input"}, grace_s=5))
         await seen(server, slow)
         (job,) = where.jobs.glob("ob-*")
-        mine = [path for path in Path("/proc").glob("[0-9]*") if str(job) in _environment(path)]
+        mine = _processes_of(job)
         assert mine
         for process in mine:
             assert PASSWORD.encode() not in (process / "cmdline").read_bytes()
             found = (process / "environ").stat()
             assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o400, os.getuid())
-        assert PASSWORD not in repr(handle) and PASSWORD.encode() not in handle
+        assert PASSWORD not in repr(handle)
+        assert PASSWORD.encode() not in handle
         await where.host.delete_task(handle)
         await where.end(handle)
-        for path in (*where.jobs.rglob("*"), where.jobs):
-            assert stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0, path
-    for path in tmp_path.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert PASSWORD.encode() not in content, path
-            assert b"canary-input" not in content or path.name == "statement.json", path
+        open_to_others = [path for path in where.jobs.rglob("*") if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+    assert open_to_others == []
+    for path, content in _contents(tmp_path):
+        assert PASSWORD.encode() not in content, path
+        assert b"canary-input" not in content or path.name == "statement.json", path
+
+
+def _contents(folder: Path) -> list[tuple[Path, bytes]]:
+    return [(path, path.read_bytes()) for path in folder.rglob("*") if path.is_file()]
+
+
+def _processes_of(job: Path) -> list[Path]:
+    return [path for path in Path("/proc").glob("[0-9]*") if str(job) in _environment(path)]
 
 
 def _environment(process: Path) -> str:
@@ -131,7 +138,11 @@ async def test_a_task_gets_no_password_of_the_services_user(
 async def test_a_database_by_the_name_of_a_connection_string_is_only_a_name(
     postgresql: DatabaseServer, tmp_path: Path
 ) -> None:
-    names = (f"postgresql://trusted@127.0.0.1:{postgresql.port}/checks", "host=elsewhere.invalid dbname=checks", "' x='")
+    names = (
+        f"postgresql://trusted@127.0.0.1:{postgresql.port}/checks",
+        "host=elsewhere.invalid dbname=checks",
+        "' x='",
+    )
     async with site(tmp_path, {}, uri_hosts=["127.0.0.1"], uri_tls="disable") as where:
         for name in names:
             config = {
@@ -144,9 +155,7 @@ async def test_a_database_by_the_name_of_a_connection_string_is_only_a_name(
 
 
 @pytest.mark.parametrize("limit", ["task", "lifted"])
-async def test_a_time_limit_holds_whatever_the_sql_says(
-    postgresql: DatabaseServer, tmp_path: Path, limit: str
-) -> None:
+async def test_a_time_limit_holds_whatever_the_sql_says(postgresql: DatabaseServer, tmp_path: Path, limit: str) -> None:
     sql = "SELECT pg_sleep(60)" if limit == "task" else "SET statement_timeout = 0; SELECT pg_sleep(60)"
     async with site(tmp_path, {"checks": postgresql.connection(statement_timeout_s=0.5)}) as where:
         handle = await where.start(task(sql))

@@ -30,7 +30,7 @@ def executed(source: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "example"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Flyte 2's own modules deprecate each other
-        exec(compile(source, str(PAGE), "exec"), names)
+        exec(compile(source, str(PAGE), "exec"), names)  # noqa: S102 - our own page
     return names
 
 
@@ -40,9 +40,12 @@ def flytekit_template(task: Any) -> Any:
     from flytekit.tools.translator import get_serializable
 
     settings = SerializationSettings(
-        image_config=ImageConfig.auto(img_name="example.com/image:v1"), project="shop", domain="production", version="v1"
+        image_config=ImageConfig.auto(img_name="example.com/image:v1"),
+        project="shop",
+        domain="production",
+        version="v1",
     )
-    return get_serializable(OrderedDict(), settings, task).template.to_flyte_idl()  # type: ignore[union-attr]
+    return get_serializable(OrderedDict(), settings, task).template.to_flyte_idl()
 
 
 def flyte2_template(task: Any) -> Any:
@@ -57,4 +60,4 @@ def flyte2_template(task: Any) -> Any:
 if __name__ == "__main__":
     made = flytekit_template(executed(examples()[0])["orders"])
     json.dump(MessageToDict(made), sys.stdout, indent=1, sort_keys=True)
-    print()
+    print()  # noqa: T201 - the end of the file

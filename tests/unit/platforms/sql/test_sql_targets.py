@@ -1,4 +1,4 @@
-"""Which databases and secrets a task may name itself, and which limits hold: odd values are refused in words, before anything is sent."""
+"""Which databases and secrets a task may name itself, and which limits hold: odd values are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from outboard.agent import Task
 from outboard.errors import InvalidTask
 from outboard.platforms.sql.agent import specify
-from outboard.platforms.sql.config import SQLAlchemyConfig
+from outboard.platforms.sql.config import SQLAlchemyConfig, SqlConfig
 from outboard.platforms.sql.connections import connection_of
 from outboard.platforms.sql.documents import StatementSpec
 from outboard.platforms.sql.settings import ConnectionSettings, SqlSettings
@@ -25,7 +25,9 @@ GOOD = "postgresql://u@x.example.com/db"
 
 
 def specified(**custom: Any) -> StatementSpec:
-    asked = Task(type="sqlalchemy", config=SQLAlchemyConfig.model_validate({"query_template": "SELECT 1", **custom}))
+    asked: Task[SqlConfig] = Task(
+        type="sqlalchemy", config=SQLAlchemyConfig.model_validate({"query_template": "SELECT 1", **custom})
+    )
     return specify(asked, connection_of(asked, SETTINGS), SETTINGS)
 
 

@@ -102,8 +102,11 @@ class DuckDBSession:
         parsed = self._connection.extract_statements(sql)
         gives_rows = bool(parsed) and parsed[0].type == duckdb.StatementType.SELECT
         parameters = {f"p{number}": _parameter(value) for number, value in enumerate(values, start=1)}
+        if gives_rows:
+            # A relation streams to Arrow; what `execute` gives is copied as a whole first.
+            return _Rows(self._connection.sql(sql, params=parameters or None), None)
         result = self._connection.execute(sql, parameters)
-        if gives_rows or (result.description and [column[0] for column in result.description] != ["Count"]):
+        if result.description and [column[0] for column in result.description] != ["Count"]:
             return _Rows(result, None)
         counted = result.fetchall() if result.description else []
         return _Rows(None, counted[0][0] if counted and counted[0] and isinstance(counted[0][0], int) else None)
@@ -150,7 +153,7 @@ class _Rows:
         if result is not None:
             fetch = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch
             with warnings.catch_warnings():
-                # DuckDB 2 warns that this copies the rows; a statement with parameters has no other way to Arrow.
+                # DuckDB 2 warns that this copies the rows, which are few: of EXPLAIN, or INSERT ... RETURNING.
                 warnings.simplefilter("ignore", UserWarning)
                 self._reader = fetch(BATCH_ROWS)
             schema = self._reader.schema
