@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
@@ -16,6 +17,7 @@ from typing import Any, Final
 from outboard.domain.values import Binary
 from outboard.errors import InvalidInputs
 
+_UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 _MOST_BYTES: Final = 1 << 20
 
 
@@ -35,8 +37,11 @@ def _encode(name: str, value: Any) -> Any:
     if isinstance(value, Binary):
         value = value.value
     if value is None or isinstance(value, (bool, int, float, str)):
-        if isinstance(value, str) and "\0" in value:
-            raise InvalidInputs(f"inputs.{name} holds a NUL character, which SQL texts cannot", field=f"inputs.{name}")
+        if isinstance(value, str) and _UNFIT.search(value):
+            raise InvalidInputs(
+                f"inputs.{name} holds a NUL character or half a character, which SQL texts cannot",
+                field=f"inputs.{name}",
+            )
         return value
     if isinstance(value, datetime):
         return {"datetime": (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).isoformat()}

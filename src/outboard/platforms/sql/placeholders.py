@@ -25,6 +25,7 @@ _TEMPLATE: Final = re.compile(r"\{\{\s*\.?inputs\.(\w+)\s*\}\}", re.IGNORECASE)
 _ANY_TEMPLATE: Final = re.compile(r"\{\{\s*[.$\w]")
 _NAME: Final = re.compile(r":([A-Za-z_]\w*)")
 _DOLLAR: Final = re.compile(r"\$(?:[A-Za-z_\x80-\uffff][\w\x80-\uffff]*)?\$")
+_UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 _FIELD: Final = "sql.statement"
 
 
@@ -85,8 +86,12 @@ def statements_of(sql: str, dialect: Dialect, inputs: Collection[str]) -> list[S
         inputs: Their names.
 
     Raises:
-        InvalidTask: There is no statement, a name is none of the inputs, or stands where nothing can be bound.
+        InvalidTask: There is no statement, or no text that a database takes; a name is none of the inputs, or stands where
+            nothing can be bound.
     """
+    if _UNFIT.search(sql):
+        # Drivers hand a C text to the server: it would end at the NUL, and with it perhaps the WHERE.
+        raise InvalidTask("the SQL holds a NUL character or half a character; leave it out", field=_FIELD)
     found: list[Statement] = []
     text: list[str] = []
     names: list[str] = []

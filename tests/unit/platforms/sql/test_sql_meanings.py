@@ -206,3 +206,10 @@ def test_a_statement_that_begins_or_ends_a_transaction_is_refused() -> None:
     config = SqlConfig.model_validate({"connection": "warehouse", "sql": "DELETE FROM t; /* now */ commit"})
     with pytest.raises(InvalidTask, match="transaction"):
         agent.connection(asked(config))
+
+
+def test_a_certificate_that_nobody_believes_is_not_tried_again() -> None:
+    words = "Can't connect to MySQL server on 'x' ([SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed)"
+    told = mysql_errors.meaning_of(pymysql.OperationalError(2003, words))
+    assert told is not None
+    assert (told.actor, told.is_retryable) == ("operator", False)

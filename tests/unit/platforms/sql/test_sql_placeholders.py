@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outboard.errors import InvalidTask
+from outboard.errors import InvalidInputs, InvalidTask
+from outboard.platforms.sql.parameters import encode_inputs
 from outboard.platforms.sql.placeholders import DIALECTS, statements_of
 
 TYPES = {"n", "name", "x_1"}
@@ -79,3 +80,12 @@ def test_no_text_hangs_or_loses_a_character(sql: str, kind: str) -> None:
     except InvalidTask:
         return
     assert all(each.names == () and each.text in sql for each in found)
+
+
+@pytest.mark.parametrize("kind", DIALECTS)
+@pytest.mark.parametrize("unfit", ["\0", "\ud800"])
+def test_a_text_that_a_driver_would_cut_off_is_refused(kind: str, unfit: str) -> None:
+    with pytest.raises(InvalidTask, match="NUL"):
+        statements_of("DELETE FROM orders %s WHERE id = 1".replace("%s", unfit), DIALECTS[kind], frozenset())
+    with pytest.raises(InvalidInputs, match=r"inputs\.x"):
+        encode_inputs({"x": f"a{unfit}"}, ["x"])

@@ -22,14 +22,13 @@ NUMBERS: dict[int, Meaning] = {
     **dict.fromkeys((1044, 1045, 1049, 1129, 1130, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 3118, 4151), OPERATOR),
     **dict.fromkeys((1040, 1041, 1203, 1226, 1053, 1077, 1079, 1080, 3168, 3169), PLATFORM),  # too many, shutting down
     **dict.fromkeys((1205, 1206, 1213, 1614, 1689, 3572, 3058), PLATFORM),  # locks and deadlocks
-    **dict.fromkeys(
-        (1021, 1037, 1038, 1114, 1030, 1034, 1180, 1181, 1135, 1436, 1297), PLATFORM
-    ),  # disk, memory, engines
+    **dict.fromkeys((1021, 1037, 1038, 1114, 1030, 1034, 1180, 1181, 1135, 1297), PLATFORM),  # disk, memory, engines
     **dict.fromkeys((1836, 1290, 1792), USER),  # read-only server, option or transaction
     **dict.fromkeys((1152, 1153, 1158, 1159, 1160, 1161, 1184), PLATFORM),  # network
     **dict.fromkeys((2001, 2002, 2003, 2004, 2005, 2006, 2013, 2014, 2027, 2055), PLATFORM),  # the client's own
     **dict.fromkeys((2026, 2012, 2059, 2061), OPERATOR),  # TLS and authentication
 }
+_UNREACHABLE = 2003
 _BROKEN = frozenset({1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2006, 2013, 2014, 2027, 2055, 0})
 
 
@@ -41,7 +40,9 @@ def meaning_of(error: BaseException) -> Complaint | None:
         return None
     number = error.args[0] if error.args and isinstance(error.args[0], int) else -1
     words = first_line(error.args[1] if len(error.args) > 1 else error)
-    if number in NUMBERS:
+    if number == _UNREACHABLE and "CERTIFICATE_VERIFY_FAILED" in words:
+        actor, is_retryable = OPERATOR
+    elif number in NUMBERS:
         actor, is_retryable = NUMBERS[number]
     elif isinstance(
         error, (pymysql.ProgrammingError, pymysql.DataError, pymysql.IntegrityError, pymysql.NotSupportedError)
