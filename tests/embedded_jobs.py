@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from outboard.platforms.embedded import job_files, processes
-from outboard.platforms.embedded.client import JobDirectory
-from outboard.platforms.embedded.jobs import JobSnapshot
+from outboard.detached import job_files, processes
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.jobs import JobSnapshot
 
 PATIENCE_S = 20.0
 

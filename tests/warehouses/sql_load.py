@@ -18,12 +18,12 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from outboard.agent import Registry
+from outboard.detached.job_directory import JobDirectory
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.tasks import RawTask
 from outboard.domain.types import StructuredDatasetType
 from outboard.host import Host, HostSettings
 from outboard.host.settings import SecretSettings
-from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.sql.platform import SqlAnywhere
 from outboard.platforms.sql.settings import SqlSettings
 from outboard.testing.cases.sql import sql_task

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from outboard.demo.workflow import ANSWER, QUERIES, REPORT, SENSOR
+from outboard.detached.jobs import JobSnapshot
+from outboard.detached.states import JobState
 from outboard.engine import TaskOutcome
-from outboard.platforms.embedded.jobs import JobSnapshot
-from outboard.platforms.embedded.states import JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,10 @@ from outboard.demo.dataset import unpack_dataset
 from outboard.demo.evidence import Evidence, Outage, weigh
 from outboard.demo.service_process import ServiceProcess
 from outboard.demo.workflow import ANSWER, FLIGHTS, REPORT, SENSOR, STUDIES, Workflow
+from outboard.detached.job_directory import JobDirectory
 from outboard.domain.values import StructuredDataset
 from outboard.engine import Engine, EngineSettings, LiveTask, Run, TaskEvent
 from outboard.errors import Unavailable
-from outboard.platforms.embedded.client import JobDirectory
 
 _RUNNING_WITHIN_S: Final = 60.0
 _DOWN_S: Final = 1.0

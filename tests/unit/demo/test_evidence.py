@@ -11,12 +11,12 @@ import pytest
 from outboard.demo.dataset import unpack_dataset
 from outboard.demo.evidence import Evidence, Outage, weigh
 from outboard.demo.workflow import ANSWER, QUERIES, REPORT, SENSOR
+from outboard.detached.jobs import JobSnapshot
+from outboard.detached.states import JobState
 from outboard.domain.phases import Phase
 from outboard.domain.values import StructuredDataset
 from outboard.engine import TaskOutcome
 from outboard.errors import InvalidSettings
-from outboard.platforms.embedded.jobs import JobSnapshot
-from outboard.platforms.embedded.states import JobState
 
 OUTAGE = Outage(kills=1, alive=3, ended_while_down=1)
 

@@ -27,10 +27,14 @@ from outboard.agent import (
     TaskConfig,
     TaskType,
 )
+from outboard.detached import job_files
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.job_files import Document
+from outboard.detached.jobs import JobSnapshot, JobSpec
+from outboard.detached.output_places import result_place
+from outboard.detached.states import JobState
 from outboard.domain.types import BlobType, SimpleType, StructuredDatasetType, ValueType
 from outboard.errors import InvalidTask, Unavailable
-from outboard.platforms.embedded import job_files
-from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.job_agent import (
     NO_RESULT,
     TASK_FILE,
@@ -39,13 +43,9 @@ from outboard.platforms.embedded.job_agent import (
     facts_of,
     usage_of,
 )
-from outboard.platforms.embedded.job_files import Document
-from outboard.platforms.embedded.jobs import JobSnapshot, JobSpec
-from outboard.platforms.embedded.output_places import result_place
 from outboard.platforms.embedded.queries import Query, QueryResult, read_failure, read_result
 from outboard.platforms.embedded.settings import MemoryLimit, Threads
 from outboard.platforms.embedded.signals import killed_failure
-from outboard.platforms.embedded.states import JobState
 
 DEFAULT_OUTPUT: Final = "results"
 ROWS_OUTPUT: Final = "rows"

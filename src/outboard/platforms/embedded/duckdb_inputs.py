@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from outboard.platforms.embedded import transfers
+from outboard.detached import transfers
 
 READERS = {"parquet": "read_parquet", "csv": "read_csv", "json": "read_json"}
 EXTENSIONS = {

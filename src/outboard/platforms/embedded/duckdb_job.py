@@ -1,4 +1,4 @@
-"""The program of a DuckDB job: `boot.py duckdb_job`, in a job directory that holds `query.json`.
+"""The program of a DuckDB job: `boot.py outboard.platforms.embedded.duckdb_job`, in a job directory that holds `query.json`.
 
 The query runs in a thread of its own; the main thread writes `progress.json` twice a second and hears SIGTERM, which
 interrupts the query. The result is complete before it has its name: it is written next to its place and renamed, or
@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outboard.platforms.embedded import duckdb_inputs, job_files, transfers
+from outboard.detached import job_files, transfers
+from outboard.platforms.embedded import duckdb_inputs
 
 if TYPE_CHECKING:
     from outboard.platforms.embedded.duckdb_session import Session, Table

@@ -17,11 +17,12 @@ from typing import Any
 
 import duckdb
 
+from outboard.detached import transfers
+from outboard.detached.job_files import Document
 from outboard.errors import AgentError, InvalidTask, Rejected, Sent, Unavailable
-from outboard.platforms.embedded import duckdb_inputs, transfers
+from outboard.platforms.embedded import duckdb_inputs
 from outboard.platforms.embedded.duckdb_job import is_users_to_mend
 from outboard.platforms.embedded.duckdb_session import Session
-from outboard.platforms.embedded.job_files import Document
 
 _SHOWN = 256
 

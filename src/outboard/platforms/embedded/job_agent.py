@@ -37,12 +37,12 @@ from outboard.agent import (
     failed,
     succeeded,
 )
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.jobs import JobSnapshot, JobSpec
+from outboard.detached.log_cursor import read_lines
+from outboard.detached.states import JobState
 from outboard.errors import AgentError
-from outboard.platforms.embedded.client import JobDirectory
-from outboard.platforms.embedded.jobs import JobSnapshot, JobSpec
-from outboard.platforms.embedded.log_cursor import read_lines
 from outboard.platforms.embedded.settings import EmbeddedConnection, EmbeddedSettings
-from outboard.platforms.embedded.states import JobState
 
 TASK_FILE: Final = "task.json"
 NO_RESULT: Final = "NO_RESULT"
@@ -71,7 +71,7 @@ STATES: Final = StateMap(
         ),
     },
     documented=frozenset({*(state.value for state in JobState), NO_RESULT}),
-    source="outboard.platforms.embedded.states",
+    source="outboard.detached.states",
 )
 
 ConfigT = TypeVar("ConfigT", bound=TaskConfig)

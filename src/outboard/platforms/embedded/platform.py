@@ -11,7 +11,7 @@ from pathlib import Path
 
 from outboard.agent import Agent, Platform, Secrets
 from outboard.agent.http import Http
-from outboard.platforms.embedded.client import JobDirectory
+from outboard.detached.job_directory import JobDirectory
 from outboard.platforms.embedded.declared import WITHHELD
 from outboard.platforms.embedded.duckdb_agent import DuckDBAgent
 from outboard.platforms.embedded.process_agent import ProcessAgent

@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from outboard.agent import Cause, Failure, Retry, Status, Task, TaskConfig, TaskType
+from outboard.detached import job_files
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.jobs import JobSnapshot, JobSpec
+from outboard.detached.states import JobState
 from outboard.domain.type_codes import decode_type_codes, encode_type_codes
 from outboard.domain.types import ValueType
 from outboard.errors import InvalidOutputs, InvalidTask
-from outboard.platforms.embedded import job_files, process_files
-from outboard.platforms.embedded.client import JobDirectory
+from outboard.platforms.embedded import process_files
 from outboard.platforms.embedded.job_agent import NO_RESULT, TASK_FILE, EmbeddedAgent, facts_of, usage_of
-from outboard.platforms.embedded.jobs import JobSnapshot, JobSpec
 from outboard.platforms.embedded.signals import killed_failure
-from outboard.platforms.embedded.states import JobState
 
 _LAST_WORDS_BYTES = 4096
 _SHOWN = 256

@@ -17,21 +17,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
+from outboard.detached import boot
+from outboard.detached.job_files import Document
+from outboard.detached.jobs import JobSpec, integer_in
 from outboard.domain.types import Column, ListType, SimpleType, ValueType
 from outboard.domain.values import Blob, Schema, StructuredDataset
 from outboard.errors import InvalidInputs, InvalidSettings
 from outboard.platforms.embedded.duckdb_job import EXIT_SYSTEM, EXIT_USER, QUERY_FILE
-from outboard.platforms.embedded.job_files import Document
-from outboard.platforms.embedded.jobs import JobSpec, integer_in
 
 STORE_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_")
 """Beginnings of the variables that hold the credentials of object stores; a query's job gets them, its SQL does not."""
 
 __all__ = ["EXIT_SYSTEM", "EXIT_USER", "Query", "QueryFailure", "QueryResult", "read_failure", "read_result"]
 
-_BOOT = str(Path(__file__).with_name("boot.py"))
 _SIMPLE = {
     "integer": SimpleType.INTEGER,
     "float": SimpleType.FLOAT,
@@ -80,7 +79,7 @@ class Query:
             raise InvalidSettings("DuckDB is not installed; install outboard[duckdb] where the service runs.")
         credentials = {name: value for name, value in os.environ.items() if name.startswith(STORE_VARIABLES)}
         return JobSpec(
-            command=(sys.executable, _BOOT, "duckdb_job"),
+            command=(sys.executable, boot.PATH, "outboard.platforms.embedded.duckdb_job"),
             env={**credentials, **(env or {})},
             files={QUERY_FILE: json.dumps(self._to_document())},
             grace_s=grace_s,

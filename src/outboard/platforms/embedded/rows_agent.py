@@ -14,9 +14,9 @@ from typing import Any, Final
 from pydantic import Field
 
 from outboard.agent import BlockingSyncAgent, Context, Platform, Task, TaskConfig, TaskType
+from outboard.detached.job_directory import JobDirectory
 from outboard.domain.types import ListType, SimpleType, ValueType
 from outboard.errors import InvalidTask
-from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.duckdb_agent import statement_of
 from outboard.platforms.embedded.duckdb_job import QUERY_FILE
 from outboard.platforms.embedded.queries import Query

@@ -6,7 +6,7 @@ import signal
 from typing import Final
 
 from outboard.agent import Cause, Failure, Retry
-from outboard.platforms.embedded.jobs import JobSnapshot
+from outboard.detached.jobs import JobSnapshot
 
 _CRASHES: Final = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 from outboard.agent import (
@@ -35,10 +34,11 @@ from outboard.agent import (
     TaskType,
     Usage,
 )
+from outboard.detached import boot
+from outboard.detached.jobs import JobSpec
+from outboard.detached.log_cursor import read_lines
+from outboard.detached.output_places import result_place
 from outboard.errors import AgentError, InvalidTask
-from outboard.platforms.embedded.jobs import JobSpec
-from outboard.platforms.embedded.log_cursor import read_lines
-from outboard.platforms.embedded.output_places import result_place
 from outboard.platforms.sql.config import SQLAlchemyConfig, SqlConfig
 from outboard.platforms.sql.connections import SqlConnection, connection_of, use_of
 from outboard.platforms.sql.databases.port import Wish
@@ -51,7 +51,8 @@ from outboard.platforms.sql.settings import SqlSettings
 from outboard.platforms.sql.states import STATES
 from outboard.platforms.sql.worker_environment import credentials
 
-_BOOT: Final = str(Path(__file__).with_name("boot.py"))
+WORKER: Final = (boot.PATH, "outboard.platforms.sql.worker")
+"""What Python runs to hold a statement."""
 _SHOWN_COLUMNS: Final = 100
 _MOST_ATTEMPTS: Final = 10
 _CONTROL: Final = frozenset(
@@ -118,7 +119,7 @@ class SqlAgent(BlockingAgent[SqlConfig, SqlStatement, Server]):
         key, server = ctx.key.name(), ctx.client
         spec = specify(task, ctx.connection, self._settings, key=key, server=server, prefix=ctx.output_prefix)
         job = JobSpec(
-            command=(sys.executable, _BOOT),
+            command=(sys.executable, *WORKER),
             env={**credentials(), PASSWORD_VARIABLE: server.password},
             files={STATEMENT_FILE: json.dumps(spec.to_document())},
             grace_s=task.config.grace_s,

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from outboard.platforms.embedded import job_files
+from outboard.detached import job_files
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

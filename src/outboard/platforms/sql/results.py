@@ -97,7 +97,7 @@ class ResultFile:
         if self._target is not None:
             self._part.replace(self._target)
             return
-        from outboard.platforms.embedded import transfers  # noqa: PLC0415 - local files never need it
+        from outboard.detached import transfers  # noqa: PLC0415 - local files never need it
 
         transfers.upload(self._part, self._uri)
 

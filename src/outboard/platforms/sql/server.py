@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.jobs import JobSnapshot, JobSpec
+from outboard.detached.states import JobState
 from outboard.errors import AgentError, Forbidden, InvalidSettings, Throttled, Unauthorized, Unavailable
-from outboard.platforms.embedded.client import JobDirectory
-from outboard.platforms.embedded.jobs import JobSnapshot, JobSpec
-from outboard.platforms.embedded.states import JobState
 from outboard.platforms.sql import marks
 from outboard.platforms.sql.databases.port import Database, Fate, Sighting, Target, Wish, database_of
 from outboard.platforms.sql.documents import EXIT_NOT_OURS, STATEMENT_FILE, cancelled, ended_by, lost, success, unknown

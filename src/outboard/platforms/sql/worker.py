@@ -26,8 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from outboard.platforms.embedded import job_files
-from outboard.platforms.embedded.transfers import TransferError
+from outboard.detached import job_files
+from outboard.detached.transfers import TransferError
 from outboard.platforms.sql import marks
 from outboard.platforms.sql.databases.columns import UnfitValue
 from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Session, database_of, first_line
@@ -75,7 +75,7 @@ class _NotOurs(Exception):
     """Another worker has the statement."""
 
 
-def main() -> int:
+def main(_arguments: list[str]) -> int:
     """Hold the statement of the job directory; the exit code says where its end is told."""
     folder = Path(os.environ[job_files.JOB_VARIABLE])
     password = os.environ.pop(PASSWORD_VARIABLE, "")

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from outboard.agent import Task
+from outboard.detached.job_directory import JobDirectory
 from outboard.domain.tasks import RawTask
 from outboard.domain.types import Interface, ListType, SimpleType
 from outboard.errors import OutboardError
 from outboard.host.stores import Stores
-from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.duckdb_agent import DuckDBAgent
 from outboard.platforms.embedded.platform import Embedded
 from outboard.platforms.embedded.process_agent import ProcessAgent

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from outboard.agent import Sql, Task
+from outboard.detached.job_directory import JobDirectory
 from outboard.domain.tasks import RawTask
 from outboard.domain.types import Interface, SimpleType
 from outboard.errors import OutboardError
 from outboard.host.stores import Stores
-from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.sql.agent import SqlAgent
 from outboard.platforms.sql.documents import EXIT_NOT_OURS, STATEMENT_FILE
 from outboard.platforms.sql.marks import END, Marks

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from embedded_jobs import members_of, wait_for_end, wait_until
+from outboard.detached import job_files
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.states import JobState
 from outboard.domain.types import Column, ListType, SimpleType
 from outboard.domain.values import Blob, StructuredDataset
-from outboard.platforms.embedded import job_files
-from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.queries import (
     EXIT_SYSTEM,
     EXIT_USER,
@@ -23,7 +24,6 @@ from outboard.platforms.embedded.queries import (
     read_failure,
     read_result,
 )
-from outboard.platforms.embedded.states import JobState
 
 duckdb = pytest.importorskip("duckdb")
 

@@ -21,6 +21,9 @@ import pytest
 from embedded_jobs import PATIENCE_S, members_of, wait_for_end, wait_until
 from ledgers import until
 from outboard.agent import Blob, Registry, Retry, StructuredDataset, Task
+from outboard.detached import job_files
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.states import JobState
 from outboard.domain.identity import ExecutionIdentity
 from outboard.domain.phases import Phase
 from outboard.domain.statuses import LogLine, TaskStatus
@@ -28,15 +31,12 @@ from outboard.domain.tasks import Container, Inputs, Sql
 from outboard.domain.types import BlobType, Interface, ListType, SimpleType, StructuredDatasetType, ValueType
 from outboard.errors import InvalidTask, Unavailable, UnknownTaskType
 from outboard.host import Host, HostSettings
-from outboard.platforms.embedded import job_files
-from outboard.platforms.embedded.client import JobDirectory
 from outboard.platforms.embedded.duckdb_job import QUERY_FILE
 from outboard.platforms.embedded.duckdb_rows import read_rows
 from outboard.platforms.embedded.job_agent import STATES
 from outboard.platforms.embedded.platform import Embedded
 from outboard.platforms.embedded.queries import Query
 from outboard.platforms.embedded.settings import EmbeddedSettings
-from outboard.platforms.embedded.states import JobState
 
 TABLE = StructuredDatasetType()
 PATIENT = HostSettings(status_limit=timedelta(seconds=PATIENCE_S), status_wait=timedelta(seconds=PATIENCE_S))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 from integration.platforms.sql import sql_hosts
 from integration.platforms.sql.sql_hosts import Site, site, task
 from integration.platforms.sql.test_sql_deaths import execute
+from outboard.detached import boot
 from outboard.domain.statuses import TaskStatus
 from outboard.platforms.sql import agent
 from sql_servers import DatabaseServer
@@ -29,7 +29,7 @@ import os, runpy, signal, sys
 from pathlib import Path
 
 boot = runpy.run_path({boot!r})
-boot["stand_in_packages"]()
+boot["stand_in_package"]()
 from outboard.platforms.sql import marks, worker
 
 write = marks.Marks.write_once
@@ -52,22 +52,20 @@ def write_once(self, name, document):
 
 
 marks.Marks.write_once = write_once
-sys.exit(worker.main())
+sys.exit(worker.main([]))
 """
 
 
 @pytest.fixture
-def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what makes the next workers die at a moment."""
-    boot = agent._BOOT
 
     def aim(when: str, mark: str, *, with_runner: bool) -> None:
         script = tmp_path / f"{when}-{mark}-{with_runner}.py"
-        script.write_text(SCRIPT.format(boot=boot, when=when, mark=f"{mark}.json", with_runner=with_runner))
-        monkeypatch.setattr(agent, "_BOOT", str(script))
+        script.write_text(SCRIPT.format(boot=boot.PATH, when=when, mark=f"{mark}.json", with_runner=with_runner))
+        monkeypatch.setattr(agent, "WORKER", (str(script),))
 
-    yield aim
-    monkeypatch.setattr(agent, "_BOOT", boot)
+    return aim
 
 
 async def killed_everywhere(where: Site, deadly: Any, sql: str, **config: Any) -> dict[str, TaskStatus]:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
+from outboard.detached import transfers
 from outboard.domain.types import Column, ListType, SimpleType
 from outboard.domain.values import Binary, Blob, Schema, StructuredDataset
 from outboard.errors import InvalidInputs
-from outboard.platforms.embedded import transfers
 from outboard.platforms.embedded.duckdb_inputs import InputError, decode, local_files, local_path, view_of
 from outboard.platforms.embedded.queries import Query, read_failure, read_result
 

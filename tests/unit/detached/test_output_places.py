@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from outboard.detached.output_places import result_place
 from outboard.errors import InvalidTask
-from outboard.platforms.embedded.output_places import result_place
 
 
 @pytest.mark.parametrize(

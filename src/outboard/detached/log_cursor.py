@@ -11,8 +11,8 @@ import re
 from typing import Final
 
 from outboard.agent import LogLine, LogPage
+from outboard.detached.job_directory import JobDirectory
 from outboard.errors import Rejected
-from outboard.platforms.embedded.client import JobDirectory
 
 _STREAMS: Final = ("stdout", "stderr")
 _ORIGINATOR: Final = "user"

@@ -1,7 +1,7 @@
 """The runner: one small detached process per job that starts the command, waits for it and records how it ended.
 
-Started as `python -I -S boot.py runner JOB_DIRECTORY` by the client, with the job's environment. What it does, and why
-in this order:
+Started by `job_directory` as `python -I -S boot.py outboard.detached.runner JOB_DIRECTORY`, with the job's environment.
+What it does, and why in this order:
 
 1. It forks into a session of its own and lets the first process wait for the claim, so that the client knows, without
    keeping a child, that the job has a runner or already had one.
@@ -28,7 +28,7 @@ import select
 import signal
 import time
 
-from outboard.platforms.embedded import job_files, processes
+from outboard.detached import job_files, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

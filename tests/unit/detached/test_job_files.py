@@ -6,7 +6,7 @@ from threading import Barrier
 
 import pytest
 
-from outboard.platforms.embedded import job_files
+from outboard.detached import job_files
 
 
 def test_of_many_writers_exactly_one_wins_and_no_trace_of_the_others_stays(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outboard.platforms.embedded.logs import LONGEST_LINE_BYTES, read_page
+from outboard.detached.logs import LONGEST_LINE_BYTES, read_page
 
 
 def read_all(path: Path, limit_bytes: int) -> tuple[list[str], int]:

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from outboard.platforms.embedded.states import ENDED, Facts, JobState, state_of
+from outboard.detached.states import ENDED, Facts, JobState, state_of
 
 ENDINGS = {
     JobState.SUCCEEDED: {"exit_code": 0, "signal": None, "cancelled": False},

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from outboard.platforms.embedded import processes
-from outboard.platforms.embedded.processes import ProcessMark
+from outboard.detached import processes
+from outboard.detached.processes import ProcessMark
 
 
 @pytest.fixture

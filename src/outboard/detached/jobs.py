@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from outboard.platforms.embedded import job_files
-from outboard.platforms.embedded.job_files import Document
-from outboard.platforms.embedded.states import JobState
+from outboard.detached import job_files
+from outboard.detached.job_files import Document
+from outboard.detached.states import JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

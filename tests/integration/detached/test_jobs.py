@@ -13,11 +13,11 @@ from threading import Barrier
 import pytest
 
 from embedded_jobs import members_of, runner_of, wait_for_end, wait_until
+from outboard.detached import boot, job_directory, job_files, processes
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.jobs import JobSpec
+from outboard.detached.states import JobState
 from outboard.errors import Rejected, Sent, Unavailable
-from outboard.platforms.embedded import client, job_files, processes
-from outboard.platforms.embedded.client import JobDirectory
-from outboard.platforms.embedded.jobs import JobSpec
-from outboard.platforms.embedded.states import JobState
 
 SLEEP = JobSpec(command=("sleep", "300"))
 
@@ -135,8 +135,8 @@ def test_racing_creators_in_threads_start_one_process(jobs: JobDirectory) -> Non
 CREATOR = """
 import sys
 from pathlib import Path
-from outboard.platforms.embedded.client import JobDirectory
-from outboard.platforms.embedded.jobs import JobSpec
+from outboard.detached.job_directory import JobDirectory
+from outboard.detached.jobs import JobSpec
 jobs = JobDirectory(Path(sys.argv[1]))
 sys.stdin.readline()
 jobs.create("a", JobSpec(command=("sh", "-c", "echo ran; " + sys.argv[2])))
@@ -188,7 +188,7 @@ def test_a_directory_without_a_spec_is_claimed_and_creating_again_starts_it(jobs
 
 
 def test_a_spec_without_a_runner_is_claimed_and_creating_again_starts_what_it_says(jobs: JobDirectory) -> None:
-    client._prepare(jobs.root / "a", shell("echo first"))
+    job_directory._prepare(jobs.root / "a", shell("echo first"))
     assert state_of(jobs, "a") is JobState.CLAIMED
     jobs.create("a", shell("echo second"))
     wait_for_end(jobs, "a")
@@ -196,7 +196,7 @@ def test_a_spec_without_a_runner_is_claimed_and_creating_again_starts_what_it_sa
 
 
 def test_a_runner_that_died_before_its_command_leaves_a_vanished_job_that_never_starts(jobs: JobDirectory) -> None:
-    client._prepare(jobs.root / "a", shell("echo ran"))
+    job_directory._prepare(jobs.root / "a", shell("echo ran"))
     mark = processes.ProcessMark(pid=os.getpid(), started="1", machine=processes.machine_name())
     job_files.write_once(str(jobs.root / "a"), job_files.RUNNER, mark.to_document())
     assert jobs.create("a", SLEEP).state is JobState.VANISHED
@@ -204,14 +204,14 @@ def test_a_runner_that_died_before_its_command_leaves_a_vanished_job_that_never_
 
 
 def test_a_claim_from_before_a_restart_of_the_machine_is_vanished(jobs: JobDirectory) -> None:
-    client._prepare(jobs.root / "a", SLEEP)
+    job_directory._prepare(jobs.root / "a", SLEEP)
     mark = {**processes.ProcessMark.of_this_process().to_document(), "machine": "an earlier boot"}
     job_files.write_once(str(jobs.root / "a"), job_files.RUNNER, mark)
     assert state_of(jobs, "a") is JobState.VANISHED
 
 
 def test_a_claim_that_was_damaged_is_vanished_and_never_started_again(jobs: JobDirectory) -> None:
-    client._prepare(jobs.root / "a", SLEEP)
+    job_directory._prepare(jobs.root / "a", SLEEP)
     (jobs.root / "a" / job_files.RUNNER).write_bytes(b"")
     assert jobs.create("a", SLEEP).state is JobState.VANISHED
 
@@ -275,7 +275,7 @@ def test_a_mark_alone_is_enough_for_a_living_runner(jobs: JobDirectory) -> None:
 
 
 def test_a_job_cancelled_before_its_start_never_starts(jobs: JobDirectory) -> None:
-    client._prepare(jobs.root / "a", shell("echo ran"))
+    job_directory._prepare(jobs.root / "a", shell("echo ran"))
     cancelled = jobs.cancel("a")
     assert cancelled is not None
     assert cancelled.state is JobState.CANCELLED
@@ -284,7 +284,7 @@ def test_a_job_cancelled_before_its_start_never_starts(jobs: JobDirectory) -> No
 
 
 def test_a_runner_that_claims_after_the_mark_does_not_start_the_command(jobs: JobDirectory) -> None:
-    client._prepare(jobs.root / "a", shell("echo ran"))
+    job_directory._prepare(jobs.root / "a", shell("echo ran"))
     job_files.write_once(str(jobs.root / "a"), job_files.CANCEL, {"monotonic_s": time.monotonic()})
     jobs._start_runner(jobs.root / "a", {})
     assert wait_for_end(jobs, "a").state is JobState.CANCELLED
@@ -415,14 +415,15 @@ def test_a_root_that_cannot_be_written_is_unavailable_and_nothing_started(tmp_pa
 
 
 def test_the_runner_imports_none_of_the_package_but_this_folder(jobs: JobDirectory) -> None:
-    boot = Path(client.__file__).with_name("boot.py")
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-X", "importtime", str(boot), "runner", str(jobs.root)],
+        [sys.executable, "-I", "-S", "-X", "importtime", boot.PATH, "outboard.detached.runner", str(jobs.root)],
         capture_output=True,
         text=True,
         check=False,
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
     ours = {name for name in imported if name.startswith("outboard")}
-    assert ours == {f"outboard.platforms.embedded.{name}" for name in ("runner", "job_files", "processes")}
+    assert ours == {"outboard.detached"} | {
+        f"outboard.detached.{name}" for name in ("runner", "job_files", "processes")
+    }
     assert not imported & {"pathlib", "subprocess", "dataclasses", "typing", "inspect", "site"}

@@ -25,12 +25,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from outboard.detached import boot, job_files, logs
+from outboard.detached.job_files import Document
+from outboard.detached.job_folder import JobFolder
+from outboard.detached.jobs import JobSnapshot, JobSpec, MetricSample, read_metrics
+from outboard.detached.states import JobState
 from outboard.errors import Rejected, Sent, Unavailable
-from outboard.platforms.embedded import job_files, logs
-from outboard.platforms.embedded.job_files import Document
-from outboard.platforms.embedded.job_folder import JobFolder
-from outboard.platforms.embedded.jobs import JobSnapshot, JobSpec, MetricSample, read_metrics
-from outboard.platforms.embedded.states import JobState
 
 INHERITED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
@@ -41,7 +41,6 @@ INHERITED = (
 START_PATIENCE_S = 30.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\.[a-z]{1,10}")
-_BOOT = str(Path(__file__).with_name("boot.py"))
 _REMOVED = ".removed"
 
 
@@ -236,7 +235,7 @@ class JobDirectory:
         try:
             # `-I -S`: neither the job's variables nor site-packages touch the runner, which needs neither.
             process = subprocess.Popen(  # noqa: S603 - this interpreter, this package's file, a checked path
-                [sys.executable, "-I", "-S", _BOOT, "runner", str(path)],
+                [sys.executable, "-I", "-S", boot.PATH, "outboard.detached.runner", str(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=descriptor,

@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from outboard.platforms.embedded import job_files, processes
-from outboard.platforms.embedded.job_files import Document
-from outboard.platforms.embedded.jobs import JobSnapshot, integer_in, moment_in, number_in, read_progress
-from outboard.platforms.embedded.processes import ProcessMark
-from outboard.platforms.embedded.runner import DEFAULT_GRACE_S
-from outboard.platforms.embedded.states import Facts, JobState, state_of
+from outboard.detached import job_files, processes
+from outboard.detached.job_files import Document
+from outboard.detached.jobs import JobSnapshot, integer_in, moment_in, number_in, read_progress
+from outboard.detached.processes import ProcessMark
+from outboard.detached.runner import DEFAULT_GRACE_S
+from outboard.detached.states import Facts, JobState, state_of
 
 RUNNER_MARGIN_S = 2.0
 """How much longer than the grace a living runner gets before the client kills the command in its place."""
