@@ -109,10 +109,11 @@ async def test_behind_the_life_cycle_proxy_tokens_hold_batches_answer_and_cancel
         async with host_for(settings_for(proxy.url)) as host:
             proxy.faults.add(REPLY_LOST, "create", times=1)
             tasks = [sent(presto_task("SELECT 1", routingGroup="primary"), node=f"{token()}-{n}") for n in range(8)]
-            handles = await asyncio.gather(*(host.create_task(task, timeout_s=10) for task in tasks))
+            # One by one: the emulator's threads share what they write without a lock.
+            handles = [await host.create_task(task, timeout_s=10) for task in tasks]
             pairs = zip(handles, tasks, strict=True)
             ends = await asyncio.gather(*(follow(host, handle, task, every_s=0.3) for handle, task in pairs))
-        assert {seen[-1].phase for seen in ends} == {Phase.SUCCEEDED}
+        assert [seen[-1].message for seen in ends if seen[-1].phase is not Phase.SUCCEEDED] == []
         assert (len(proxy.jobs), proxy.duplicates) == (8, 1)
         assert proxy.faults.calls["get_many"] > 0
     async with AthenaProxy(moto_url, Life(running=Stay(seconds=None))) as proxy:
