@@ -34,6 +34,8 @@ def running_seaweed(folder: Path) -> Iterator[dict[str, str]]:
         str(Path(sys.executable).with_name("weed")),
         *("server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer", "-s3"),
         *("-volume.max=20", "-master.volumeSizeLimitMB=16", "-master.telemetry=false", "-s3.autoCreateBucket=false"),
+        # Its own bound is a hundredth of the disk; below that, every write hangs until the client gives up.
+        "-volume.minFreeSpace=64MiB",
         *(f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false"),
         *(f"-{name}.port={ports[name]}" for name in names),
         *(f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names),
