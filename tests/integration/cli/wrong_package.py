@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from outboard.agent import Agent, Context, Task, TaskType
-from outboard.testing.conformance import Case, PlatformJob, Site, StandIn
+from outboard.testing.conformance import Case, Site, StandIn, jobs_of
 from outboard.testing.faults import FaultPlan
 from outboard.testing.job_agents import FindableTokenAgent, JobConfig, LedgerJobRef, NamedAgent, request_fields
 from outboard.testing.ledger import Ledger
@@ -42,13 +42,9 @@ def case_of(agent: type[Agent]) -> Case:
     async def stand_in(site: Site) -> AsyncIterator[StandIn]:
         ledger, faults = Ledger(), FaultPlan()
 
-        def jobs() -> Sequence[PlatformJob]:
-            live = ledger.live()
-            return [PlatformJob(id=name, is_live=job in live) for name, job in ledger.jobs.items()]
-
         yield StandIn(
             platform=lambda: LedgerPlatform(ledger, faults, agents=[agent]),
-            jobs=jobs,
+            jobs=lambda: jobs_of(ledger),
             faults=faults,
             quick=sample_task(agent.name),
             long=sample_task(agent.name, running_s=None),

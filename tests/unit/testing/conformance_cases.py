@@ -8,15 +8,10 @@ from typing import Any
 
 from outboard.agent import Agent
 from outboard.domain.types import Interface
-from outboard.testing.conformance import AgentReport, Case, Finding, Outcome, PlatformJob, Site, StandIn, check_case
+from outboard.testing.conformance import AgentReport, Case, Finding, Outcome, Site, StandIn, check_case, jobs_of
 from outboard.testing.faults import FaultPlan
 from outboard.testing.ledger import Ledger
 from outboard.testing.ledger_agents import ANSWER, LedgerPlatform, sample_task
-
-
-def jobs_of(ledger: Ledger) -> list[PlatformJob]:
-    live = ledger.live()
-    return [PlatformJob(id=name, is_live=job in live) for name, job in ledger.jobs.items()]
 
 
 def ledger_case(

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from outboard.agent import Agent, Context, Task, TaskType
-from outboard.testing.conformance import AgentReport, Case, Clock, Outcome, Site, StandIn, check_case, check_class
+from outboard.testing.conformance import (
+    AgentReport,
+    Case,
+    Clock,
+    Outcome,
+    Site,
+    StandIn,
+    check_case,
+    check_class,
+    jobs_of,
+)
 from outboard.testing.faults import FAULTS
 from outboard.testing.job_agents import JobConfig, LedgerJobRef, request_fields
 from outboard.testing.ledger_agents import LEDGER_AGENTS, LedgerLookupAgent, LedgerNamedAgent, sample_task
@@ -23,7 +33,7 @@ from outboard.testing.rest_agents import (
     RestSettings,
 )
 from outboard.testing.rest_clients import BlockingRestClient
-from unit.testing.conformance_cases import jobs_of, ledger_case
+from unit.testing.conformance_cases import ledger_case
 
 
 def told(report: AgentReport) -> list[str]:

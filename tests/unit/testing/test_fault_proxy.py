@@ -9,13 +9,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from outboard.testing.conformance import Case, Outcome, Site, StandIn, check_case
+from outboard.testing.conformance import Case, Outcome, Site, StandIn, check_case, jobs_of
 from outboard.testing.conformance.proxy import FaultProxy
 from outboard.testing.faults import EFFECT_LOST, REPLY_LOST, throttled
 from outboard.testing.ledger_agents import sample_task
 from outboard.testing.platform_server import PlatformServer
 from outboard.testing.rest_agents import RestNamedAgent, RestPlatform, RestSettings
-from unit.testing.conformance_cases import failed, jobs_of
+from unit.testing.conformance_cases import failed
 
 OPERATIONS = {
     "create": "POST /jobs",

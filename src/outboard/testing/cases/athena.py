@@ -13,7 +13,7 @@ from outboard.platforms.athena.agent import AthenaAgent
 from outboard.platforms.athena.client import AthenaClient
 from outboard.platforms.athena.platform import Athena
 from outboard.platforms.athena.settings import AthenaConnection, AthenaSettings
-from outboard.testing.conformance.cases import Case, MakeStandIn, PlatformJob, Site, StandIn
+from outboard.testing.conformance.cases import Case, MakeStandIn, Site, StandIn, jobs_of
 from outboard.testing.ledger import Course
 from outboard.testing.ledger_jobs import FAILED
 from outboard.testing.platforms.athena import KEY_ID, REGION, FakeAthena
@@ -87,13 +87,9 @@ async def _athena(kind: Any) -> AsyncIterator[StandIn]:
     async with FakeAthena(QUERIES) as server:
         settings = settings_for(server.url)
 
-        def jobs() -> list[PlatformJob]:
-            live = {job.id for job in server.ledger.live()}
-            return [PlatformJob(id=job, is_live=job in live) for job in server.ledger.jobs]
-
         yield StandIn(
             platform=lambda: _Account(settings, server),
-            jobs=jobs,
+            jobs=lambda: jobs_of(server.ledger),
             faults=server.faults,
             operations={"get_many": "get"},
             quick=kind("SELECT quick"),

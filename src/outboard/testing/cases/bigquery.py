@@ -12,7 +12,7 @@ from outboard.domain.types import Interface, StructuredDatasetType
 from outboard.platforms.bigquery.agent import BigQueryAgent
 from outboard.platforms.bigquery.platform import BigQuery
 from outboard.platforms.bigquery.settings import BigQuerySettings, Login
-from outboard.testing.conformance.cases import Case, PlatformJob, Site, StandIn
+from outboard.testing.conformance.cases import Case, Site, StandIn, jobs_of
 from outboard.testing.ledger import Course
 from outboard.testing.ledger_jobs import FAILED
 from outboard.testing.platforms.bigquery import FakeBigQuery, FakeQuery
@@ -41,13 +41,9 @@ async def _bigquery(site: Site) -> AsyncIterator[StandIn]:  # noqa: ARG001 - its
     async with FakeBigQuery(QUERIES) as server:
         settings = BigQuerySettings(endpoint=server.url, login=Login.TOKEN, secret="bigquery-token")  # noqa: S106 - a name
 
-        def jobs() -> list[PlatformJob]:
-            live = {job.id for job in server.ledger.live()}
-            return [PlatformJob(id=job, is_live=job in live) for job in server.ledger.jobs]
-
         yield StandIn(
             platform=lambda: BigQuery(settings),
-            jobs=jobs,
+            jobs=lambda: jobs_of(server.ledger),
             faults=server.faults,
             operations={"get_many": "get", "find": "get"},
             quick=query_task("SELECT quick"),

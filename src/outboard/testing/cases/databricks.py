@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
@@ -13,10 +13,8 @@ from outboard.platforms.databricks.agent import DatabricksAgent
 from outboard.platforms.databricks.platform import Databricks
 from outboard.platforms.databricks.settings import DatabricksSettings, WorkspaceSettings
 from outboard.platforms.databricks.sql_agent import DatabricksSqlAgent
-from outboard.testing.conformance.cases import Case, MakeStandIn, PlatformJob, Site, StandIn
+from outboard.testing.conformance.cases import Case, MakeStandIn, Site, StandIn, jobs_of
 from outboard.testing.ledger import Course
-from outboard.testing.ledger_jobs import ENDS
-from outboard.testing.platform_clock import platform_time
 from outboard.testing.platforms.databricks import COURSES, DatabricksServer
 from outboard.testing.platforms.databricks_sql import DatabricksSqlServer
 
@@ -75,19 +73,13 @@ async def _workspace(
         server.access.prefix = "canary-"
         yield StandIn(
             platform=lambda: Databricks(settings_for(server.url)),
-            jobs=lambda: list(_jobs(server)),
+            jobs=lambda: jobs_of(server.ledger),
             quick=tasks["quick"],
             long=tasks["long"],
             failing=tasks["failing"],
             faults=server.faults,
             operations={"get_many": "get"},  # one job alone is asked for by its id
         )
-
-
-def _jobs(server: DatabricksServer) -> Iterator[PlatformJob]:
-    now = platform_time()
-    for job in server.ledger.jobs.values():
-        yield PlatformJob(id=job.id, is_live=job.state(now) not in ENDS)
 
 
 _FUNCTIONS: Final = {name: function_task(name) for name in ("quick", "long", "failing")}

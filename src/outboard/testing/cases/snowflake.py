@@ -12,7 +12,7 @@ from outboard.domain.types import Interface, StructuredDatasetType
 from outboard.platforms.snowflake.agent import SnowflakeAgent
 from outboard.platforms.snowflake.platform import Snowflake
 from outboard.platforms.snowflake.settings import AccountSettings, SnowflakeSettings
-from outboard.testing.conformance.cases import Case, PlatformJob, Site, StandIn
+from outboard.testing.conformance.cases import Case, Site, StandIn, jobs_of
 from outboard.testing.ledger import Course
 from outboard.testing.ledger_jobs import FAILED
 from outboard.testing.platforms.snowflake import Answer, FakeSnowflake
@@ -48,13 +48,9 @@ async def _snowflake(site: Site) -> AsyncIterator[StandIn]:  # noqa: ARG001 - it
     async with FakeSnowflake(ANSWERS) as server:
         server.access.prefix = "canary-"
 
-        def jobs() -> list[PlatformJob]:
-            live = {job.id for job in server.ledger.live()}
-            return [PlatformJob(id=job, is_live=job in live) for job in server.ledger.jobs]
-
         yield StandIn(
             platform=lambda: Snowflake(settings_for(server.url)),
-            jobs=jobs,
+            jobs=lambda: jobs_of(server.ledger),
             faults=server.faults,
             quick=statement_task("SELECT quick"),
             long=statement_task("SELECT long"),

@@ -17,7 +17,7 @@
 See `docs/check.md`.
 """
 
-from outboard.testing.conformance.cases import Case, Clock, PlatformJob, Site, StandIn
+from outboard.testing.conformance.cases import Case, Clock, PlatformJob, Site, StandIn, jobs_of
 from outboard.testing.conformance.findings import AgentReport, Finding, Outcome
 from outboard.testing.conformance.suite import check_case, check_class
 
@@ -32,4 +32,5 @@ __all__ = [
     "StandIn",
     "check_case",
     "check_class",
+    "jobs_of",
 ]

@@ -18,7 +18,7 @@ SDK that blocks, needs `Clock.REAL`; limits are short then.
 ...     ledger = Ledger()
 ...     yield StandIn(
 ...         platform=lambda: LedgerPlatform(ledger),
-...         jobs=lambda: [PlatformJob(id=job.id, is_live=job in ledger.live()) for job in ledger.jobs.values()],
+...         jobs=lambda: jobs_of(ledger),
 ...         quick=sample_task("ledger_named"),
 ...         long=sample_task("ledger_named", running_s=None),
 ...     )
@@ -43,6 +43,7 @@ from outboard.domain.tasks import RawTask
 from outboard.errors import InvalidSettings
 from outboard.host.stores import Store
 from outboard.testing.faults import FaultPlan
+from outboard.testing.ledger import Ledger
 from outboard.testing.stores import MemoryStores
 
 GROUP: Final = "outboard.cases"
@@ -67,6 +68,12 @@ class PlatformJob:
 
     id: str
     is_live: bool
+
+
+def jobs_of(ledger: Ledger) -> list[PlatformJob]:
+    """Return every job of a ledger, as a stand-in that is made over one tells them."""
+    live = {job.id for job in ledger.live()}
+    return [PlatformJob(id=job, is_live=job in live) for job in ledger.jobs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ write a case, and name it in the entry points `outboard.cases`, or on the comman
         async with MyServer() as server:  # outboard.testing.platform_server.PlatformServer with your routes
             yield StandIn(
                 platform=lambda: MyPlatform(MySettings(url=server.url)),
-                jobs=lambda: [PlatformJob(id=job.id, is_live=job.is_live) for job in server.all_jobs],
+                jobs=lambda: jobs_of(server.ledger),  # every job that really exists
                 faults=server.faults,
                 quick=Task(type="my_type", config={...}), long=Task(...), failing=Task(...),
             )
