@@ -37,6 +37,14 @@ def job_config() -> Any:
     )
 
 
+def configs(kind: Any) -> dict[str, Any]:
+    """Return configurations of either SDK, which name their fields alike."""
+    return {
+        "plain": kind(ProjectID="analytics-prod"),
+        "whole": kind(ProjectID="analytics-prod", Location="EU", QueryJobConfig=job_config()),
+    }
+
+
 def flytekit_tasks() -> dict[str, Any]:
     from flytekit import StructuredDataset, kwtypes
     from flytekit.configuration import ImageConfig, SerializationSettings
@@ -46,12 +54,8 @@ def flytekit_tasks() -> dict[str, Any]:
     settings = SerializationSettings(
         image_config=ImageConfig.auto(), project="shop", domain="development", version="v1"
     )
-    configs = {
-        "plain": BigQueryConfig(ProjectID="analytics-prod"),
-        "whole": BigQueryConfig(ProjectID="analytics-prod", Location="EU", QueryJobConfig=job_config()),
-    }
     tasks = {}
-    for name, config in configs.items():
+    for name, config in configs(BigQueryConfig).items():
         task = BigQueryTask(
             name=f"shop.{name}",
             query_template=SQL,
@@ -69,12 +73,8 @@ def flyte2_tasks() -> dict[str, Any]:
     from flyte.io import DataFrame
     from flyteplugins.bigquery import BigQueryConfig, BigQueryTask
 
-    configs = {
-        "plain": BigQueryConfig(ProjectID="analytics-prod"),
-        "whole": BigQueryConfig(ProjectID="analytics-prod", Location="EU", QueryJobConfig=job_config()),
-    }
     tasks = {}
-    for name, config in configs.items():
+    for name, config in configs(BigQueryConfig).items():
         task = BigQueryTask(
             name=f"shop-{name}",
             query_template=SQL,
