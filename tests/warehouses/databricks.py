@@ -138,7 +138,7 @@ async def _runs(jobs: int) -> Load:
             ended_at=[at.server.ledger.jobs[f"job-{by_name[name]}"].ended_at() for name in courses],
             jobs=len(at.server.ledger.jobs),
             calls=_calls(at.server),
-            throttled=at.server.refused,
+            throttled=at.server.throttled.total(),
         )
 
 
@@ -160,7 +160,7 @@ async def _statements(jobs: int) -> Load:
             ended_at=[at.server.ledger.jobs[by_text[sql]].ended_at() for sql in courses],
             jobs=len(at.server.ledger.jobs),
             calls=_calls(at.server),
-            throttled=at.server.refused,
+            throttled=at.server.throttled.total(),
         )
 
 

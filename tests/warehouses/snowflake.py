@@ -115,7 +115,7 @@ async def _many(count: int) -> Load:
             ended_at=[number[f"SELECT {n}"].ended_at() for n in range(count)],
             jobs=len(at.server.ledger.jobs),
             calls={name: at.server.faults.calls[name] for name in ("create", "get", "find", "cancel")},
-            throttled=at.server.refused,
+            throttled=at.server.throttled.total(),
         )
 
 

@@ -11,8 +11,10 @@ The reference API is small and honest::
     GET  /jobs/{id}/logs             {"lines": [[unix time, text], ...]}
 
 Authors fake their own platform with the same machinery: pass routes, or subclass and override `routes`, and mark each
-handler with `operation("create")`. One middleware asks the plan about every call of a marked handler and acts the fault
-around it; unmarked handlers are left alone. A handler's work is the effect, its answer the reply.
+handler with `operation("create")`. One middleware counts every call of a marked handler, asks the plan about it and acts the
+fault around it; unmarked handlers are left alone. A handler's work is the effect, its answer the reply. What comes before the
+work of any handler, who calls and whether there is room for one more call, belongs into `admit`. Whatever is not to be
+answered as asked raises a `Refusal`.
 
 The server runs in the caller's event loop (`async with`) or, for SDKs that block, in a thread of its own (`with`). It
 listens on the loopback interface, on a port that the system chose and that stays reserved while it is in an outage.
@@ -23,8 +25,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
 from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -36,11 +40,12 @@ from typing_extensions import Self
 from outboard.testing.faults import FaultPlan
 from outboard.testing.ledger import Course, Ledger, NameTaken, NoSuchJob
 from outboard.testing.ledger_files import JobFiles, Writes
+from outboard.testing.meters import Meter
 from outboard.testing.wire_faults import Handler, meet, refuse
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[web.StreamResponse]])
 T = TypeVar("T")
-Operation = str | Callable[[web.Request], str]
+Told = str | Callable[[web.Request], str]
 
 _HOST: Final = "127.0.0.1"
 _STOPPING_S: Final = 0.1
@@ -49,15 +54,40 @@ _LARGEST_BODY_BYTES: Final = 64 * 1024 * 1024
 _MARK: Final = "outboard_operation"
 
 
-def operation(name: Operation) -> Callable[[HandlerT], HandlerT]:
+class Refusal(Exception):
+    """Raised by `admit` or by a marked handler: the call is answered so, and nothing more is done.
+
+    Args:
+        answer: The error as the platform writes it.
+    """
+
+    def __init__(self, answer: web.Response) -> None:
+        super().__init__(answer.text)
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a handler is called: by the fault plan, and by the platform."""
+
+    operation: Told
+    method: Told
+
+    def of(self, request: web.Request) -> tuple[str, str]:
+        operation, method = (told if isinstance(told, str) else told(request) for told in (self.operation, self.method))
+        return operation, method
+
+
+def operation(name: Told, *, method: Told | None = None) -> Callable[[HandlerT], HandlerT]:
     """Mark a handler as an operation of the fault plan.
 
     Args:
         name: The operation, or a function that tells it from the request, where one address serves several.
+        method: The platform's own word for such a call, by which calls are counted and metered; the operation when None.
     """
 
     def mark(handler: HandlerT) -> HandlerT:
-        setattr(handler, _MARK, name)
+        setattr(handler, _MARK, _Mark(name, name if method is None else method))
         return handler
 
     return mark
@@ -71,6 +101,11 @@ class PlatformServer:
         faults: Which call meets which fault.
         routes: Served beside the server's own.
         stores: Where jobs write whose course says `writes_files`.
+        meter: How often it lets itself be called; as often as anybody likes when None.
+
+    Attributes:
+        calls: How often each method was called.
+        throttled: How often a method was refused since it was called too often.
 
     >>> with PlatformServer() as server:
     ...     server.url.startswith("http://127.0.0.1:")
@@ -84,9 +119,13 @@ class PlatformServer:
         *,
         routes: Iterable[web.RouteDef] = (),
         stores: Writes | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.ledger = ledger if ledger is not None else Ledger()
         self.faults = faults if faults is not None else FaultPlan()
+        self.calls: Counter[str] = Counter()
+        self.throttled: Counter[str] = Counter()
+        self._meter = meter
         self._more_routes = tuple(routes)
         self._files = JobFiles(self.ledger, stores) if stores is not None else None
         self._reserved: socket.socket | None = None
@@ -104,6 +143,24 @@ class PlatformServer:
             web.get("/jobs/{id}/outputs", self._fetch),
             web.get("/jobs/{id}/logs", self._logs),
         )
+
+    def admit(self, request: web.Request, method: str) -> None:
+        """Let a call of a marked handler in, or raise a `Refusal`. Override it where it matters who calls, or how often."""
+
+    def has_room(self, method: str) -> bool:
+        """Say whether one more call of a method is served; one that is not counts as throttled."""
+        if self._meter is None or self._meter.takes(method):
+            return True
+        self.throttled[method] += 1
+        return False
+
+    async def answer(self, request: web.Request, method: str, handler: Handler) -> web.StreamResponse:
+        """Answer a call: let it in, and do what it asks for."""
+        try:
+            self.admit(request, method)
+            return await handler(request)
+        except Refusal as refusal:
+            return refusal.answer
 
     @property
     def port(self) -> int:
@@ -212,17 +269,22 @@ class PlatformServer:
 
     @web.middleware
     async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        mark: Operation | None = getattr(request.match_info.handler, _MARK, None)
+        mark: _Mark | None = getattr(request.match_info.handler, _MARK, None)
         if mark is None:
             return await handler(request)
         body = await request.read()
-        name = mark if isinstance(mark, str) else mark(request)
+        name, method = mark.of(request)
+        self.calls[method] += 1
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await self.answer(request, method, handler)
+
         fault = self.faults.strike(
             name, lambda: f"{request.raw_path}\n{_header_text(request)}\n{body.decode('utf-8', 'replace')}"
         )
         if fault is None:
-            return await handler(request)
-        return await meet(fault, request, handler, self._closing)
+            return await answer(request)
+        return await meet(fault, request, answer, self._closing)
 
     @operation("create")
     async def _create(self, request: web.Request) -> web.Response:

@@ -14,12 +14,11 @@ from outboard.agent import Registry
 from outboard.domain.phases import Phase
 from outboard.domain.quotas import Quotas, Rate
 from outboard.host import Host, HostSettings
-from outboard.testing.ledger import Ledger
-from outboard.testing.platform_server import PlatformServer
+from outboard.testing.platform_server import PlatformServer, Refusal
 from outboard.testing.rest_agents import RestPlatform, RestSettings
 from outboard.testing.stores import MemoryStores
 from outboard.testing.virtual_time import virtually
-from outboard.testing.wire_faults import Handler, refuse
+from outboard.testing.wire_faults import refuse
 
 PER_SECOND, BURST = 10, 10
 JOBS = 24
@@ -30,22 +29,18 @@ class StrictServer(PlatformServer):
     """Refuses what comes above its quota: no second may see more than the rate and a burst."""
 
     def __init__(self) -> None:
-        super().__init__(Ledger())
+        super().__init__()
         self.refused: list[float] = []
         self.served: deque[float] = deque()
-        self.calls = 0
 
-    @web.middleware
-    async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    def admit(self, request: web.Request, method: str) -> None:
         now = time.monotonic()
-        self.calls += 1
         while self.served and now - self.served[0] > 1.0:
             self.served.popleft()
         if len(self.served) >= PER_SECOND + BURST:
             self.refused.append(now)
-            return refuse(429, "TOO_MANY_REQUESTS", "slow down")
+            raise Refusal(refuse(429, "TOO_MANY_REQUESTS", "slow down"))
         self.served.append(now)
-        return await handler(request)
 
 
 class Declared(RestPlatform):
@@ -89,7 +84,7 @@ async def test_replicas_that_know_the_quota_never_exceed_it() -> None:
     async with StrictServer() as server:
         await run(server, Declared)
         assert server.refused == []
-        assert server.calls > 3 * JOBS
+        assert server.calls.total() > 3 * JOBS
 
 
 @virtually
@@ -98,4 +93,4 @@ async def test_replicas_that_learn_the_quota_from_refusals_fail_nothing_and_are_
         began = await run(server, RestPlatform)
         late = [at for at in server.refused if at - began > WARM_UP_S]
         assert server.refused
-        assert len(late) < 0.05 * server.calls
+        assert len(late) < 0.05 * server.calls.total()

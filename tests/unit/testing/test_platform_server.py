@@ -47,7 +47,8 @@ from outboard.testing.job_agents import JobConfig
 from outboard.testing.ledger import Course, Ledger, LedgerRules
 from outboard.testing.ledger_agents import sample_task
 from outboard.testing.ledger_client import ERRORS, NameIsTaken
-from outboard.testing.platform_server import PlatformServer, operation
+from outboard.testing.meters import Bucket
+from outboard.testing.platform_server import PlatformServer, Refusal, operation
 from outboard.testing.rest_agents import (
     REST_AGENTS,
     BlockingRestPlatform,
@@ -461,6 +462,39 @@ def test_routes_may_be_added_and_unmarked_ones_meet_no_fault() -> None:
         plan.clear()
         assert Raw(server, path="/mine").json() == {"mine": True}
         assert Raw(server).status == 201
+
+
+class Guarded(FakeBatch):
+    """Takes batches of who says a word, as long as there is room."""
+
+    def admit(self, request: web.Request, method: str) -> None:
+        if "word" not in request.query:
+            raise Refusal(web.json_response({"why": "who are you"}, status=401))
+        if not self.has_room(method):
+            raise Refusal(web.json_response({"why": "slow down"}, status=429))
+
+    @operation("create", method="batch.submit")
+    async def act(self, request: web.Request) -> web.Response:
+        if (await request.json())["name"] == "odd":
+            raise Refusal(web.json_response({"why": "odd"}, status=400))
+        return await super().act(request)
+
+
+def test_what_a_platform_refuses_has_no_effect_is_counted_and_meets_the_same_faults() -> None:
+    with Guarded(meter=Bucket({"batch.submit": (0.0, 2)})) as server:
+
+        def ask(name: str, path: str = "/?word=please") -> tuple[int, Any]:
+            answer = Raw(server, path=path, body={"name": name})
+            return answer.status, answer.json()
+
+        assert ask("a", path="/") == (401, {"why": "who are you"})
+        assert ask("odd") == (400, {"why": "odd"})
+        assert ask("a") == (200, {"jobId": "a"})
+        assert ask("b") == (429, {"why": "slow down"})
+        assert (server.calls, server.throttled) == ({"batch.submit": 4}, {"batch.submit": 1})
+        server.faults.add(Refuse(status=503, when=When.AFTER), "create")
+        assert ask("c")[0] == 503
+        assert set(server.ledger.jobs) == {"a"}
 
 
 def test_a_server_that_is_not_running_says_so() -> None:

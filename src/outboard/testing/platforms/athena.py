@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -31,11 +29,11 @@ from aiohttp import web
 from outboard.testing.faults import FaultPlan
 from outboard.testing.ledger import Course, Ledger
 from outboard.testing.ledger_jobs import CANCELLED, CANCELLING, ENDS, FAILED, KEY_LABEL, LOST, RUNNING, SUCCEEDED
+from outboard.testing.meters import Bucket
 from outboard.testing.platform_clock import platform_time
-from outboard.testing.platform_server import PlatformServer, operation
+from outboard.testing.platform_server import PlatformServer, Refusal, operation
 from outboard.testing.platforms.athena_queries import Failed, FakeQuery, Malformed, Rows, Statement, Tables
 from outboard.testing.platforms.athena_signatures import FakeKey, NotSigned, Signed, check
-from outboard.testing.wire_faults import Handler
 
 KEY_ID: Final = "AKIAOUTBOARDFAKE0001"
 SECRET: Final = "fake-secret-access-key-of-outboard"  # noqa: S105 - of the fake
@@ -74,6 +72,11 @@ class FakeExecution:
     has_written: bool = False
 
 
+def _target_of(request: web.Request) -> str:
+    target = request.headers.get("X-Amz-Target", "")
+    return target.removeprefix("AmazonAthena.") if target.startswith("AmazonAthena.") else "STS"
+
+
 class FakeAthena(PlatformServer):
     """The API, for any region.
 
@@ -92,8 +95,6 @@ class FakeAthena(PlatformServer):
         web_tokens: Web identity tokens that are accepted.
         objects: Result files, by their address.
         bodies: What StartQueryExecution was sent, in order.
-        calls: How often each operation was called.
-        throttled: How often one was refused with "slow down".
         workgroups: Those that exist.
         lifetime_s: How long keys of STS and of the container last.
     """
@@ -108,9 +109,8 @@ class FakeAthena(PlatformServer):
         at_once: int | None = None,
         tables: Tables | None = None,
     ) -> None:
-        super().__init__(ledger, faults)
+        super().__init__(ledger, faults, meter=Bucket(quotas or {}))
         self.queries = dict(queries or {})
-        self.quotas = quotas
         self.at_once = at_once
         self.tables = tables
         self.keys: dict[str, FakeKey] = {KEY_ID: FakeKey(SECRET)}
@@ -118,30 +118,22 @@ class FakeAthena(PlatformServer):
         self.web_tokens: set[str] = set()
         self.objects: dict[str, bytes] = {}
         self.bodies: list[Mapping[str, Any]] = []
-        self.calls: Counter[str] = Counter()
-        self.throttled: Counter[str] = Counter()
         self.workgroups = {"primary", "etl"}
         self.lifetime_s = 3600.0
         self.executions: dict[str, FakeExecution] = {}
         self._by_token: dict[tuple[str, str], FakeExecution] = {}
-        self._buckets: dict[str, tuple[float, float]] = {}
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return the one address of both APIs, and the container's."""
-        return (web.post("/", self._answer), web.get("/credentials", self._container))
+        return (web.post("/", self._act), web.get("/credentials", self._container))
 
-    @web.middleware
-    async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        name = _target_of(request)
-        self.calls[name] += 1
-        if self._is_too_much(name):
-            self.throttled[name] += 1
-            return refusal(400, "ThrottlingException", "Rate exceeded")
-        # The base class keeps its middleware as a decorated method, which is called through the class.
-        return await PlatformServer._meet_faults(self, request, handler)  # noqa: SLF001 - see above
+    def admit(self, request: web.Request, method: str) -> None:  # noqa: ARG002 - of the server
+        """Ask whether there is room."""
+        if not self.has_room(method):
+            raise refusal(400, "ThrottlingException", "Rate exceeded")
 
-    @operation(lambda request: _OPERATIONS.get(_target_of(request), "assume"))
-    async def _answer(self, request: web.Request) -> web.Response:
+    @operation(lambda request: _OPERATIONS.get(_target_of(request), "assume"), method=_target_of)
+    async def _act(self, request: web.Request) -> web.Response:
         name, body = _target_of(request), await request.read()
         headers = {key.lower(): value for key, value in request.headers.items()}
         if name not in _OPERATIONS:
@@ -149,14 +141,14 @@ class FakeAthena(PlatformServer):
         try:
             signed = check("POST", request.path, headers, body, service="athena", keys=self.keys)
         except NotSigned as error:
-            return refusal(400, error.code, error.words)
+            raise refusal(400, error.code, error.words) from None
         if f"athena:{name}" in signed.key.denied:
             words = f"User: {signed.key.who} is not authorized to perform: athena:{name} on resource: workgroup/primary"
-            return refusal(400, "AccessDeniedException", words)
+            raise refusal(400, "AccessDeniedException", words)
         try:
             asked = json.loads(body)
         except ValueError:
-            return refusal(400, "SerializationException", "could not be parsed into an object")
+            raise refusal(400, "SerializationException", "could not be parsed into an object") from None
         answers = {
             "StartQueryExecution": self._start,
             "GetQueryExecution": self._show,
@@ -169,23 +161,22 @@ class FakeAthena(PlatformServer):
     def _start(self, asked: Mapping[str, Any], signed: Signed) -> web.Response:
         token = asked.get("ClientRequestToken")
         if not isinstance(token, str) or len(token) not in _TOKEN:
-            return _invalid("INVALID_INPUT", "Value at 'clientRequestToken' failed to satisfy constraint: 32 to 128")
+            raise _invalid("INVALID_INPUT", "Value at 'clientRequestToken' failed to satisfy constraint: 32 to 128")
         first = self._by_token.get((signed.region, token))
         if first is not None and _compared(first.body) != _compared(asked):
-            return _invalid("IDEMPOTENT_PARAMETER_MISMATCH", "Idempotent parameters do not match")
-        refused = None if first is not None else self._refused(asked)
-        if refused is not None:
-            return refused
+            raise _invalid("IDEMPOTENT_PARAMETER_MISMATCH", "Idempotent parameters do not match")
+        if first is None:
+            self._judge(asked)
         statement = Statement.of(str(asked.get("QueryString", "")))
         query, rows = self.queries.get(statement.sql, FakeQuery()), None
         if query.refused is not None:
-            return refusal(*query.refused[:2], words=query.refused[3], code=query.refused[2])
+            raise refusal(*query.refused[:2], words=query.refused[3], code=query.refused[2])
         if first is None and self.tables is not None and statement.sql not in self.queries:
             try:
                 rows = self.tables.run(statement.sql, asked.get("ExecutionParameters", ()))
                 query = FakeQuery(course=_COMPUTED)
             except Malformed as error:
-                return _invalid("MALFORMED_QUERY", f"line 1:1: {error}")
+                raise _invalid("MALFORMED_QUERY", f"line 1:1: {error}") from None
             except Failed as error:
                 course = Course(running_s=1.0, outcome=FAILED)
                 query = FakeQuery(course=course, error=(2, error.number, False), reason=str(error))
@@ -199,28 +190,25 @@ class FakeAthena(PlatformServer):
             self.executions[view.id] = self._by_token[signed.region, token] = first
         return _json({"QueryExecutionId": view.id})
 
-    def _refused(self, asked: Mapping[str, Any]) -> web.Response | None:
+    def _judge(self, asked: Mapping[str, Any]) -> None:
+        """Refuse what would not be started."""
         if asked.get("WorkGroup", "primary") not in self.workgroups:
-            return _invalid("INVALID_INPUT", "WorkGroup is not found.")
+            raise _invalid("INVALID_INPUT", "WorkGroup is not found.")
         parameters = asked.get("ExecutionParameters", ["-"])
         if not parameters or any(not 1 <= len(each) <= 1024 for each in parameters):
-            return _invalid("INVALID_INPUT", "Value at 'executionParameters' failed to satisfy constraint")
+            raise _invalid("INVALID_INPUT", "Value at 'executionParameters' failed to satisfy constraint")
         if self.at_once is not None and len(self.ledger.live()) >= self.at_once:
             self.throttled["StartQueryExecution"] += 1
             words = "You have exceeded the limit for the number of queries you can run concurrently."
-            return refusal(400, "TooManyRequestsException", words, more={"Reason": "CONCURRENT_QUERY_LIMIT_EXCEEDED"})
-        return None
+            raise refusal(400, "TooManyRequestsException", words, more={"Reason": "CONCURRENT_QUERY_LIMIT_EXCEEDED"})
 
     def _show(self, asked: Mapping[str, Any], signed: Signed) -> web.Response:
-        found = self._found(asked.get("QueryExecutionId"), signed)
-        if found is None:
-            return _not_found(asked.get("QueryExecutionId"))
-        return _json({"QueryExecution": self._document(found)})
+        return _json({"QueryExecution": self._document(self._known(asked, signed))})
 
     def _get_batch(self, asked: Mapping[str, Any], signed: Signed) -> web.Response:
         ids = asked.get("QueryExecutionIds", [])
         if not 1 <= len(ids) <= 50:
-            return _invalid("INVALID_INPUT", "Value at 'queryExecutionIds' failed to satisfy constraint: 1 to 50")
+            raise _invalid("INVALID_INPUT", "Value at 'queryExecutionIds' failed to satisfy constraint: 1 to 50")
         found = {each: self._found(each, signed) for each in ids}
         unknown = [
             {
@@ -235,19 +223,14 @@ class FakeAthena(PlatformServer):
         return _json({"QueryExecutions": documents, "UnprocessedQueryExecutionIds": unknown})
 
     def _stop(self, asked: Mapping[str, Any], signed: Signed) -> web.Response:
-        found = self._found(asked.get("QueryExecutionId"), signed)
-        if found is None:
-            return _not_found(asked.get("QueryExecutionId"))
-        self.ledger.cancel(found.id)
+        self.ledger.cancel(self._known(asked, signed).id)
         return _json({})
 
     def _results(self, asked: Mapping[str, Any], signed: Signed) -> web.Response:
-        found = self._found(asked.get("QueryExecutionId"), signed)
-        if found is None:
-            return _not_found(asked.get("QueryExecutionId"))
+        found = self._known(asked, signed)
         state = self._document(found)["Status"]["State"]
         if state != SUCCEEDED:
-            return _invalid("INVALID_QUERY_EXECUTION_STATE", f"Query has not yet finished. Current state: {state}")
+            raise _invalid("INVALID_QUERY_EXECUTION_STATE", f"Query has not yet finished. Current state: {state}")
         rows = found.rows if not found.statement.place else None
         columns = rows.columns if rows is not None else ()
         cells = [[name for name, _ in columns], *(rows.rows if rows is not None else ())]
@@ -259,20 +242,20 @@ class FakeAthena(PlatformServer):
         form = _form(body)
         if form.get("Action") == "AssumeRoleWithWebIdentity":
             if form.get("WebIdentityToken") not in self.web_tokens:
-                return _sts_refusal(400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT.")
+                raise _sts_refusal(400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT.")
             return _sts_answer("AssumeRoleWithWebIdentity", self.issue(form.get("RoleArn", "")), self._ends())
         try:
             signed = check("POST", "/", headers, body, service="sts", keys=self.keys)
         except NotSigned as error:
             codes = {"InvalidSignatureException": "SignatureDoesNotMatch", "ExpiredTokenException": "ExpiredToken"}
-            return _sts_refusal(403, codes.get(error.code, "InvalidClientTokenId"), error.words)
+            raise _sts_refusal(403, codes.get(error.code, "InvalidClientTokenId"), error.words) from None
         role = form.get("RoleArn", "")
         if role not in self.roles or self.roles[role] != form.get("ExternalId", ""):
             words = f"User: {signed.key.who} is not authorized to perform: sts:AssumeRole on resource: {role}"
-            return _sts_refusal(403, "AccessDenied", words)
+            raise _sts_refusal(403, "AccessDenied", words)
         return _sts_answer("AssumeRole", self.issue(role), self._ends())
 
-    @operation("keys")
+    @operation("keys", method="STS")
     async def _container(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's handlers get it
         key_id, key = self.issue("arn:aws:iam::123456789012:role/task")
         document = {
@@ -294,21 +277,18 @@ class FakeAthena(PlatformServer):
     def _ends(self) -> str:
         return (datetime.now(timezone.utc) + timedelta(seconds=self.lifetime_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def _is_too_much(self, name: str) -> bool:
-        if self.quotas is None or name not in self.quotas:
-            return False
-        rate, burst = self.quotas[name]
-        now = time.monotonic()
-        left, at = self._buckets.get(name, (float(burst), now))
-        left = min(float(burst), left + rate * (now - at))
-        self._buckets[name] = (max(left - 1.0, left if left < 1.0 else 0.0), now)
-        return left < 1.0
-
     def _found(self, query_id: object, signed: Signed) -> FakeExecution | None:
         execution = self.executions.get(str(query_id))
         if execution is None or execution.region != signed.region or self.ledger.get(execution.id) is None:
             return None
         return execution
+
+    def _known(self, asked: Mapping[str, Any], signed: Signed) -> FakeExecution:
+        query_id = asked.get("QueryExecutionId")
+        found = self._found(query_id, signed)
+        if found is None:
+            raise _invalid("QUERY_EXECUTION_NOT_FOUND", f"QueryExecution {query_id} was not found")
+        return found
 
     def _document(self, execution: FakeExecution) -> dict[str, Any]:
         record, query, body = self.ledger.jobs[execution.id], execution.query, execution.body
@@ -357,14 +337,12 @@ class FakeAthena(PlatformServer):
         return SUCCEEDED
 
 
-def refusal(
-    status: int, kind: str, words: str, *, code: str = "", more: Mapping[str, Any] | None = None
-) -> web.Response:
+def refusal(status: int, kind: str, words: str, *, code: str = "", more: Mapping[str, Any] | None = None) -> Refusal:
     """Return an error as AWS's JSON protocol writes it."""
     told = {"__type": kind, "Message": words, **(more or {})}
     if code:
         told.update({"AthenaErrorCode": code, "ErrorCode": code})
-    return _json(told, status)
+    return Refusal(_json(told, status))
 
 
 def _end_of(state: str, shown: str, query: FakeQuery) -> dict[str, Any]:
@@ -417,17 +395,8 @@ def _compared(body: Mapping[str, Any]) -> tuple[Any, ...]:
     return body.get("QueryString"), context.get("Database"), configuration.get("OutputLocation")
 
 
-def _target_of(request: web.Request) -> str:
-    target = request.headers.get("X-Amz-Target", "")
-    return target.removeprefix("AmazonAthena.") if target.startswith("AmazonAthena.") else "STS"
-
-
-def _invalid(code: str, words: str) -> web.Response:
+def _invalid(code: str, words: str) -> Refusal:
     return refusal(400, "InvalidRequestException", words, code=code)
-
-
-def _not_found(query_id: object) -> web.Response:
-    return _invalid("QUERY_EXECUTION_NOT_FOUND", f"QueryExecution {query_id} was not found")
 
 
 def _json(content: Mapping[str, Any], status: int = 200) -> web.Response:
@@ -452,9 +421,9 @@ def _sts_answer(action: str, issued: tuple[str, FakeKey], ends: str) -> web.Resp
     return web.Response(text=text, content_type="text/xml")
 
 
-def _sts_refusal(status: int, code: str, words: str) -> web.Response:
+def _sts_refusal(status: int, code: str, words: str) -> Refusal:
     text = (
         '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
         f"<Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"
     )
-    return web.Response(text=text, status=status, content_type="text/xml")
+    return Refusal(web.Response(text=text, status=status, content_type="text/xml"))

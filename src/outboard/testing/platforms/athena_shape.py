@@ -62,7 +62,7 @@ class AthenaShape(JobShape):
         """Return the first query's id, or a refusal where the statement is another."""
         if asked.document.get("QueryString") != job.asked.document.get("QueryString"):
             words, code = "Idempotent parameters do not match", "IDEMPOTENT_PARAMETER_MISMATCH"
-            return refusal(400, "InvalidRequestException", words, code=code)
+            return refusal(400, "InvalidRequestException", words, code=code).answer
         return web.json_response({"QueryExecutionId": job.id})
 
     def cancel_answer(self, job: ProxiedJob) -> web.Response:  # noqa: ARG002 - same

@@ -17,8 +17,6 @@ What a query does is said by its SQL text, in `queries`.
 from __future__ import annotations
 
 import itertools
-import time
-from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,13 +26,14 @@ from aiohttp import web
 from outboard.testing.faults import FaultPlan
 from outboard.testing.ledger import Course, Ledger, NameTaken
 from outboard.testing.ledger_jobs import CANCELLED, FAILED, LOST, QUEUED, SUCCEEDED, LedgerJob
+from outboard.testing.meters import Window
 from outboard.testing.platform_clock import platform_time
 from outboard.testing.platform_server import PlatformServer, operation
 from outboard.testing.platforms.bigquery_jobs import job_document, masked
-from outboard.testing.platforms.bigquery_tokens import TokenIssuer, refusal
-from outboard.testing.wire_faults import Handler
+from outboard.testing.platforms.bigquery_tokens import METHOD, TokenIssuer, refusal
 
 DATASET: Final = "analytics"
+_METHODS: Final = ("jobs.insert", "jobs.get", "jobs.list", "jobs.cancel", METHOD)
 _NEEDS_NO_LOCATION: Final = ("US", "EU", "us", "eu")
 _DEFAULT_PAGE: Final = 50
 _ENDS: Final = (SUCCEEDED, FAILED, LOST, CANCELLED)
@@ -88,6 +87,11 @@ class FakeJob:
     authorization: str
 
 
+def _wanted(request: web.Request) -> str:
+    body = request._read_bytes or b""  # noqa: SLF001 - aiohttp keeps the body that was read there
+    return "dry_run" if b'"dryRun": true' in body else "create"
+
+
 class FakeBigQuery(TokenIssuer, PlatformServer):
     """The API for every project.
 
@@ -101,8 +105,6 @@ class FakeBigQuery(TokenIssuer, PlatformServer):
 
     Attributes:
         bodies: What `jobs.insert` was sent, dry runs too, in order.
-        calls: How often each method was called.
-        throttled: How often a method was refused for its quota.
         jobs: By the ledger's id.
 
     What it has of tokens is told by `TokenIssuer`.
@@ -118,15 +120,12 @@ class FakeBigQuery(TokenIssuer, PlatformServer):
         page: int = 1000,
     ) -> None:
         TokenIssuer.__init__(self)
-        PlatformServer.__init__(self, ledger, faults)
+        rates = {} if quota is None else dict.fromkeys(_METHODS, quota)
+        PlatformServer.__init__(self, ledger, faults, meter=Window(rates))
         self.queries = dict(queries or {})
-        self.quota = quota
         self.page = page
         self.bodies: list[Mapping[str, Any]] = []
-        self.calls: Counter[str] = Counter()
-        self.throttled: Counter[str] = Counter()
         self.jobs: dict[str, FakeJob] = {}
-        self._served: dict[str, deque[float]] = {}
         self._numbers = itertools.count(1)
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -140,32 +139,16 @@ class FakeBigQuery(TokenIssuer, PlatformServer):
             *self.token_routes(),
         )
 
-    @web.middleware
-    async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        method = _method_of(request)
-        self.calls[method] += 1
-        if self._is_too_much(method):
-            self.throttled[method] += 1
+    def admit(self, request: web.Request, method: str) -> None:
+        """Ask whether there is room, and for a token, but where tokens are had."""
+        if not self.has_room(method):
             words = "Exceeded rate limits: too many api requests per user per method for this user_method"
-            return refusal(403, "rateLimitExceeded", words)
-        # The base class keeps its middleware as a decorated method, which is called through the class.
-        return await PlatformServer._meet_faults(self, request, handler)  # noqa: SLF001 - see above
+            raise refusal(403, "rateLimitExceeded", words)
+        if method != METHOD:
+            self.check_token(request)
 
-    def _is_too_much(self, method: str) -> bool:
-        if self.quota is None:
-            return False
-        now, served = time.monotonic(), self._served.setdefault(method, deque())
-        while served and now - served[0] >= 1.0:
-            served.popleft()
-        if len(served) >= self.quota:
-            return True
-        served.append(now)
-        return False
-
-    @operation(lambda request: "dry_run" if b'"dryRun": true' in (request._read_bytes or b"") else "create")  # noqa: SLF001 - aiohttp keeps the body that was read there
+    @operation(_wanted, method="jobs.insert")
     async def _insert(self, request: web.Request) -> web.Response:
-        if (denied := self.denied(request)) is not None:
-            return denied
         body = await request.json()
         self.bodies.append(body)
         reference, configuration = body.get("jobReference", {}), body.get("configuration", {})
@@ -173,12 +156,12 @@ class FakeBigQuery(TokenIssuer, PlatformServer):
         query = self.queries.get(asked.get("query", ""), FakeQuery())
         project, location = request.match_info["project"], reference.get("location") or query.location
         if query.refused is not None:
-            return refusal(*query.refused)
+            raise refusal(*query.refused)
         if location != query.location:
             words = f"Not found: Dataset {project}:{DATASET} was not found in location {location}"
-            return refusal(404, "notFound", words)
+            raise refusal(404, "notFound", words)
         if configuration.get("dryRun") and query.refuses_dry_runs:
-            return refusal(400, "invalidQuery", "Table temp must be qualified with a dataset")
+            raise refusal(400, "invalidQuery", "Table temp must be qualified with a dataset")
         if configuration.get("dryRun"):
             document = job_document(_dry_run(project, location, configuration, query), now=0.0)
             return web.json_response(masked(document, request.query.get("fields")))
@@ -199,34 +182,25 @@ class FakeBigQuery(TokenIssuer, PlatformServer):
         try:
             view = self.ledger.create(name=name, labels=configuration.get("labels", {}), course=query.course)
         except NameTaken:
-            return refusal(409, "duplicate", f"Already Exists: Job {name}")
+            raise refusal(409, "duplicate", f"Already Exists: Job {name}") from None
         reference = {"projectId": project, "jobId": job_id, "location": location}
         job = FakeJob(reference, configuration, query, view.id, request.headers.get("Authorization", ""))
         self.jobs[view.id] = job
         return self._answer(job, request)
 
-    @operation("get")
+    @operation("get", method="jobs.get")
     async def _get_job(self, request: web.Request) -> web.Response:
-        if (denied := self.denied(request)) is not None:
-            return denied
-        job = self._found(request)
-        return _no_job(request) if job is None else self._answer(job, request)
+        return self._answer(self._found(request), request)
 
-    @operation("cancel")
+    @operation("cancel", method="jobs.cancel")
     async def _cancel_job(self, request: web.Request) -> web.Response:
-        if (denied := self.denied(request)) is not None:
-            return denied
         job = self._found(request)
-        if job is None:
-            return _no_job(request)
         self.ledger.cancel(job.ledger_id)
         document = {"kind": "bigquery#jobCancelResponse", "job": self._document(job)}
         return web.json_response(masked(document, request.query.get("fields")))
 
-    @operation(lambda request: "children" if "parentJobId" in request.query else "get_many")
+    @operation(lambda request: "children" if "parentJobId" in request.query else "get_many", method="jobs.list")
     async def _list_jobs(self, request: web.Request) -> web.Response:
-        if (denied := self.denied(request)) is not None:
-            return denied
         query = request.query
         listed = self._children(query["parentJobId"]) if "parentJobId" in query else self._own(request)
         start, size = int(query.get("pageToken", 0)), min(int(query.get("maxResults", _DEFAULT_PAGE)), self.page)
@@ -235,13 +209,13 @@ class FakeBigQuery(TokenIssuer, PlatformServer):
             page["nextPageToken"] = str(start + size)
         return web.json_response(masked(page, query.get("fields")))
 
-    def _found(self, request: web.Request) -> FakeJob | None:
+    def _found(self, request: web.Request) -> FakeJob:
         project, job_id, told = request.match_info["project"], request.match_info["job"], request.query.get("location")
         for location in (told,) if told else _NEEDS_NO_LOCATION:
             name = f"{project}:{location}.{job_id}"
-            if self.ledger.get(name) is not None:
-                return self.jobs.get(name)
-        return None
+            if self.ledger.get(name) is not None and name in self.jobs:
+                return self.jobs[name]
+        raise refusal(404, "notFound", f"Not found: Job {project}:{job_id}")
 
     def _own(self, request: web.Request) -> list[Mapping[str, Any]]:
         query, project = request.query, request.match_info["project"]
@@ -316,18 +290,3 @@ def _dry_run(project: str, location: str, configuration: Mapping[str, Any], quer
 def _shown(record: LedgerJob) -> str:
     state = record.disguise or record.state(platform_time())
     return state if state != QUEUED else "PENDING"
-
-
-def _method_of(request: web.Request) -> str:
-    if request.path.endswith("/cancel"):
-        return "jobs.cancel"
-    if not request.path.startswith("/bigquery/"):
-        return "tokens"
-    if request.method == "POST":
-        return "jobs.insert"
-    return "jobs.get" if "job" in request.match_info else "jobs.list"
-
-
-def _no_job(request: web.Request) -> web.Response:
-    name = f"{request.match_info['project']}:{request.match_info['job']}"
-    return refusal(404, "notFound", f"Not found: Job {name}")

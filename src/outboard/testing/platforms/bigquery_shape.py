@@ -72,7 +72,7 @@ class BigQueryShape(JobShape):
         """Return 409 `duplicate`."""
         reference = asked.document["jobReference"]
         place = f"{reference.get('projectId')}:{reference.get('location', 'US')}.{job.id}"
-        return refusal(409, "duplicate", f"Already Exists: Job {place}")
+        return refusal(409, "duplicate", f"Already Exists: Job {place}").answer
 
     def cancel_answer(self, job: ProxiedJob) -> web.Response:
         """Return the job as it stands."""

@@ -21,8 +21,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from outboard.testing.platform_clock import platform_time
-from outboard.testing.platform_server import operation
+from outboard.testing.platform_server import Refusal, operation
 
+METHOD: Final = "tokens"
+"""What all of this counts as."""
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name of OAuth
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - same
@@ -57,15 +59,16 @@ class TokenIssuer:
             web.post("/v1/projects/-/serviceAccounts/{email:[^:/]+}:generateAccessToken", self._impersonate),
         )
 
-    def denied(self, request: web.Request) -> web.Response | None:
-        """Return the refusal of a call whose token is not good."""
+    def check_token(self, request: web.Request) -> None:
+        """Refuse a call whose token is not good."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.accepted is None or (token in self.accepted and platform_time() < self._until.get(token, 2**62)):
-            return None
-        self.refused += 1
-        return refusal(401, "authError", "Request had invalid authentication credentials.")
+        if self.accepted is not None and not (
+            token in self.accepted and platform_time() < self._until.get(token, 2**62)
+        ):
+            self.refused += 1
+            raise refusal(401, "authError", "Request had invalid authentication credentials.")
 
-    @operation("token")
+    @operation("token", method=METHOD)
     async def _exchange_assertion(self, request: web.Request) -> web.Response:
         form = await request.post()
         if form.get("grant_type") != _JWT_BEARER:
@@ -76,7 +79,7 @@ class TokenIssuer:
             return web.json_response(words, status=400)
         return self._token_answer(assertion)
 
-    @operation("token")
+    @operation("token", method=METHOD)
     async def _exchange_workload(self, request: web.Request) -> web.Response:
         form = await request.post()
         subject, audience = str(form.get("subject_token", "")), str(form.get("audience", ""))
@@ -87,10 +90,9 @@ class TokenIssuer:
             return web.json_response(words, status=400)
         return self._token_answer(subject, issued_token_type=_ACCESS_TOKEN)
 
-    @operation("impersonate")
+    @operation("impersonate", method=METHOD)
     async def _impersonate(self, request: web.Request) -> web.Response:
-        if (denied := self.denied(request)) is not None:
-            return denied
+        self.check_token(request)
         token = self._issue(request.match_info["email"])
         ends = time.gmtime(platform_time() + self.token_lifetime_s)
         return web.json_response({"accessToken": token, "expireTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", ends)})
@@ -109,10 +111,10 @@ class TokenIssuer:
         return token
 
 
-def refusal(status: int, reason: str, words: str) -> web.Response:
+def refusal(status: int, reason: str, words: str) -> Refusal:
     """Return an error as Google's API writes it."""
     error = {"message": words, "domain": "global", "reason": reason}
-    return web.json_response({"error": {"code": status, "message": words, "errors": [error]}}, status=status)
+    return Refusal(web.json_response({"error": {"code": status, "message": words, "errors": [error]}}, status=status))
 
 
 def _header_of(assertion: str) -> dict[str, Any]:

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import re
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -28,8 +26,9 @@ from outboard.testing.faults import FaultPlan
 from outboard.testing.ledger import Course, Ledger, LedgerRules, NoSuchJob
 from outboard.testing.ledger_files import Writes
 from outboard.testing.ledger_jobs import KEY_LABEL, LedgerJob
+from outboard.testing.meters import Window
 from outboard.testing.platform_clock import platform_time
-from outboard.testing.platform_server import PlatformServer, operation
+from outboard.testing.platform_server import PlatformServer, Refusal, operation
 from outboard.testing.platforms.databricks_runs import Ending, run_view, task_run_id
 
 COURSES: Final[Mapping[str, Course]] = {
@@ -46,16 +45,10 @@ _LONGEST_TOKEN: Final = 64
 _PAGE: Final = 20
 _LONGEST_PAGE: Final = 25
 
-Handler = Callable[..., Awaitable[web.StreamResponse]]
 
-
-class Refusal(Exception):
-    """An answer of 400 and more: status, `error_code`, words."""
-
-    def __init__(self, status: int, code: str | int, words: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(words)
-        body = json.dumps({"error_code": code, "message": words})
-        self.answer = web.Response(status=status, text=body, content_type="application/json", headers=headers)
+def refusal(status: int, code: str | int, words: str, headers: Mapping[str, str] | None = None) -> Refusal:
+    """Return an error as Databricks writes it."""
+    return Refusal(web.json_response({"error_code": code, "message": words}, status=status, headers=headers))
 
 
 @dataclass(slots=True)
@@ -89,10 +82,10 @@ class Access:
         if token in self._until and platform_time() < self._until[token]:
             return
         if token in self._until:
-            raise Refusal(
+            raise refusal(
                 401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type: token is expired"
             )
-        raise Refusal(403, 403, "Invalid access token.")
+        raise refusal(403, 403, "Invalid access token.")
 
     def exchange(self, form: Mapping[str, Any], header: str) -> dict[str, Any]:
         """Return a token for a service principal's secret, or a workload's own token."""
@@ -102,15 +95,12 @@ class Access:
         else:
             client_id, secret = str(form.get("client_id", "")), str(form.get("subject_token", ""))
         if form.get("scope") != "all-apis" or not secret or self.principals.get(client_id) != secret:
-            raise _OAuthRefusal
+            words = {"error": "invalid_client", "error_description": "Client authentication failed"}
+            raise Refusal(web.json_response(words, status=401))
         token = f"oauth-{secrets.token_hex(16)}"
         self._until[token] = platform_time() + self.lifetime_s
         self.exchanged += 1
         return {"access_token": token, "token_type": "Bearer", "scope": "all-apis", "expires_in": int(self.lifetime_s)}
-
-
-class _OAuthRefusal(Exception):
-    """The token endpoint's own form of a refusal."""
 
 
 class DatabricksServer(PlatformServer):
@@ -120,7 +110,8 @@ class DatabricksServer(PlatformServer):
         courses: How runs go, by the first word of their names; others succeed at once.
         faults: Which call meets which fault. Operations: `create`, `get`, `get_many`, `output`, `cancel`, `login`.
         stores: Where runs write files.
-        rates: Calls per second that are allowed, by operation; more are answered 429.
+        rates: Calls per second that are allowed, by method (`create`, `get`, `get_many`, `output`, `cancel`); more are answered
+            429.
         rules: The ledger's.
 
     Attributes:
@@ -128,7 +119,6 @@ class DatabricksServer(PlatformServer):
         bodies: What was submitted, by run id.
         endings: How runs ended, where a test says so.
         outputs: What `runs/get-output` tells, by task run id, beside its metadata.
-        refused: How many calls were answered 429.
     """
 
     def __init__(
@@ -140,17 +130,13 @@ class DatabricksServer(PlatformServer):
         rates: Mapping[str, int] | None = None,
         rules: LedgerRules = RULES,
     ) -> None:
-        super().__init__(Ledger(rules), faults, stores=stores)
+        super().__init__(Ledger(rules), faults, stores=stores, meter=Window(rates or {}))
         self.courses = dict(COURSES if courses is None else courses)
         self.access = Access()
         self.bodies: dict[int, Mapping[str, Any]] = {}
         self.endings: dict[int, Ending] = {}
         self.outputs: dict[int, dict[str, Any]] = {}
         self.repairs: dict[int, int] = {}
-        self.refused = 0
-        self._rates = dict(rates or {})
-        self._recent: dict[str, deque[float]] = {}
-        self._cancelled = itertools.count(1)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return the Jobs API and the token endpoint."""
@@ -175,54 +161,22 @@ class DatabricksServer(PlatformServer):
         self.repairs[run_id] = self.repairs.get(run_id, 0) + 1
         self.ledger.settle(f"job-{run_id}", "RUNNING")
 
+    def admit(self, request: web.Request, method: str) -> None:
+        """Ask who it is, but for logins, and whether there is room."""
+        if method == "login":
+            return
+        self.access.check(request)
+        if not self.has_room(method):
+            raise refusal(429, "REQUEST_LIMIT_EXCEEDED", "Rate limit exceeded.", {"Retry-After": "1"})
+
     @operation("login")
     async def login(self, request: web.Request) -> web.Response:
         """OAuth's token endpoint."""
-        try:
-            return web.json_response(
-                self.access.exchange(await request.post(), request.headers.get("Authorization", ""))
-            )
-        except _OAuthRefusal:
-            refusal = {"error": "invalid_client", "error_description": "Client authentication failed"}
-            return web.json_response(refusal, status=401)
+        return web.json_response(self.access.exchange(await request.post(), request.headers.get("Authorization", "")))
 
     @operation("create")
-    async def submit(self, request: web.Request) -> web.StreamResponse:
+    async def submit(self, request: web.Request) -> web.Response:
         """runs/submit."""
-        return await self.answer("create", request, self._submit)
-
-    @operation("get")
-    async def show(self, request: web.Request) -> web.StreamResponse:
-        """runs/get."""
-        return await self.answer("get", request, self._show)
-
-    @operation(lambda request: "find" if "completed_only" in request.query else "get_many")
-    async def list_runs(self, request: web.Request) -> web.StreamResponse:
-        """runs/list."""
-        return await self.answer("get_many", request, self._list_runs)
-
-    @operation("output")
-    async def output(self, request: web.Request) -> web.StreamResponse:
-        """runs/get-output."""
-        return await self.answer("output", request, self._output)
-
-    @operation("cancel")
-    async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """runs/cancel."""
-        return await self.answer("cancel", request, self._cancel_run)
-
-    async def answer(
-        self, name: str, request: web.Request, act: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Answer a request: who it is, whether there is room, and then what it asks for."""
-        try:
-            self.access.check(request)
-            self._make_room(name)
-            return await act(request)
-        except Refusal as refusal:
-            return refusal.answer
-
-    async def _submit(self, request: web.Request) -> web.StreamResponse:
         body = await _json(request)
         check_submission(body)
         name = str(body.get("run_name", "Untitled"))
@@ -237,20 +191,24 @@ class DatabricksServer(PlatformServer):
         self.bodies.setdefault(run_id, body)
         return web.json_response({"run_id": run_id})
 
-    async def _show(self, request: web.Request) -> web.StreamResponse:
+    @operation("get")
+    async def show(self, request: web.Request) -> web.Response:
+        """runs/get."""
         run_id = _run_number(request)
         if self._files is not None:
             await self._files.write(f"job-{run_id}")
         if self.ledger.get(f"job-{run_id}") is None:
             # The real Jobs API says so with this code and status 400 (databricks-sdk has an exception for it).
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", f"Run {run_id} does not exist.")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", f"Run {run_id} does not exist.")
         return web.json_response(self._view(run_id))
 
-    async def _list_runs(self, request: web.Request) -> web.StreamResponse:
+    @operation(lambda request: "find" if "completed_only" in request.query else "get_many", method="get_many")
+    async def list_runs(self, request: web.Request) -> web.Response:
+        """runs/list."""
         query = request.query
         limit = int(query.get("limit", _PAGE)) or _LONGEST_PAGE - 1
         if not 0 < limit < _LONGEST_PAGE:
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", f"limit must be less than {_LONGEST_PAGE}")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", f"limit must be less than {_LONGEST_PAGE}")
         begin = int(query.get("page_token", "0"))
         views = [self.ledger.get(job_id) for job_id in reversed(self.ledger.jobs)]
         runs = [self._view(number_of(view.id)) for view in views if view is not None]
@@ -265,14 +223,16 @@ class DatabricksServer(PlatformServer):
             answer.update(next_page_token=str(begin + limit), has_more=True)
         return web.json_response(answer)
 
-    async def _output(self, request: web.Request) -> web.StreamResponse:
+    @operation("output")
+    async def output(self, request: web.Request) -> web.Response:
+        """runs/get-output."""
         asked = _run_number(request)
         for job in self.ledger.jobs.values():
             run = self._view(number_of(job.id))
             task = next((each for each in run["tasks"] if each["run_id"] == asked), None)
             if task is not None:
                 return web.json_response({"metadata": task, **self._result(job, task), **self.outputs.get(asked, {})})
-        raise Refusal(400, "INVALID_PARAMETER_VALUE", f"Run {asked} does not exist.")
+        raise refusal(400, "INVALID_PARAMETER_VALUE", f"Run {asked} does not exist.")
 
     def _result(self, job: LedgerJob, task: Mapping[str, Any]) -> dict[str, Any]:
         state = job.state(platform_time())
@@ -284,15 +244,17 @@ class DatabricksServer(PlatformServer):
         lines = [text for _, text in self.ledger.logs(job.id)]
         return {"logs": "\n".join(lines), "logs_truncated": False}
 
-    async def _cancel_run(self, request: web.Request) -> web.StreamResponse:
+    @operation("cancel")
+    async def cancel(self, request: web.Request) -> web.Response:
+        """runs/cancel."""
         body = await _json(request)
         run_id = body.get("run_id")
         if not isinstance(run_id, int):
-            raise Refusal(400, "MALFORMED_REQUEST", "run_id must be a number")
+            raise refusal(400, "MALFORMED_REQUEST", "run_id must be a number")
         try:
             self.ledger.cancel(f"job-{run_id}")
         except NoSuchJob:
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", f"Run {run_id} does not exist.") from None
+            raise refusal(400, "INVALID_PARAMETER_VALUE", f"Run {run_id} does not exist.") from None
         if run_id in self.repairs:
             self.ledger.settle(f"job-{run_id}", "CANCELLED")
         return web.json_response({})
@@ -305,43 +267,30 @@ class DatabricksServer(PlatformServer):
             run_id, job, state, self.bodies[run_id], self.endings.get(run_id), self.repairs.get(run_id, 0), self.url
         )
 
-    def _make_room(self, name: str) -> None:
-        rate = self._rates.get(name)
-        if rate is None:
-            return
-        now = platform_time()
-        recent = self._recent.setdefault(name, deque())
-        while recent and recent[0] <= now - 1.0:
-            recent.popleft()
-        if len(recent) >= rate:
-            self.refused += 1
-            raise Refusal(429, "REQUEST_LIMIT_EXCEEDED", "Rate limit exceeded.", {"Retry-After": "1"})
-        recent.append(now)
-
 
 def check_submission(body: Mapping[str, Any]) -> None:
     """Refuse a body that the Jobs API would refuse."""
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not tasks:
-        raise Refusal(
+        raise refusal(
             400,
             "INVALID_PARAMETER_VALUE",
             "One of job_cluster_key, new_cluster, or existing_cluster_id and a task must be specified.",
         )
     if len(str(body.get("idempotency_token", ""))) > _LONGEST_TOKEN:
-        raise Refusal(400, "INVALID_PARAMETER_VALUE", "idempotency_token must have at most 64 characters.")
+        raise refusal(400, "INVALID_PARAMETER_VALUE", "idempotency_token must have at most 64 characters.")
     environments = {each.get("environment_key") for each in body.get("environments", [])}
     for task in tasks:
         work = [name for name in _WORK if name in task]
         compute = [name for name in _COMPUTE if name in task]
         if not task.get("task_key") or len(work) != 1:
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", "Each task needs a task_key and exactly one kind of task.")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", "Each task needs a task_key and exactly one kind of task.")
         if len(compute) > 1 or not (compute or work[0] == "notebook_task"):
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", "Each task needs exactly one kind of compute.")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", "Each task needs exactly one kind of compute.")
         if "environment_key" in task and task["environment_key"] not in environments:
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", f"Environment {task['environment_key']} is not defined.")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", f"Environment {task['environment_key']} is not defined.")
         if task[work[0]].get("source") == "GIT" and "git_source" not in body:
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", "git_source must be set for tasks with source GIT.")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", "git_source must be set for tasks with source GIT.")
         check_cluster(task.get("new_cluster"))
 
 
@@ -350,13 +299,13 @@ def check_cluster(cluster: Any) -> None:
     if cluster is None:
         return
     if not isinstance(cluster, dict) or not cluster.get("spark_version"):
-        raise Refusal(
+        raise refusal(
             400, "INVALID_PARAMETER_VALUE", "Missing required field: settings.cluster_spec.new_cluster.spark_version"
         )
     scale = cluster.get("autoscale") or {}
     for value in (cluster.get("num_workers"), scale.get("min_workers"), scale.get("max_workers")):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise Refusal(
+            raise refusal(
                 400, "MALFORMED_REQUEST", "Could not parse request object: Expected 'START_OBJECT' or a whole number"
             )
 
@@ -369,7 +318,7 @@ def number_of(job_id: str) -> int:
 def _run_number(request: web.Request) -> int:
     text = request.query.get("run_id", "")
     if not text.isdigit():
-        raise Refusal(400, "INVALID_PARAMETER_VALUE", "run_id must be a number")
+        raise refusal(400, "INVALID_PARAMETER_VALUE", "run_id must be a number")
     return int(text)
 
 
@@ -379,7 +328,7 @@ async def _json(request: web.Request) -> dict[str, Any]:
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise Refusal(400, "MALFORMED_REQUEST", "Invalid JSON given in the body of the request")
+        raise refusal(400, "MALFORMED_REQUEST", "Invalid JSON given in the body of the request")
     return body
 
 
@@ -397,9 +346,9 @@ __all__ = [
     "COURSES",
     "RULES",
     "DatabricksServer",
-    "Refusal",
     "check_cluster",
     "check_submission",
     "number_of",
+    "refusal",
     "task_run_id",
 ]

@@ -22,7 +22,7 @@ from outboard.testing.ledger_files import Writes
 from outboard.testing.ledger_jobs import KEY_LABEL, LedgerJob
 from outboard.testing.platform_clock import platform_time
 from outboard.testing.platform_server import operation
-from outboard.testing.platforms.databricks import RULES, DatabricksServer, Refusal, number_of
+from outboard.testing.platforms.databricks import RULES, DatabricksServer, number_of, refusal
 
 _COMMENT: Final = re.compile(r"\s*/\* outboard-key: (?P<key>ob[a-z0-9-]+) \*/\s*$")
 _MARKER: Final = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
@@ -105,31 +105,6 @@ class DatabricksSqlServer(DatabricksServer):
             web.get("/links/{id}/{index}", self.follow_link),
         )
 
-    @operation("create")
-    async def execute(self, request: web.Request) -> web.StreamResponse:
-        """Execute a statement."""
-        return await self.answer("create", request, self._execute)
-
-    @operation("get")
-    async def show_statement(self, request: web.Request) -> web.StreamResponse:
-        """Get a statement."""
-        return await self.answer("get", request, self._show_statement)
-
-    @operation("cancel")
-    async def cancel_statement(self, request: web.Request) -> web.StreamResponse:
-        """Cancel a statement."""
-        return await self.answer("cancel", request, self._cancel_statement)
-
-    @operation("fetch")
-    async def show_chunk(self, request: web.Request) -> web.StreamResponse:
-        """Get a chunk of a result."""
-        return await self.answer("fetch", request, self._show_chunk)
-
-    @operation(purpose)
-    async def history(self, request: web.Request) -> web.StreamResponse:
-        """List queries."""
-        return await self.answer("find", request, self._history)
-
     async def follow_link(self, request: web.Request) -> web.StreamResponse:
         """Read a chunk as a cloud store serves it."""
         if "Authorization" in request.headers:
@@ -138,15 +113,17 @@ class DatabricksSqlServer(DatabricksServer):
         answer = self._answer(request.match_info["id"])
         return web.Response(body=_arrow(answer, int(request.match_info["index"])))
 
-    async def _execute(self, request: web.Request) -> web.StreamResponse:
+    @operation("create")
+    async def execute(self, request: web.Request) -> web.Response:
+        """Execute a statement."""
         body = await request.json()
         statement, warehouse = body.get("statement"), body.get("warehouse_id")
         if not isinstance(statement, str) or not statement or not warehouse:
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", "statement and warehouse_id are required")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", "statement and warehouse_id are required")
         if body.get("wait_timeout") != "0s" and not re.fullmatch(r"\d+s", str(body.get("wait_timeout", "10s"))):
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", "wait_timeout must be 0s or between 5s and 50s")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", "wait_timeout must be 0s or between 5s and 50s")
         if body.get("format") == "ARROW_STREAM" and body.get("disposition") != "EXTERNAL_LINKS":
-            raise Refusal(400, "INVALID_PARAMETER_VALUE", "ARROW_STREAM needs the disposition EXTERNAL_LINKS")
+            raise refusal(400, "INVALID_PARAMETER_VALUE", "ARROW_STREAM needs the disposition EXTERNAL_LINKS")
         told = _COMMENT.search(statement)
         text = _COMMENT.sub("", statement)
         answer = self._judged(text, body.get("parameters") or [])
@@ -174,12 +151,14 @@ class DatabricksSqlServer(DatabricksServer):
             return Answer(course=failed, error=("BAD_REQUEST", words))
         return self.answers[text]
 
-    async def _show_statement(self, request: web.Request) -> web.StreamResponse:
+    @operation("get")
+    async def show_statement(self, request: web.Request) -> web.Response:
+        """Get a statement."""
         statement_id = request.match_info["id"]
         job = self._job(statement_id)
         view = self.ledger.get(job.id)
         if view is None:
-            raise Refusal(404, "NOT_FOUND", f"The statement {statement_id} was not found.")
+            raise refusal(404, "NOT_FOUND", f"The statement {statement_id} was not found.")
         state = _STATES.get(view.state, view.state)
         answer, body = self._answer(statement_id), self.asked[statement_id]
         told: dict[str, Any] = {"statement_id": statement_id, "status": {"state": state}}
@@ -191,19 +170,25 @@ class DatabricksSqlServer(DatabricksServer):
             told["result"] = self._chunk(statement_id, 0)
         return web.json_response(told)
 
-    async def _show_chunk(self, request: web.Request) -> web.StreamResponse:
+    @operation("fetch")
+    async def show_chunk(self, request: web.Request) -> web.Response:
+        """Get a chunk of a result."""
         statement_id = request.match_info["id"]
         self._job(statement_id)
         return web.json_response(self._chunk(statement_id, int(request.match_info["index"])))
 
-    async def _cancel_statement(self, request: web.Request) -> web.StreamResponse:
+    @operation("cancel")
+    async def cancel_statement(self, request: web.Request) -> web.Response:
+        """Cancel a statement."""
         try:
             self.ledger.cancel(self._job(request.match_info["id"]).id)
         except NoSuchJob:
-            raise Refusal(404, "NOT_FOUND", "The statement was not found.") from None
+            raise refusal(404, "NOT_FOUND", "The statement was not found.") from None
         return web.json_response({})
 
-    async def _history(self, request: web.Request) -> web.StreamResponse:
+    @operation(purpose, method="find")
+    async def history(self, request: web.Request) -> web.Response:
+        """List queries."""
         query = request.query
         ids = query.getall("filter_by.statement_ids", [])
         warehouses = query.getall("filter_by.warehouse_ids", [])
@@ -258,7 +243,7 @@ class DatabricksSqlServer(DatabricksServer):
 
     def _job(self, statement_id: str) -> LedgerJob:
         if statement_id not in self.asked:
-            raise Refusal(404, "NOT_FOUND", f"The statement {statement_id} was not found.")
+            raise refusal(404, "NOT_FOUND", f"The statement {statement_id} was not found.")
         return self.ledger.jobs[f"job-{int(statement_id.rpartition('-')[2])}"]
 
     def _answer(self, statement_id: str) -> Answer:

@@ -18,8 +18,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -28,9 +27,10 @@ from aiohttp import web
 from outboard.testing.faults import FaultPlan
 from outboard.testing.ledger import Course, Ledger, LedgerRules
 from outboard.testing.ledger_jobs import ENDS, KEY_LABEL, LedgerJob
+from outboard.testing.meters import Window
 from outboard.testing.platform_clock import platform_time
 from outboard.testing.platform_server import PlatformServer, operation
-from outboard.testing.platforms.snowflake_access import Access, Refusal
+from outboard.testing.platforms.snowflake_access import Access, refusal
 from outboard.testing.platforms.snowflake_sql import Answer, Engine, failing
 
 RULES: Final = LedgerRules(retained_for=timedelta(days=7), valid_for=timedelta(hours=24))
@@ -59,7 +59,8 @@ class FakeSnowflake(PlatformServer):
     Args:
         answers: What statements do, by their texts.
         faults: Which call meets which fault. Operations: `create`, `get`, `cancel`, `find`.
-        rates: Calls per second that are allowed, by operation; more are answered 429. Snowflake publishes no such number.
+        rates: Calls per second that are allowed, by method (`create`, `get`, `cancel`); more are answered 429. Snowflake
+            publishes no such number.
         engine: Executes what is not in `answers`.
         rules: The ledger's.
 
@@ -68,7 +69,6 @@ class FakeSnowflake(PlatformServer):
         asked: The bodies of statements, by handle.
         request_ids: The request ids of submissions, in order.
         roles, warehouses: Which there are; None is any.
-        refused: How many calls were answered 429.
         woken: How often a question to the history needed a warehouse.
         partition_rows: Rows of a partition of a result.
     """
@@ -82,19 +82,16 @@ class FakeSnowflake(PlatformServer):
         engine: Engine | None = None,
         rules: LedgerRules = RULES,
     ) -> None:
-        super().__init__(Ledger(rules), faults)
+        super().__init__(Ledger(rules), faults, meter=Window(rates or {}))
         self.answers: dict[str, Answer] = dict(answers or {})
         self.access = Access()
         self.asked: dict[str, dict[str, Any]] = {}
         self.request_ids: list[str] = []
         self.roles: set[str] | None = None
         self.warehouses: set[str] | None = None
-        self.refused = 0
         self.woken = 0
         self.partition_rows = 2
         self._engine = engine
-        self._rates = dict(rates or {})
-        self._recent: dict[str, deque[float]] = {}
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return the SQL API."""
@@ -104,34 +101,16 @@ class FakeSnowflake(PlatformServer):
             web.post("/api/v2/statements/{handle}/cancel", self.stop_statement),
         )
 
-    @operation(lambda request: "create" if request.query.get("async") == "true" else "find")
-    async def submit(self, request: web.Request) -> web.StreamResponse:
+    def admit(self, request: web.Request, method: str) -> None:
+        """Ask who it is, whether there is room, and for the headers that the API wants."""
+        self.access.check(request)
+        if not self.has_room(method):
+            raise refusal(429, "390420", "Too many requests.", headers={"Retry-After": "1"})
+        _check_headers(request)
+
+    @operation(lambda request: "create" if request.query.get("async") == "true" else "find", method="create")
+    async def submit(self, request: web.Request) -> web.Response:
         """Submit a statement."""
-        return await self.answer("create", request, self._submit)
-
-    @operation("get")
-    async def look(self, request: web.Request) -> web.StreamResponse:
-        """Look at a statement."""
-        return await self.answer("get", request, self._look)
-
-    @operation("cancel")
-    async def stop_statement(self, request: web.Request) -> web.StreamResponse:
-        """Cancel a statement."""
-        return await self.answer("cancel", request, self._cancel_statement)
-
-    async def answer(
-        self, name: str, request: web.Request, act: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Answer a request: who it is, whether there is room, and then what it asks for."""
-        try:
-            self.access.check(request)
-            self._make_room(name)
-            _check_headers(request)
-            return await act(request)
-        except Refusal as refusal:
-            return refusal.answer
-
-    async def _submit(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
         statement = str(body["statement"])
         if HISTORY in statement:
@@ -144,7 +123,7 @@ class FakeSnowflake(PlatformServer):
         answer = self._answer(known.id) if known is not None else self._judged(statement, body)
         if answer.is_at_once:
             code, sql_state, words = answer.error
-            raise Refusal(422, code, words, sql_state=sql_state, handle=_handle(0))
+            raise refusal(422, code, words, sql_state=sql_state, handle=_handle(0))
         tag = body.get("parameters", {}).get("QUERY_TAG", "")
         view = self.ledger.create(
             token=request_id if is_again else "", labels={KEY_LABEL: _key_in(tag)}, course=answer.course
@@ -155,16 +134,20 @@ class FakeSnowflake(PlatformServer):
             return self._shown(_handle(_number(view.id)), 0)
         return self._running(_handle(_number(view.id)))
 
-    async def _look(self, request: web.Request) -> web.StreamResponse:
+    @operation("get")
+    async def look(self, request: web.Request) -> web.Response:
+        """Look at a statement."""
         handle = request.match_info["handle"]
         self._job(handle)
         return self._shown(handle, int(request.query.get("partition", "0")))
 
-    async def _cancel_statement(self, request: web.Request) -> web.StreamResponse:
+    @operation("cancel")
+    async def stop_statement(self, request: web.Request) -> web.Response:
+        """Cancel a statement."""
         handle = request.match_info["handle"]
         job = self._job(handle)
         if job.state(platform_time()) in ENDS or self._is_timed_out(handle, job):
-            raise Refusal(
+            raise refusal(
                 422, "000605", "Identified SQL statement is not currently executing.", sql_state="02000", handle=handle
             )
         self.ledger.cancel(job.id)
@@ -172,21 +155,21 @@ class FakeSnowflake(PlatformServer):
             {"code": "000604", "sqlState": "57014", "message": "SQL execution canceled", "statementHandle": handle}
         )
 
-    def _shown(self, handle: str, partition: int) -> web.StreamResponse:
+    def _shown(self, handle: str, partition: int) -> web.Response:
         job, answer = self._job(handle), self._answer(self._job(handle).id)
         state = job.disguise or job.state(platform_time())
         if self._is_timed_out(handle, job):
             limit = self.asked[handle]["timeout"]
             words = f"Statement reached its statement or warehouse timeout of {limit} second(s) and was canceled."
-            raise Refusal(408, "000630", words, sql_state="57014", handle=handle)
+            raise refusal(408, "000630", words, sql_state="57014", handle=handle)
         if state == "CANCELLED":
-            raise Refusal(422, "000604", "SQL execution canceled", sql_state="57014", handle=handle)
+            raise refusal(422, "000604", "SQL execution canceled", sql_state="57014", handle=handle)
         if state == "LOST":
             words = "SQL execution internal error:\nProcessing aborted by error 300010:391167117; incident 9224622."
-            raise Refusal(422, "000603", words, sql_state="XX000", handle=handle)
+            raise refusal(422, "000603", words, sql_state="XX000", handle=handle)
         if state == "FAILED":
             code, sql_state, words = answer.error
-            raise Refusal(422, code, words, sql_state=sql_state, handle=handle)
+            raise refusal(422, code, words, sql_state=sql_state, handle=handle)
         if state != "SUCCEEDED":
             return self._running(handle)
         return web.json_response(self._result(handle, answer, partition, job))
@@ -196,7 +179,7 @@ class FakeSnowflake(PlatformServer):
             []
         ]
         if partition >= len(parts):
-            raise Refusal(400, "391907", "The partition does not exist.", handle=handle)
+            raise refusal(400, "391907", "The partition does not exist.", handle=handle)
         data = [list(row) for row in parts[partition]]
         if partition:
             return {"data": data}
@@ -257,7 +240,7 @@ class FakeSnowflake(PlatformServer):
 
     def _history(self, body: Mapping[str, Any], statement: str) -> web.Response:
         if not body.get("warehouse"):
-            raise Refusal(422, "000606", "No active warehouse selected in the current session.", sql_state="57P03")
+            raise refusal(422, "000606", "No active warehouse selected in the current session.", sql_state="57P03")
         self.woken += 1
         wanted, now = str(body["bindings"]["1"]["value"]), platform_time()
         late_s = self.ledger.rules.visible_after.total_seconds()
@@ -275,9 +258,9 @@ class FakeSnowflake(PlatformServer):
     def _check_place(self, body: Mapping[str, Any]) -> None:
         if self.roles is not None and body.get("role") not in (None, *self.roles):
             words = f"Role '{body['role']}' specified in the connect string does not exist or not authorized."
-            raise Refusal(422, "390189", words)
+            raise refusal(422, "390189", words)
         if self.warehouses is not None and body.get("warehouse") not in (None, *self.warehouses):
-            raise Refusal(422, "390201", "The requested warehouse does not exist or not authorized.")
+            raise refusal(422, "390201", "The requested warehouse does not exist or not authorized.")
 
     def _by_request(self, request_id: str) -> int:
         return next((_number_of(handle) for handle, asked in self.asked.items() if asked["request"] == request_id), 0)
@@ -293,32 +276,19 @@ class FakeSnowflake(PlatformServer):
 
     def _job(self, handle: str) -> LedgerJob:
         if handle not in self.asked or self.ledger.get(f"job-{_number_of(handle)}") is None:
-            raise Refusal(404, "000709", f"Statement {handle} not found", sql_state="02000", handle=handle)
+            raise refusal(404, "000709", f"Statement {handle} not found", sql_state="02000", handle=handle)
         return self.ledger.jobs[f"job-{_number_of(handle)}"]
 
     def _answer(self, job_id: str) -> Answer:
         answer: Answer = self.asked[_handle(_number(job_id))]["answer"]
         return answer
 
-    def _make_room(self, name: str) -> None:
-        rate = self._rates.get(name)
-        if rate is None:
-            return
-        now = platform_time()
-        recent = self._recent.setdefault(name, deque())
-        while recent and recent[0] <= now - 1.0:
-            recent.popleft()
-        if len(recent) >= rate:
-            self.refused += 1
-            raise Refusal(429, "390420", "Too many requests.", headers={"Retry-After": "1"})
-        recent.append(now)
-
 
 def _check_headers(request: web.Request) -> None:
     if request.headers.get("Accept", "*/*") not in ("application/json", "*/*"):
-        raise Refusal(400, "391918", "Unsupported Accept header is specified.")
+        raise refusal(400, "391918", "Unsupported Accept header is specified.")
     if "User-Agent" not in request.headers:
-        raise Refusal(400, "391917", "The header User-Agent is missing.")
+        raise refusal(400, "391917", "The header User-Agent is missing.")
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
@@ -327,12 +297,12 @@ async def _body(request: web.Request) -> dict[str, Any]:
     except ValueError:
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("statement"), str) or set(body) - _FIELDS:
-        raise Refusal(400, "390400", "Bad request: the body is no statement.")
+        raise refusal(400, "390400", "Bad request: the body is no statement.")
     parameters = body.get("parameters", {})
     if any(not isinstance(value, str) for value in parameters.values()):
-        raise Refusal(400, "390400", "Bad request: parameters must be strings.")
+        raise refusal(400, "390400", "Bad request: parameters must be strings.")
     if len(parameters.get("QUERY_TAG", "")) > _LONGEST_TAG:
-        raise Refusal(400, "001007", "The query tag is too long.")
+        raise refusal(400, "001007", "The query tag is too long.")
     return body
 
 
@@ -340,7 +310,7 @@ def _uuid(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise Refusal(400, "390400", "Bad request: requestId must be a UUID.") from None
+        raise refusal(400, "390400", "Bad request: requestId must be a UUID.") from None
 
 
 def _key_in(tag: str) -> str:
@@ -368,4 +338,4 @@ def _number_of(handle: str) -> int:
     return int(tail) if tail.isascii() and tail.isdigit() else 0
 
 
-__all__ = ["HISTORY", "RULES", "Access", "Answer", "Course", "Engine", "FakeSnowflake", "Refusal", "failing"]
+__all__ = ["HISTORY", "RULES", "Access", "Answer", "Course", "Engine", "FakeSnowflake", "failing"]

@@ -19,28 +19,25 @@ from typing import Any, Final
 from aiohttp import web
 
 from outboard.testing.platform_clock import platform_time
+from outboard.testing.platform_server import Refusal
 
 _LONGEST_S: Final = 3_600
 _SKEW_S: Final = 60
 
 
-class Refusal(Exception):
-    """An answer of 400 and more: status, code, SQL state, words, and which statement it is about."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        words: str,
-        *,
-        sql_state: str = "",
-        handle: str = "",
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(words)
-        body = {"code": code, "message": words, "sqlState": sql_state, "statementHandle": handle}
-        text = json.dumps({name: value for name, value in body.items() if value})
-        self.answer = web.Response(status=status, text=text, content_type="application/json", headers=headers)
+def refusal(
+    status: int,
+    code: str,
+    words: str,
+    *,
+    sql_state: str = "",
+    handle: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Refusal:
+    """Return an error as Snowflake writes it: code, words, SQL state, and which statement it is about."""
+    body = {"code": code, "message": words, "sqlState": sql_state, "statementHandle": handle}
+    told = {name: value for name, value in body.items() if value}
+    return Refusal(web.json_response(told, status=status, headers=headers))
 
 
 @dataclass(slots=True)
@@ -71,10 +68,10 @@ class Access:
         if kind == "KEYPAIR_JWT":
             self._check_jwt(token)
         elif token in self.expired:
-            raise Refusal(401, "390318", "OAuth access token expired. [0ce9eb56-821d-4ca9-a774-04ae89a0cf5a]")
+            raise refusal(401, "390318", "OAuth access token expired. [0ce9eb56-821d-4ca9-a774-04ae89a0cf5a]")
         elif self.tokens.get(token) != (kind or "OAUTH") and not (self.prefix and token.startswith(self.prefix)):
             code = "394400" if kind == "PROGRAMMATIC_ACCESS_TOKEN" else "390303"
-            raise Refusal(
+            raise refusal(
                 401,
                 code,
                 "Invalid OAuth access token." if code == "390303" else "Programmatic access token is invalid.",
@@ -123,7 +120,7 @@ def _is_signed(key: Any, signed: str, signature: str) -> bool:
 
 
 def _invalid() -> Refusal:
-    return Refusal(401, "390144", "JWT token is invalid. [b63e07fd-2a4c-4d57-8f4c-e5cd52e4e0b5]")
+    return refusal(401, "390144", "JWT token is invalid. [b63e07fd-2a4c-4d57-8f4c-e5cd52e4e0b5]")
 
 
 def _decoded(part: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,35 +10,25 @@ import pytest
 from aiohttp import web
 
 from integration.platforms.bigquery.bigquery_hosts import TYPE, follow, host_for, run, sent, settings_for
+from integration.platforms.strange_answers import ANYWHERE, Strange, Told, followed
 from outboard.agent import Phase
-from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import Inputs, RawTask
 from outboard.domain.types import Interface, ListType, SimpleType, StructuredDatasetType, ValueType
-from outboard.host import Host
 from outboard.testing.cases.bigquery import query_task
-from outboard.testing.conformance.proxy import FaultProxy
 from outboard.testing.ledger import Course
 from outboard.testing.platforms.bigquery import FakeBigQuery, FakeQuery
-from outboard.testing.platforms.bigquery_shape import OPERATIONS
 from outboard.testing.virtual_time import virtually
 
-HTML = "<html><body>Bad Gateway</body></html>"
 ID = {"jobId": "%id", "location": "US"}
 
 
-def refusal(status: int, reason: str) -> tuple[int, Any]:
+def refusal(status: int, reason: str) -> Told:
     error = {"reason": reason, "message": "words"}
     return status, {"error": {"code": status, "message": "words", "errors": [error]}}
 
 
-STRANGE: dict[str, tuple[int, Any]] = {
-    "an empty answer": (200, ""),
-    "a page of a proxy, 502": (502, HTML),
-    "a login page": (200, HTML),
-    "a redirect": (302, ""),
-    "null": (200, None),
-    "a list": (200, []),
-    "an object without fields": (200, {}),
+STRANGE: dict[str, Told] = {
+    **ANYWHERE,
     "a job without an id": (200, {"status": {"state": "DONE"}}),
     "another job": (200, {"jobReference": {"jobId": "other"}, "status": {"state": "DONE"}}),
     "a state that is no word": (200, {"jobReference": ID, "status": {"state": 7}}),
@@ -56,33 +45,11 @@ NO_START = ("a reason that nobody knows", "accessDenied")
 """A create that is refused for good is a failed task."""
 
 
-class Strange(FaultProxy):
-    """A proxy that answers some operations itself, after the platform has done its work."""
+class StrangeBigQuery(Strange, FakeBigQuery):
+    """A BigQuery that answers otherwise."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url, OPERATIONS)
-        self.instead: dict[str, tuple[int, Any]] = {}
-
-    async def _forward(self, request: web.Request, path: str | None = None) -> web.StreamResponse:
-        body = await request.read()
-        real = await super()._forward(request, path)
-        told = self.instead.get(self._operation_of(request))
-        if told is None:
-            return real
-        status, content = told
-        if isinstance(content, str):
-            return web.Response(status=status, text=content, content_type="text/html")
-        sent_id = json.loads(body)["jobReference"]["jobId"] if body else request.path.rpartition("/")[2]
-        return web.json_response(json.loads(json.dumps(content).replace("%id", sent_id)), status=status)
-
-
-async def followed(host: Host, handle: bytes, seconds: float) -> TaskStatus:
-    for _ in range(round(seconds / 10)):
-        status: TaskStatus = await host.get_task(handle, task_type=TYPE, timeout_s=10)
-        if status.phase.is_terminal:
-            break
-        await asyncio.sleep(10)
-    return status
+    def job_id(self, request: web.Request, body: Any) -> str:
+        return str(body["jobReference"]["jobId"]) if body else super().job_id(request, body)
 
 
 @pytest.mark.parametrize("name", list(STRANGE))
@@ -90,20 +57,17 @@ def test_a_strange_answer_ends_nothing_and_starts_nothing_twice(name: str) -> No
     @virtually
     async def check() -> None:
         queries = {"SELECT 1": FakeQuery(course=Course(running_s=300))}
-        async with (
-            FakeBigQuery(queries) as server,
-            Strange(server.url) as proxy,
-            host_for(settings_for(proxy.url)) as host,
-        ):
+        async with StrangeBigQuery(queries) as server, host_for(settings_for(server)) as host:
             if name not in NO_START:
-                proxy.instead = {"create": STRANGE[name]}
+                server.instead = {"jobs.insert": STRANGE[name]}
             handle = await host.create_task(sent(query_task("SELECT 1", Location="US")), timeout_s=10)
             await asyncio.sleep(5)
-            proxy.instead = {"get": STRANGE[name], "get_many": STRANGE[name]}
-            status = await followed(host, handle, 200)
+            server.instead = {"jobs.get": STRANGE[name], "jobs.list": STRANGE[name]}
+            status = await followed(host, handle, 200, task_type=TYPE)
             assert not status.phase.is_terminal, status
-            proxy.instead = {}
-            status = await followed(host, handle, 1500)
+            assert server.told > 0
+            server.instead = {}
+            status = await followed(host, handle, 1500, task_type=TYPE)
             assert (status.phase, len(server.ledger.jobs)) == (Phase.SUCCEEDED, 1), status
 
     check()
@@ -118,18 +82,14 @@ def test_a_strange_answer_ends_nothing_and_starts_nothing_twice(name: str) -> No
         refusal(403, "accessDenied"),
     ],
 )
-def test_listings_that_go_round_or_are_forbidden_keep_nobody_waiting(told: tuple[int, Any]) -> None:
+def test_listings_that_go_round_or_are_forbidden_keep_nobody_waiting(told: Told) -> None:
     @virtually
     async def check() -> None:
         queries = {"SELECT 1": FakeQuery(course=Course(running_s=None))}
-        async with (
-            FakeBigQuery(queries) as server,
-            Strange(server.url) as proxy,
-            host_for(settings_for(proxy.url)) as host,
-        ):
+        async with StrangeBigQuery(queries) as server, host_for(settings_for(server)) as host:
             task = query_task("SELECT 1", Location="US")
             handles = [await host.create_task(sent(task, node=f"n{n}"), timeout_s=10) for n in range(8)]
-            proxy.instead = {"get_many": told}
+            server.instead = {"jobs.list": told}
             for _ in range(8):
                 await asyncio.sleep(10)
                 statuses = await asyncio.gather(
@@ -138,7 +98,7 @@ def test_listings_that_go_round_or_are_forbidden_keep_nobody_waiting(told: tuple
             assert {status.phase for status in statuses} == {Phase.RUNNING}, statuses
             for job in server.ledger.jobs:
                 server.ledger.settle(job, "SUCCEEDED")
-            ended = await asyncio.gather(*(followed(host, handle, 120) for handle in handles))
+            ended = await asyncio.gather(*(followed(host, handle, 120, task_type=TYPE) for handle in handles))
             assert {status.phase for status in ended} == {Phase.SUCCEEDED}, "an end is seen without the listing"
             assert server.calls["jobs.list"] < 100
 

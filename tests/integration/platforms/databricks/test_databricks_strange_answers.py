@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from integration.platforms.databricks.databricks_hosts import host_at, site
+from integration.platforms.databricks.databricks_hosts import site
+from integration.platforms.strange_answers import ANYWHERE, Strange, Told, followed
 from outboard.agent import Inputs, Task
 from outboard.domain.phases import Phase
 from outboard.domain.types import EnumType, Interface, ListType, SimpleType, UnionType
-from outboard.host import Host
 from outboard.testing.cases.databricks import function_task, notebook_task, sql_task
-from outboard.testing.conformance.proxy import FaultProxy
 from outboard.testing.faults import Refuse
 from outboard.testing.ledger import Course
-from outboard.testing.platforms.databricks_sql import Answer
+from outboard.testing.platforms.databricks_sql import Answer, DatabricksSqlServer
 from outboard.testing.virtual_time import virtually
 
-OPERATIONS = {
-    "create": "POST /api/2.2/jobs/runs/submit",
-    "get": "GET /api/2.2/jobs/runs/get",
-    "get_many": "GET /api/2.2/jobs/runs/list",
-    "execute": "POST /api/2.0/sql/statements",
-    "statement": "GET /api/2.0/sql/statements/*",
-    "history": "GET /api/2.0/sql/history/queries",
-}
-HTML = "<html><body>Bad Gateway</body></html>"
-STRANGE: dict[str, Any] = {
-    "an empty answer": (200, ""),
-    "a page of a proxy, 502": (502, HTML),
-    "a login page": (200, HTML),
-    "a redirect": (302, ""),
-    "null": (200, None),
-    "a list": (200, []),
-    "an object without fields": (200, {}),
+STRANGE: dict[str, Told] = {
+    **ANYWHERE,
     "another job": (
         200,
         {
@@ -68,57 +51,36 @@ TRUE_OF_A_CREATE = ("a refusal of the question", "another job", "states that are
 """A create would have to believe these: they refuse it, or tell an id."""
 
 
-class Strange(FaultProxy):
-    """A proxy that answers some operations itself, after the platform has done its work."""
+class StrangeWorkspace(Strange, DatabricksSqlServer):
+    """A workspace that answers otherwise."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url, OPERATIONS)
-        self.instead: dict[str, tuple[int, Any]] = {}
-
-    async def _forward(self, request: web.Request, path: str | None = None) -> web.StreamResponse:
-        real = await super()._forward(request, path)
-        told = self.instead.get(self._operation_of(request))
-        if told is None:
-            return real
-        status, content = told
-        if isinstance(content, str):
-            return web.Response(status=status, text=content, content_type="text/html")
-        job_id = request.query.get("run_id") or request.path.rpartition("/")[2]
-        return web.json_response(json.loads(json.dumps(content).replace("%id", job_id)), status=status)
-
-
-async def followed(host: Host, handle: bytes, seconds: float) -> Any:
-    for _ in range(round(seconds / 10)):
-        status = await host.get_task(handle, timeout_s=10)
-        if status.phase.is_terminal:
-            break
-        await asyncio.sleep(10)
-    return status
+    def job_id(self, request: web.Request, body: Any) -> str:
+        return request.query.get("run_id") or super().job_id(request, body)
 
 
 @pytest.mark.parametrize("name", list(STRANGE))
 @pytest.mark.parametrize("kind", ["run", "statement"])
 def test_a_strange_answer_ends_nothing_and_starts_nothing_twice(kind: str, name: str) -> None:
     is_run = kind == "run"
-    task, create, get = (
-        (notebook_task("exits"), "create", "get") if is_run else (sql_task("SELECT 9"), "execute", "statement")
-    )
+    task = notebook_task("exits") if is_run else sql_task("SELECT 9")
 
     @virtually
     async def check() -> None:
-        async with site() as at, Strange(at.server.url) as proxy, host_at(proxy.url) as host:
+        server = StrangeWorkspace()
+        async with site(server=server) as at:
             course = Course(running_s=300, outputs={"exit": "done"})
             at.server.courses["exits"] = course
             at.server.answers["SELECT 9"] = Answer(course=course, columns=[("n", "INT")], rows=[["9"]])
             if name not in TRUE_OF_A_CREATE:
-                proxy.instead = {create: STRANGE[name]}
-            handle = await host.create_task(at.sent(task), timeout_s=10)
+                server.instead = {"create": STRANGE[name]}
+            handle = await at.host.create_task(at.sent(task), timeout_s=10)
             await asyncio.sleep(5)
-            proxy.instead = {get: STRANGE[name], "get_many": STRANGE[name], "history": STRANGE[name]}
-            status = await followed(host, handle, 200)
+            server.instead = dict.fromkeys(("get", "get_many", "find"), STRANGE[name])
+            status = await followed(at.host, handle, 200)
             assert not status.phase.is_terminal, status
-            proxy.instead = {}
-            status = await followed(host, handle, 1200)
+            assert server.told > 0
+            server.instead = {}
+            status = await followed(at.host, handle, 1200)
             assert (status.phase, len(at.server.ledger.jobs)) == (Phase.SUCCEEDED, 1), status
             assert status.outputs == ({"o0": "done"} if is_run else {"rows": [{"n": 9}]})
 
@@ -133,21 +95,22 @@ def test_a_strange_answer_ends_nothing_and_starts_nothing_twice(kind: str, name:
 @pytest.mark.parametrize(
     "told", [(200, {"next_page_token": "a", "has_next_page": True}), (403, {"error_code": "PERMISSION_DENIED"})]
 )
-def test_listings_that_go_round_or_are_forbidden_keep_nobody_waiting(task: Task[Any], told: tuple[int, Any]) -> None:
+def test_listings_that_go_round_or_are_forbidden_keep_nobody_waiting(task: Task[Any], told: Told) -> None:
     @virtually
     async def check() -> None:
-        async with site() as at, Strange(at.server.url) as proxy, host_at(proxy.url) as host:
-            handles = [await host.create_task(at.sent(task), timeout_s=10) for _ in range(8)]
-            proxy.instead = {"get_many": told, "history": told}
+        server = StrangeWorkspace()
+        async with site(server=server) as at:
+            handles = [await at.host.create_task(at.sent(task), timeout_s=10) for _ in range(8)]
+            server.instead = {"get_many": told, "find": told}
             for _ in range(6):
                 await asyncio.sleep(10)
-                statuses = await asyncio.gather(*(host.get_task(handle, timeout_s=10) for handle in handles))
+                statuses = await asyncio.gather(*(at.host.get_task(handle, timeout_s=10) for handle in handles))
             assert {status.phase for status in statuses} == {Phase.RUNNING}
             for job in at.server.ledger.jobs:
                 at.server.ledger.settle(job, "SUCCEEDED")
-            ended = await asyncio.gather(*(followed(host, handle, 120) for handle in handles))
+            ended = await asyncio.gather(*(followed(at.host, handle, 120) for handle in handles))
             assert {status.phase for status in ended} == {Phase.SUCCEEDED}, "an end is seen without the listing"
-            assert proxy.faults.calls["get_many"] + proxy.faults.calls["history"] < 100
+            assert server.calls["get_many"] + server.calls["find"] < 100
 
     check()
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from integration.platforms.snowflake.snowflake_hosts import Site, site
+from integration.platforms.snowflake.snowflake_hosts import site
+from integration.platforms.strange_answers import ANYWHERE, FOR_A_YEAR, HTML, Strange, Told, followed
 from outboard.agent import Phase
-from outboard.domain.statuses import TaskStatus
 from outboard.testing.cases.snowflake import statement_task
 from outboard.testing.faults import Refuse
 from outboard.testing.ledger import Course
@@ -20,26 +17,19 @@ from outboard.testing.platforms.snowflake import Answer, FakeSnowflake
 from outboard.testing.virtual_time import virtually
 
 pytest.importorskip("cryptography", reason="cryptography is not installed")
-HTML = "<html><body>Bad Gateway</body></html>"
 TABLE = {"numRows": 1, "rowType": [{"name": "N", "type": "fixed"}], "partitionInfo": [{"rowCount": 1}]}
 OTHER = "01b2c3d4-0000-1e5f-0000-000000099999"
-STRANGE: dict[str, tuple[int, Any]] = {
-    "an empty answer": (200, ""),
-    "a page of a proxy, 502": (502, HTML),
-    "a login page": (200, HTML),
-    "a redirect": (302, ""),
-    "null": (200, None),
-    "a list": (200, []),
-    "an object without fields": (200, {}),
+STRANGE: dict[str, Told] = {
+    **ANYWHERE,
     "a handle that is a number": (200, {"statementHandle": 7, "code": "090001"}),
     "a handle as long as a book": (200, {"statementHandle": "x" * 5_000, "code": "090001"}),
     "a code that is a list": (200, {"code": ["090001"]}),
     "a result that is a list": (200, {"resultSetMetaData": [], "code": "1"}),
-    "Too many requests, for a year": (429, {"code": "390420", "message": "Too many requests."}),
+    "Too many requests, for a year": (429, {"code": "390420", "message": "Too many requests."}, FOR_A_YEAR),
     "an error of theirs": (500, {"code": "000603", "message": "internal error"}),
     "an unknown error of theirs": (503, {"code": 7, "message": {"no": "text"}}),
 }
-OF_LOOKS: dict[str, tuple[int, Any]] = {
+OF_LOOKS: dict[str, Told] = {
     "a success without a result": (200, {"statementHandle": "%id", "message": "Statement executed successfully."}),
     "another statement": (200, {"statementHandle": OTHER, "code": "090001", "resultSetMetaData": TABLE}),
     "a login that is refused": (401, {"code": "390144", "message": "JWT token is invalid."}),
@@ -52,35 +42,8 @@ OF_LOOKS: dict[str, tuple[int, Any]] = {
 """Those that a submission is refused by, or cannot tell from a true one."""
 
 
-class Strange(FakeSnowflake):
-    """An account that answers otherwise once it has done its work."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.instead: dict[str, tuple[int, Any]] = {}
-
-    async def answer(
-        self, name: str, request: web.Request, act: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Answer as told, in place of the truth."""
-        real = await super().answer(name, request, act)
-        if name not in self.instead:
-            return real
-        status, content = self.instead[name]
-        headers = {"Retry-After": "31536000"} if status == 429 else {}
-        if isinstance(content, str):
-            return web.Response(status=status, text=content, content_type="text/html", headers=headers)
-        told = json.dumps(content).replace("%id", request.match_info.get("handle", ""))
-        return web.json_response(text=told, status=status, headers=headers)
-
-
-async def followed(at: Site, handle: bytes, seconds: float) -> TaskStatus:
-    for _ in range(round(seconds / 10)):
-        status = await at.host.get_task(handle)
-        if status.phase.is_terminal:
-            break
-        await asyncio.sleep(10)
-    return status
+class StrangeAccount(Strange, FakeSnowflake):
+    """An account that answers otherwise."""
 
 
 @pytest.mark.parametrize("name", [*STRANGE, *OF_LOOKS])
@@ -88,17 +51,18 @@ def test_a_strange_answer_ends_no_statement_and_starts_none_twice(name: str) -> 
     @virtually
     async def check() -> None:
         slow = {"SELECT slow": Answer(course=Course(running_s=300))}
-        async with site(slow, kind=Strange) as at:
-            assert isinstance(at.server, Strange)
+        async with site(slow, kind=StrangeAccount) as at:
+            assert isinstance(at.server, StrangeAccount)
             if name in STRANGE:
                 at.server.instead = {"create": STRANGE[name]}
             handle = await at.start(statement_task("SELECT slow"))
             await asyncio.sleep(5)
             at.server.instead = {"get": {**STRANGE, **OF_LOOKS}[name]}
-            status = await followed(at, handle, 200)
+            status = await followed(at.host, handle, 200)
             assert not status.phase.is_terminal, status
+            assert at.server.told > 0
             at.server.instead = {}
-            status = await followed(at, handle, 1500)
+            status = await followed(at.host, handle, 1500)
             assert (status.phase, len(at.server.ledger.jobs)) == (Phase.SUCCEEDED, 1), status
 
     check()
@@ -129,8 +93,8 @@ def test_a_cancel_that_is_told_of_an_end_is_done(code: str) -> None:
 def test_a_strange_history_does_not_spoil_a_statement_that_succeeded(rows: Any, columns: Any) -> None:
     @virtually
     async def check() -> None:
-        async with site(settings={"query_history": True}, kind=Strange) as at:
-            assert isinstance(at.server, Strange)
+        async with site(settings={"query_history": True}, kind=StrangeAccount) as at:
+            assert isinstance(at.server, StrangeAccount)
             handle = await at.start(statement_task("SELECT quick"))
             at.server.instead = {"create": (200, {"resultSetMetaData": {"rowType": columns}, "data": rows})}
             assert (await at.end(handle)).phase is Phase.SUCCEEDED
