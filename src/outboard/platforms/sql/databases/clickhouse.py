@@ -31,7 +31,8 @@ from outboard.platforms.sql.databases.clickhouse_errors import ClickHouseError, 
 from outboard.platforms.sql.databases.clickhouse_values import bound
 from outboard.platforms.sql.databases.columns import unique
 from outboard.platforms.sql.databases.pools import CONNECT_S, path_of, pool_of
-from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Session, Sighting, Target, Wish
+from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Rows, Session, Sighting, Target, Wish
+from outboard.platforms.sql.databases.rows import NoRows
 
 LOG_DELAY_S: Final = 30.0
 """The server writes `system.query_log` every 7.5 s; what is not there after this time will not come."""
@@ -181,7 +182,7 @@ class ClickHouseSession:
         self._wish = wish
         self._usage: dict[str, float] = {}
 
-    def run(self, sql: str, values: Sequence[Any]) -> _Rows:
+    def run(self, sql: str, values: Sequence[Any]) -> Rows:
         """Run the statement; its rows come while they are read."""
         bare = sql
         while comment := _COMMENT.match(bare):
@@ -240,30 +241,24 @@ class ClickHouseSession:
             raise
         return [(str(row[0]), " ".join(str(row[1]).split())) for row in rows]
 
-    def _written(self, response: Any) -> _Rows:
+    def _written(self, response: Any) -> NoRows:
         summary = json.loads(response.headers.get("X-ClickHouse-Summary") or "{}")
         self._usage = {name: float(summary[key]) for key, name in _COUNTED.items() if key in summary}
         affected = summary.get("written_rows")
-        return _Rows(None, None, None if affected is None else int(affected))
+        return NoRows(None if affected is None else int(affected))
 
 
 class _Rows:
     """What a statement gives; see `port.Rows`."""
 
-    def __init__(
-        self, body: _Body | None, types: Sequence[tuple[str, str]] | None, affected: int | None = None
-    ) -> None:
-        self.affected = affected
-        self.schema: Any = None
-        self._body = body
-        if body is not None:
-            self._open(body, types)
+    affected: int | None = None
 
-    def _open(self, body: _Body, types: Sequence[tuple[str, str]] | None) -> None:
+    def __init__(self, body: _Body, types: Sequence[tuple[str, str]] | None) -> None:
         import pyarrow as pa  # noqa: PLC0415 - heavy, and a statement without rows needs none of it
 
         from outboard.platforms.sql.databases.clickhouse_types import Plain, reader_of  # noqa: PLC0415 - as above
 
+        self._body = body
         try:
             self._reader = pa.ipc.open_stream(pa.PythonFile(body, mode="r"))
         except (pa.ArrowException, OSError) as error:
@@ -274,7 +269,7 @@ class _Rows:
             reader_of(field.name, text, field.type) for field, text in zip(fields, known, strict=True)
         ]
         names = unique([field.name for field in fields])
-        self.schema = pa.schema(
+        self.schema: Any = pa.schema(
             [
                 pa.field(name, column.arrow, metadata={"sql_type": column.sql})
                 for name, column in zip(names, self._columns, strict=True)
@@ -286,7 +281,6 @@ class _Rows:
         import pyarrow as pa  # noqa: PLC0415 - as above
 
         body = self._body
-        assert body is not None  # noqa: S101 - without a schema nobody asks
         try:
             while True:
                 try:

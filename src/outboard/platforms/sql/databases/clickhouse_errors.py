@@ -10,14 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from outboard.platforms.sql.databases.port import Actor, Complaint, first_line
-
-Meaning = tuple[Actor, bool]
-USER: Meaning = ("user", False)
-OPERATOR: Meaning = ("operator", False)
-PLATFORM: Meaning = ("platform", True)
-BROKEN: Meaning = ("platform", False)
-CANCELLED: Meaning = ("cancelled", False)
+from outboard.platforms.sql.databases.meanings import BROKEN, CANCELLED, OPERATOR, PLATFORM, USER, Meaning
+from outboard.platforms.sql.databases.port import Complaint, first_line, without_values
 
 CODES: dict[int, Meaning] = {
     **dict.fromkeys((394, 735), CANCELLED),  # QUERY_WAS_CANCELLED, ..._BY_CLIENT
@@ -74,10 +68,7 @@ def error_of(content: bytes, status: int, code: str | None, values: Sequence[Any
     if not number and status != 200:
         return ClickHouseError(_HAPPENS.get(status, 1002), f"HTTP {status}")
     words = first_line(_BEHIND.split(found[-1].group(2))[0] if found else f"code {number}")
-    for value in values:
-        if isinstance(value, str) and len(value) > 1:
-            words = words.replace(value, "...")
-    return ClickHouseError(number, words)
+    return ClickHouseError(number, without_values(words, values))
 
 
 def meaning_of(error: BaseException) -> Complaint | None:

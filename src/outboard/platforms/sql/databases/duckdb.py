@@ -19,6 +19,7 @@ import duckdb
 
 from outboard.platforms.sql.databases.columns import BATCH_ROWS, unique
 from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Session, Sighting, Target, Wish, first_line
+from outboard.platforms.sql.databases.rows import NoRows
 
 _BUSY = "Could not set lock on file"
 _PLATFORM = ("OutOfMemoryException", "InternalException", "FatalException", "IOException", "ConnectionException")
@@ -94,7 +95,7 @@ class DuckDBSession:
         self._wish = wish
         self._is_open = False
 
-    def run(self, sql: str, values: Sequence[Any]) -> _Rows:
+    def run(self, sql: str, values: Sequence[Any]) -> _Rows | NoRows:
         """Run one statement; its rows come while they are read."""
         if not self._wish.is_autocommit and not self._is_open:
             self._connection.execute("BEGIN TRANSACTION")
@@ -104,12 +105,12 @@ class DuckDBSession:
         parameters = {f"p{number}": _parameter(value) for number, value in enumerate(values, start=1)}
         if gives_rows:
             # A relation streams to Arrow; what `execute` gives is copied as a whole first.
-            return _Rows(self._connection.sql(sql, params=parameters or None), None)
+            return _Rows(self._connection.sql(sql, params=parameters or None))
         result = self._connection.execute(sql, parameters)
         if result.description and [column[0] for column in result.description] != ["Count"]:
-            return _Rows(result, None)
+            return _Rows(result)
         counted = result.fetchall() if result.description else []
-        return _Rows(None, counted[0][0] if counted and counted[0] and isinstance(counted[0][0], int) else None)
+        return NoRows(counted[0][0] if counted and counted[0] and isinstance(counted[0][0], int) else None)
 
     def commit_facts(self) -> Mapping[str, Any]:
         """There is nothing to ask for afterwards."""
@@ -145,24 +146,21 @@ class DuckDBSession:
 class _Rows:
     """What a statement gives; see `port.Rows`."""
 
-    def __init__(self, result: Any, affected: int | None) -> None:
-        self.affected = affected
-        self._reader = None
-        self.schema: Any = None
-        self._names: list[str] = []
-        if result is not None:
-            fetch = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch
-            with warnings.catch_warnings():
-                # DuckDB 2 warns that this copies the rows, which are few: of EXPLAIN, or INSERT ... RETURNING.
-                warnings.simplefilter("ignore", UserWarning)
-                self._reader = fetch(BATCH_ROWS)
-            schema = self._reader.schema
-            self._names = unique(schema.names)
-            self.schema = schema.empty_table().rename_columns(self._names).schema
+    affected: int | None = None
+
+    def __init__(self, result: Any) -> None:
+        fetch = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch
+        with warnings.catch_warnings():
+            # DuckDB 2 warns that this copies the rows, which are few: of EXPLAIN, or INSERT ... RETURNING.
+            warnings.simplefilter("ignore", UserWarning)
+            self._reader = fetch(BATCH_ROWS)
+        schema = self._reader.schema
+        self._names = unique(schema.names)
+        self.schema: Any = schema.empty_table().rename_columns(self._names).schema
 
     def batches(self) -> Generator[Any, None, None]:
         """Yield DuckDB's own batches."""
-        for batch in self._reader or ():
+        for batch in self._reader:
             yield batch.rename_columns(self._names)
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import ssl
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -30,9 +29,11 @@ from pymysql.constants import CLIENT, FIELD_TYPE, FLAG
 from pymysql.converters import conversions
 from pymysql.cursors import SSCursor
 
-from outboard.platforms.sql.databases.columns import ColumnType, batches_of, decimal_type, schema_of
+from outboard.platforms.sql.databases.columns import ColumnType, decimal_type
 from outboard.platforms.sql.databases.mysql_errors import meaning_of
-from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Session, Sighting, Target, Wish
+from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Rows, Session, Sighting, Target, Wish
+from outboard.platforms.sql.databases.rows import NoRows, ReadRows
+from outboard.platforms.sql.databases.tls import tls_context
 
 CONNECT_S = 15
 _BINARY_CHARSET = 63
@@ -109,6 +110,7 @@ class MySQL:
 
     def _open(self, cursor: Any = pymysql.cursors.Cursor) -> Any:
         target = self._target
+        context = tls_context(target)
         return pymysql.connect(
             host=target.host,
             port=target.port or 3306,
@@ -123,7 +125,8 @@ class MySQL:
             client_flag=CLIENT.FOUND_ROWS,
             local_infile=False,
             program_name="outboard",
-            **_tls(target),
+            ssl=context,
+            ssl_disabled=context is None,
         )
 
 
@@ -135,7 +138,7 @@ class MySQLSession:
         self._wish = wish
         self.facts: Mapping[str, Any] = {"connection_id": connection.thread_id()}
 
-    def run(self, sql: str, values: Sequence[Any]) -> _Rows:
+    def run(self, sql: str, values: Sequence[Any]) -> Rows:
         """Run one statement; its rows come while they are read."""
         cursor = self._connection.cursor()
         if values:
@@ -149,10 +152,8 @@ class MySQLSession:
         if not cursor.description or not fields:
             affected = cursor.rowcount
             cursor.close()
-            return _Rows(None, [], None, affected if 0 <= affected < 1 << 62 else None)
-        types = [_type_of(field) for field in fields]
-        schema = schema_of([field.name for field in fields], types)
-        return _Rows(schema, types, _rows(cursor), None)
+            return NoRows(affected if 0 <= affected < 1 << 62 else None)
+        return ReadRows([field.name for field in fields], [_type_of(field) for field in fields], _rows(cursor))
 
     def commit_facts(self) -> Mapping[str, Any]:
         """There is nothing to ask for afterwards."""
@@ -177,22 +178,6 @@ class MySQLSession:
         """End the session, and with it the lock."""
         with contextlib.suppress(pymysql.Error, OSError):
             self._connection.close()
-
-
-class _Rows:
-    """What a statement gives; see `port.Rows`."""
-
-    def __init__(
-        self, schema: Any, types: Sequence[ColumnType], rows: Generator[Any, None, None] | None, affected: int | None
-    ) -> None:
-        self.schema = schema
-        self.affected = affected
-        self._types = types
-        self._rows = rows
-
-    def batches(self) -> Generator[Any, None, None]:
-        assert self._rows is not None  # noqa: S101 - without a schema nobody asks
-        return batches_of(self._rows, self.schema, self._types)
 
 
 def _rows(cursor: Any) -> Generator[Any, None, None]:
@@ -221,16 +206,6 @@ def _settle(connection: Any, key: str, wish: Wish) -> None:
             cursor.execute("SET SESSION TRANSACTION READ ONLY")  # those that a procedure begins, too
         if not wish.is_autocommit:
             cursor.execute(f"START TRANSACTION{' READ ONLY' if wish.read_only else ''}")
-
-
-def _tls(target: Target) -> dict[str, Any]:
-    if target.tls == "disable":
-        return {"ssl_disabled": True}
-    context = ssl.create_default_context(cafile=target.tls_ca_file or None)
-    if target.tls == "require":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return {"ssl": context}
 
 
 def _literal(value: Any) -> str:  # noqa: C901, PLR0911 - one line a kind

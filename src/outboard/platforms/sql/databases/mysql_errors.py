@@ -8,13 +8,8 @@ say: a wrong statement is the user's, the rest the platform's.
 
 from __future__ import annotations
 
-from outboard.platforms.sql.databases.port import Actor, Complaint, first_line
-
-Meaning = tuple[Actor, bool]
-USER: Meaning = ("user", False)
-OPERATOR: Meaning = ("operator", False)
-PLATFORM: Meaning = ("platform", True)
-CANCELLED: Meaning = ("cancelled", False)
+from outboard.platforms.sql.databases.meanings import CANCELLED, OPERATOR, PLATFORM, USER, Meaning
+from outboard.platforms.sql.databases.port import Complaint, first_line
 
 NUMBERS: dict[int, Meaning] = {
     **dict.fromkeys((1317, 1927), CANCELLED),  # ER_QUERY_INTERRUPTED, ER_CONNECTION_KILLED

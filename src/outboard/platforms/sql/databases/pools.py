@@ -14,6 +14,7 @@ import urllib3
 from urllib3.connection import HTTPConnection
 
 from outboard.platforms.sql.databases.port import Complaint, Target, first_line
+from outboard.platforms.sql.databases.tls import tls_context
 
 CONNECT_S: Final = 15.0
 ANSWER_S: Final = 60.0
@@ -32,12 +33,9 @@ def pool_of(target: Target) -> Any:
         "timeout": urllib3.Timeout(connect=CONNECT_S, read=ANSWER_S),
         "socket_options": options,
     }
-    if target.tls == "disable":
+    context = tls_context(target)
+    if context is None:
         return urllib3.HTTPConnectionPool(target.host, target.port, **common)
-    context = ssl.create_default_context(cafile=target.tls_ca_file or None)
-    if target.tls == "require":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     return urllib3.HTTPSConnectionPool(
         target.host, target.port, ssl_context=context, assert_hostname=target.tls == "verify" and None, **common
     )

@@ -234,3 +234,11 @@ def database_of(target: Target, password: str) -> Database:
 def first_line(error: object, limit: int = 400) -> str:
     """Return an error's first line of words."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:limit]
+
+
+def without_values(words: str, values: Sequence[Any]) -> str:
+    """Return an error's words with the texts of a statement's parameters left out."""
+    for value in values:
+        if isinstance(value, str) and len(value) > 1:
+            words = words.replace(value, "...")
+    return words

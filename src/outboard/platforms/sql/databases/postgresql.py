@@ -22,9 +22,10 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.json import Jsonb
 from psycopg.types.string import TextLoader
 
-from outboard.platforms.sql.databases.columns import ColumnType, batches_of, decimal_type, numeric_type, schema_of
-from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Session, Sighting, Target, Wish
+from outboard.platforms.sql.databases.columns import ColumnType, decimal_type, numeric_type
+from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Rows, Session, Sighting, Target, Wish
 from outboard.platforms.sql.databases.postgresql_errors import meaning_of
+from outboard.platforms.sql.databases.rows import NoRows, ReadRows
 
 CONNECT_S = 15
 _NO_FILE = "/dev/null/none"
@@ -139,17 +140,16 @@ class PostgreSQLSession:
         self._wish = wish
         self.facts: Mapping[str, Any] = {"pid": connection.info.backend_pid}
 
-    def run(self, sql: str, values: Sequence[Any]) -> _Rows:
+    def run(self, sql: str, values: Sequence[Any]) -> Rows:
         """Run one statement; its rows come while they are read."""
         parameters = [_parameter(value) for value in values]
         described = self._describe(sql, parameters)
         cursor = psycopg.RawCursor(self._connection)
         if not described:
             cursor.execute(sql, parameters)
-            return _Rows(None, [], None, cursor.rowcount if cursor.rowcount >= 0 else None)
+            return NoRows(cursor.rowcount if cursor.rowcount >= 0 else None)
         types = [_type_of(self._connection, oid, modifier, self._wish) for _, oid, modifier in described]
-        schema = schema_of([name for name, _, _ in described], types)
-        return _Rows(schema, types, _stream(cursor, sql, parameters), None)
+        return ReadRows([name for name, _, _ in described], types, _stream(cursor, sql, parameters))
 
     def commit_facts(self) -> Mapping[str, Any]:
         """Return the transaction's id, where it wrote anything."""
@@ -202,22 +202,6 @@ class PostgreSQLSession:
         ]
         self._connection.execute("DEALLOCATE outboard")
         return found
-
-
-class _Rows:
-    """What a statement gives; see `port.Rows`."""
-
-    def __init__(
-        self, schema: Any, types: Sequence[ColumnType], rows: Generator[Any, None, None] | None, affected: int | None
-    ) -> None:
-        self.schema = schema
-        self.affected = affected
-        self._types = types
-        self._rows = rows
-
-    def batches(self) -> Generator[Any, None, None]:
-        assert self._rows is not None  # noqa: S101 - without a schema nobody asks
-        return batches_of(self._rows, self.schema, self._types)
 
 
 def _stream(cursor: psycopg.RawCursor[Any], sql: str, parameters: Sequence[Any]) -> Generator[Any, None, None]:

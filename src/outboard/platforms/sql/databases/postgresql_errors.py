@@ -9,15 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from outboard.platforms.sql.databases.port import Actor, Complaint, first_line
-
-Meaning = tuple[Actor, bool]
-USER: Meaning = ("user", False)
-OPERATOR: Meaning = ("operator", False)
-OPERATOR_LATER: Meaning = ("operator", True)
-PLATFORM: Meaning = ("platform", True)
-BROKEN: Meaning = ("platform", False)
-CANCELLED: Meaning = ("cancelled", False)
+from outboard.platforms.sql.databases.meanings import BROKEN, CANCELLED, OPERATOR, PLATFORM, USER, Meaning
+from outboard.platforms.sql.databases.port import Complaint, first_line
 
 CODES: dict[str, Meaning] = {
     "57014": CANCELLED,  # query_canceled; by statement_timeout, see below

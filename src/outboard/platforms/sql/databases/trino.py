@@ -25,9 +25,9 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from outboard.platforms.sql.databases.columns import ColumnType, batches_of, schema_of
 from outboard.platforms.sql.databases.pools import path_of, pool_of
-from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Session, Sighting, Target, Wish
+from outboard.platforms.sql.databases.port import Complaint, Database, Fate, Rows, Session, Sighting, Target, Wish
+from outboard.platforms.sql.databases.rows import NoRows, ReadRows
 from outboard.platforms.sql.databases.trino_errors import QueryGone, TrinoError, error_of, meaning_of
 from outboard.platforms.sql.databases.trino_values import literal, with_values
 
@@ -233,7 +233,7 @@ class TrinoSession:
             pass
         self._transaction = pages.started
 
-    def run(self, sql: str, values: Sequence[Any]) -> _Rows:
+    def run(self, sql: str, values: Sequence[Any]) -> Rows:
         """Run the statement; its rows come while they are read."""
         more = {"Transaction_Id": self._transaction} if self._transaction else {}
         if self._wish.timeout_s:
@@ -247,7 +247,7 @@ class TrinoSession:
             if page.get("columns") and not page.get("updateType"):
                 return self._rows(page, walk)
         affected = page.get("updateCount")
-        return _Rows(None, [], None, None if affected is None else int(affected))
+        return NoRows(None if affected is None else int(affected))
 
     def commit_facts(self) -> Mapping[str, Any]:
         """There is nothing to ask for afterwards: the query has finished."""
@@ -277,11 +277,10 @@ class TrinoSession:
     def close(self) -> None:
         """There is nothing to let go: an idle transaction ends by itself."""
 
-    def _rows(self, page: Mapping[str, Any], walk: Generator[dict[str, Any], None, None]) -> _Rows:
+    def _rows(self, page: Mapping[str, Any], walk: Generator[dict[str, Any], None, None]) -> ReadRows:
         from outboard.platforms.sql.databases.trino_types import type_of  # noqa: PLC0415 - it loads Arrow
 
         types = [type_of(column["typeSignature"], str(column["type"])) for column in page["columns"]]
-        schema = schema_of([str(column["name"]) for column in page["columns"]], types)
 
         def rows() -> Generator[Any, None, None]:
             yield from page.get("data") or ()
@@ -289,29 +288,12 @@ class TrinoSession:
                 self._stats = later.get("stats") or self._stats
                 yield from later.get("data") or ()
 
-        return _Rows(schema, types, rows(), None)
+        return ReadRows([str(column["name"]) for column in page["columns"]], types, rows())
 
     def _end(self, word: str) -> None:
         transaction, self._transaction = self._transaction, ""
         if transaction:
             self._server.ask(word, Transaction_Id=transaction)
-
-
-class _Rows:
-    """What a statement gives; see `port.Rows`."""
-
-    def __init__(
-        self, schema: Any, types: Sequence[ColumnType], rows: Generator[Any, None, None] | None, affected: int | None
-    ) -> None:
-        self.schema = schema
-        self.affected = affected
-        self._types = types
-        self._rows = rows
-
-    def batches(self) -> Generator[Any, None, None]:
-        """Yield pages as record batches."""
-        assert self._rows is not None  # noqa: S101 - without a schema nobody asks
-        return batches_of(self._rows, self.schema, self._types)
 
 
 def _is_final(error: Exception, method: str) -> bool:

@@ -10,14 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from outboard.platforms.sql.databases.port import Actor, Complaint, first_line
-
-Meaning = tuple[Actor, bool]
-USER: Meaning = ("user", False)
-OPERATOR: Meaning = ("operator", False)
-PLATFORM: Meaning = ("platform", True)
-BROKEN: Meaning = ("platform", False)
-CANCELLED: Meaning = ("cancelled", False)
+from outboard.platforms.sql.databases.meanings import BROKEN, CANCELLED, OPERATOR, PLATFORM, USER, Meaning
+from outboard.platforms.sql.databases.port import Complaint, first_line, without_values
 
 TYPES: dict[str, Meaning] = {
     "USER_ERROR": USER,
@@ -64,10 +58,7 @@ class QueryGone(Exception):
 def error_of(error: Mapping[str, Any], values: Sequence[Any]) -> TrinoError:
     """Return the error that an answer tells; the texts of parameters are left out of its words."""
     words = first_line(error.get("message") or error.get("errorName"))
-    for value in values:
-        if isinstance(value, str) and len(value) > 1:
-            words = words.replace(value, "...")
-    return TrinoError(str(error.get("errorName")), str(error.get("errorType")), words)
+    return TrinoError(str(error.get("errorName")), str(error.get("errorType")), without_values(words, values))
 
 
 def meaning_of(error: BaseException) -> Complaint | None:
