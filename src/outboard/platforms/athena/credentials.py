@@ -1,9 +1,7 @@
 """Access keys: had off the event loop, renewed before they end, one renewal at a time.
 
 botocore knows AWS's ways to get keys (environment, shared profiles, web identity, container and instance metadata), and blocks;
-so it runs in a thread, from the first look to every renewal. Keys in their last ten minutes are still used while the next ones
-are fetched behind; only keys that have ended are waited for. A renewal that fails is tried again half a minute later as long as
-the old keys last. Keys that never end are looked for again every quarter of an hour: a file may have changed.
+so it runs in a thread, from the first look to every renewal. When keys are renewed is said in `outboard.agent.renewal`.
 
 Acting as a role takes a second step: STS gives keys for an hour for those of who logged in.
 
@@ -14,19 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final, Protocol
 
+from outboard.agent.renewal import Renewed
 from outboard.errors import AgentError, Forbidden, Sent, Unauthorized, Unavailable
 
-_RENEW_BEFORE_S: Final = 600.0
-_MARGIN_S: Final = 30.0
-_AGAIN_S: Final = 30.0
-_LEAST_S: Final = 60.0
-_LOOK_AGAIN_S: Final = 900.0
 _ROLE_S: Final = 3600
 _NAMES: Final = (
     ("AccessKeyId", "aws_access_key_id", "access_key_id"),
@@ -78,7 +71,7 @@ class FixedKeys:
         """Do nothing."""
 
 
-class RenewedKeys:
+class RenewedKeys(Renewed[Keys]):
     """Keys that are renewed before they end.
 
     Args:
@@ -86,46 +79,15 @@ class RenewedKeys:
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[Keys]]) -> None:
-        self._fetch = fetch
-        self._keys: Keys | None = None
-        self._renew_at = self._ends_at = 0.0
-        self._renewal: asyncio.Task[None] | None = None
+        async def timed() -> tuple[Keys, float | None]:
+            keys = await fetch()
+            return keys, keys.lifetime_s
+
+        super().__init__(timed)
 
     async def keys(self) -> Keys:
         """Return valid keys; raises what `fetch` raises where there are none."""
-        now = time.monotonic()
-        if self._keys is not None and now < min(self._renew_at, self._ends_at):
-            return self._keys
-        renewal = self._renewal
-        if renewal is None or renewal.done():
-            renewal = self._renewal = asyncio.ensure_future(self._renew())
-            renewal.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if self._keys is None or now >= self._ends_at:
-            await asyncio.shield(renewal)
-        if self._keys is None:
-            raise Unavailable("no access keys could be had", sent=Sent.NO)
-        return self._keys
-
-    async def close(self) -> None:
-        """Stop a renewal that is under way."""
-        renewal, self._renewal = self._renewal, None
-        if renewal is not None and not renewal.done():
-            renewal.cancel()
-            await asyncio.wait({renewal})
-
-    async def _renew(self) -> None:
-        try:
-            keys = await self._fetch()
-        except AgentError:
-            self._renew_at = time.monotonic() + _AGAIN_S
-            raise
-        now, lifetime_s = time.monotonic(), keys.lifetime_s
-        self._keys = keys
-        if lifetime_s is None:
-            self._renew_at, self._ends_at = now + _LOOK_AGAIN_S, float("inf")
-            return
-        self._ends_at = now + max(lifetime_s - _MARGIN_S, 0.0)
-        self._renew_at = now + max(lifetime_s - _RENEW_BEFORE_S, min(_LEAST_S, lifetime_s / 2))
+        return await self.value()
 
 
 def keys_of(secret: str, key_id: str = "") -> Keys:

@@ -1,8 +1,7 @@
 """Access tokens: had off the event loop, renewed before they end, one renewal at a time.
 
-google-auth blocks, so it runs in a thread, from the first look for credentials to every refresh. A token in its last ten minutes
-is still handed out while the next one is fetched behind; only one that has ended is waited for. A renewal that fails is tried
-again half a minute later as long as the old token lasts.
+google-auth blocks, so it runs in a thread, from the first look for credentials to every refresh. When tokens are renewed is said
+in `outboard.agent.renewal`.
 
 Acting as another service account takes a second step: the token of who logged in buys one at the IAM Credentials API, which lasts
 an hour (`projects.serviceAccounts.generateAccessToken`,
@@ -17,22 +16,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from outboard.agent import Http
+from outboard.agent.renewal import LEAST_S, Renewed
 from outboard.errors import AgentError, Forbidden, Sent, Unauthorized, Unavailable
 
 SCOPE: Final = "https://www.googleapis.com/auth/bigquery"
 IAM_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
-_RENEW_BEFORE_S: Final = 600.0
-_MARGIN_S: Final = 30.0
-_AGAIN_S: Final = 30.0
 _LIFETIME_S: Final = 3600
-_LEAST_S: Final = 60.0
 
 Fetched = tuple[str, float]
 """A token, and how many seconds it lasts."""
@@ -64,48 +60,12 @@ class FixedToken:
         """Do nothing."""
 
 
-class RenewedToken:
-    """A token that is renewed before it ends.
-
-    Args:
-        fetch: Gets a new one; its errors are those of a call that was not sent.
-    """
-
-    def __init__(self, fetch: Callable[[], Awaitable[Fetched]]) -> None:
-        self._fetch = fetch
-        self._value = ""
-        self._renew_at = self._ends_at = 0.0
-        self._renewal: asyncio.Task[None] | None = None
+class RenewedToken(Renewed[str]):
+    """A token that is renewed before it ends."""
 
     async def token(self) -> str:
-        """Return a valid token; raises what `fetch` raises where there is none."""
-        now = time.monotonic()
-        if self._value and now < min(self._renew_at, self._ends_at):
-            return self._value
-        renewal = self._renewal
-        if renewal is None or renewal.done():
-            renewal = self._renewal = asyncio.ensure_future(self._renew())
-            renewal.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not self._value or now >= self._ends_at:
-            await asyncio.shield(renewal)
-        return self._value
-
-    async def close(self) -> None:
-        """Stop a renewal that is under way."""
-        renewal, self._renewal = self._renewal, None
-        if renewal is not None and not renewal.done():
-            renewal.cancel()
-            await asyncio.wait({renewal})
-
-    async def _renew(self) -> None:
-        try:
-            value, lifetime_s = await self._fetch()
-        except AgentError:
-            self._renew_at = time.monotonic() + _AGAIN_S
-            raise
-        now = time.monotonic()
-        self._value, self._ends_at = value, now + max(lifetime_s - _MARGIN_S, 0.0)
-        self._renew_at = now + max(lifetime_s - _RENEW_BEFORE_S, min(_LEAST_S, lifetime_s / 2))
+        """Return a valid one; raises what fetching it raises where there is none."""
+        return await self.value()
 
 
 def key_info(key: str, token_uri: str) -> Mapping[str, Any]:
@@ -201,7 +161,7 @@ def _asks_no_project(transport: Any) -> Any:
 def _lifetime_s(expires: object) -> float:
     """Return how long a token lasts; a minute at least, since our clock may be ahead of Google's."""
     try:
-        return max(_LEAST_S, _left_s(datetime.fromisoformat(str(expires).replace("Z", "+00:00")[:32])))
+        return max(LEAST_S, _left_s(datetime.fromisoformat(str(expires).replace("Z", "+00:00")[:32])))
     except ValueError:
         return float(_LIFETIME_S)
 
