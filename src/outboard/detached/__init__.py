@@ -7,7 +7,8 @@ Platforms whose work runs here build on it; it is no platform itself.
 * `boot` starts the runner, and programs of platforms, without paying for the package's imports;
 * `job_files` is the format of a job directory, `processes` knows processes beyond their recycled ids;
 * `states` decides from the files and the processes where a job stands;
-* `logs` pages through a job's output; `transfers` and `output_places` bring results to where they belong.
+* `logs` pages through a job's output; `transfers` and `output_places` bring results to where they belong, and
+  `result_columns` says what their columns are.
 
 The directory is the record: nothing about a job lives only in memory, so a service that restarts, or a second one,
 finds every job as it is.

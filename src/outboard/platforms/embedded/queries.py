@@ -21,7 +21,8 @@ from datetime import datetime, timedelta, timezone
 from outboard.detached import boot
 from outboard.detached.job_files import Document
 from outboard.detached.jobs import JobSpec, integer_in
-from outboard.domain.types import Column, ListType, SimpleType, ValueType
+from outboard.detached.result_columns import columns_of
+from outboard.domain.types import Column
 from outboard.domain.values import Blob, Schema, StructuredDataset
 from outboard.errors import InvalidInputs, InvalidSettings
 from outboard.platforms.embedded.duckdb_job import EXIT_SYSTEM, EXIT_USER, QUERY_FILE
@@ -30,17 +31,6 @@ STORE_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_")
 """Beginnings of the variables that hold the credentials of object stores; a query's job gets them, its SQL does not."""
 
 __all__ = ["EXIT_SYSTEM", "EXIT_USER", "Query", "QueryFailure", "QueryResult", "read_failure", "read_result"]
-
-_SIMPLE = {
-    "integer": SimpleType.INTEGER,
-    "float": SimpleType.FLOAT,
-    "string": SimpleType.STRING,
-    "boolean": SimpleType.BOOLEAN,
-    "datetime": SimpleType.DATETIME,
-    "duration": SimpleType.DURATION,
-    "binary": SimpleType.BINARY,
-    "struct": SimpleType.STRUCT,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +140,7 @@ def read_result(document: Document | None) -> QueryResult | None:
     rows = columns if isinstance(columns, list) else []
     return QueryResult(
         uri=uri if isinstance(uri, str) else None,
-        columns=tuple(Column(str(name), _type_named(kind)) for name, kind in rows),
+        columns=columns_of(rows),
         rows=integer_in(document, "rows") or 0,
         size_bytes=integer_in(document, "size_bytes") or 0,
     )
@@ -203,9 +193,3 @@ def _encode(name: str, value: object) -> object:
         return [_encode(name, item) for item in value]
     kind = type(value).__name__
     raise InvalidInputs(f"inputs.{name} is of kind {kind}, which SQL cannot take; pass it by reference.", field=name)
-
-
-def _type_named(kind: object) -> ValueType:
-    if isinstance(kind, dict):
-        return ListType(_type_named(kind.get("list")))
-    return _SIMPLE.get(str(kind), SimpleType.STRING)

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from outboard.domain.types import BlobType, Column, ListType, SchemaType, SimpleType, StructuredDatasetType, ValueType
+from outboard.detached.result_columns import columns_of
+from outboard.domain.types import BlobType, SchemaType, SimpleType, StructuredDatasetType, ValueType
 from outboard.domain.values import Blob, Schema, StructuredDataset
 from outboard.errors import InvalidTask
 
 ROWS: Final = "rows"
 SCHEMA_FILE: Final = "00000.parquet"
-_WORDS: Final = {
-    "integer": SimpleType.INTEGER,
-    "float": SimpleType.FLOAT,
-    "string": SimpleType.STRING,
-    "boolean": SimpleType.BOOLEAN,
-    "datetime": SimpleType.DATETIME,
-    "duration": SimpleType.DURATION,
-    "binary": SimpleType.BINARY,
-    "struct": SimpleType.STRUCT,
-}
 
 
 def declared_of(outputs: Mapping[str, ValueType]) -> dict[str, Any]:
@@ -61,7 +52,7 @@ def values_of(end: Mapping[str, Any]) -> dict[str, Any]:
     if declared.get("has_rows"):
         values[ROWS] = int(rows if rows is not None else end.get("affected") or 0)
     if declared.get("table") and result:
-        columns = tuple(Column(name, _type_named(kind)) for name, kind in result.get("columns", ()))
+        columns = columns_of(result.get("columns", ()))
         uri = str(result.get("uri", ""))
         kind = declared.get("kind")
         if kind == "schema":
@@ -81,9 +72,3 @@ def _form(kind: ValueType) -> str:
     if isinstance(kind, BlobType) and not kind.multipart and kind.format.lower() in ("", "parquet"):
         return "blob"
     return ""
-
-
-def _type_named(kind: object) -> ValueType:
-    if isinstance(kind, dict):
-        return ListType(_type_named(kind.get("list")))
-    return _WORDS.get(str(kind), SimpleType.STRING)
