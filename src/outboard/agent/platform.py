@@ -13,9 +13,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from typing_extensions import Self
 
 from outboard.agent.context import Secrets
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 ConnT = TypeVar("ConnT", bound=Connection)
 ClientT = TypeVar("ClientT")
+
+
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+"""A secret's key in an operator's settings or a task, as the service looks it up."""
 
 
 class Settings(BaseModel):

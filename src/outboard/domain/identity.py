@@ -6,6 +6,7 @@ output prefix tells them apart, so the submission key is derived from both (see 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 
@@ -45,6 +46,10 @@ class ExecutionIdentity:
     node: str = ""
     attempt: int = 0
     task: TaskId = field(default_factory=TaskId)
+
+    def belongs_to(self, projects: Collection[str]) -> bool:
+        """Tell whether it is of one of these, each a `project` or `project-domain`; none stands for all."""
+        return not projects or self.project in projects or f"{self.project}-{self.domain}" in projects
 
     def scope(self, namespace: str = "") -> Scope:
         """Return the scope of this execution in a Kubernetes namespace."""

@@ -11,7 +11,8 @@ from typing import Any, Final
 from pydantic import Field, field_validator, model_validator
 
 from outboard.agent import TaskConfig
-from outboard.platforms.databricks.settings import AuthType, SecretName
+from outboard.agent.platform import SecretName
+from outboard.platforms.databricks.settings import AuthType
 
 COMPUTE: Final = ("existing_cluster_id", "new_cluster", "environment_key", "environments", "job_clusters")
 """The keys of `databricksConf` that say where a run runs."""

@@ -47,11 +47,9 @@ def connection_of(task: Task[Any], config: DatabricksConfig, settings: Databrick
         InvalidTask: It names no workspace, one that is not allowed, or credentials that are not for it.
     """
     host = _host(config.instance or settings.default_instance, settings)
-    allowed = settings.workspace(host).projects
-    project, domain = task.identity.project, task.identity.domain
-    if allowed and not {project, f"{project}-{domain}"} & set(allowed):
+    if not task.identity.belongs_to(settings.workspace(host).projects):
         raise InvalidTask(
-            f"custom.databricksInstance: the workspace {host} is not for project {project or '(none)'}; "
+            f"custom.databricksInstance: the workspace {host} is not for project {task.identity.project or '(none)'}; "
             "the operator lists projects under platforms.databricks.workspaces",
             field="custom.databricksInstance",
         )

@@ -11,15 +11,13 @@ import re
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from outboard.agent import Settings
+from outboard.agent.platform import SecretName
 
 AuthType = Literal["pat", "oauth_m2m", "oidc_federation"]
 """A personal access token; a service principal's client secret; or a workload's own token, exchanged (flytekit's names)."""
-
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
-"""A secret's key, as the service looks it up."""
 
 PUBLIC_HOSTS: Final = ("*.cloud.databricks.com", "*.azuredatabricks.net", "*.gcp.databricks.com")
 """Where Databricks itself serves workspaces on AWS, Azure and Google Cloud."""

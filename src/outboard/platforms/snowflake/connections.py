@@ -44,11 +44,9 @@ def connection_of(task: Task[SnowflakeConfig], settings: SnowflakeSettings) -> S
     """
     config = task.config
     account = _account(config.account or settings.account, settings)
-    allowed = settings.of(account).projects
-    project, domain = task.identity.project, task.identity.domain
-    if allowed and not {project, f"{project}-{domain}"} & set(allowed):
+    if not task.identity.belongs_to(settings.of(account).projects):
         raise InvalidTask(
-            f"account: {account} is not for project {project or '(none)'}; "
+            f"account: {account} is not for project {task.identity.project or '(none)'}; "
             "the operator lists projects under platforms.snowflake.accounts",
             field="account",
         )

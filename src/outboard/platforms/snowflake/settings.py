@@ -10,18 +10,16 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from outboard.agent import Settings
+from outboard.agent.platform import SecretName
 from outboard.platforms.snowflake.accounts import account_of, host_of, key_of, snowsight_of
 
 AuthType = Literal["key_pair", "oauth", "pat"]
 """A key pair that tokens are signed with; an OAuth access token; a programmatic access token."""
-
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
-"""A secret's key, as the service looks it up."""
 
 SDK_KEY: Final = "snowflake_private_key"
 """The name of the private key's secret: flytekit's service's, and the one under which Flyte 2 provides it."""

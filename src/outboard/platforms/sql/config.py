@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field, StringConstraints
 
 from outboard.agent import TaskConfig
-from outboard.platforms.sql.settings import Isolation, Schema, Seconds, SecretName
+from outboard.agent.platform import SecretName
+from outboard.platforms.sql.settings import Isolation, Schema, Seconds
 
 Numeric = Annotated[str, StringConstraints(pattern=r"^(?:text|double|decimal\(\d{1,2},\s*\d{1,2}\))$")]
 

@@ -70,10 +70,9 @@ def connection_of(task: Task[SqlConfig], settings: SqlSettings) -> SqlConnection
             field="custom.connection",
         )
     known = settings.connections.get(name)
-    project, domain = task.identity.project, task.identity.domain
-    if known is None or (known.projects and not {project, f"{project}-{domain}"} & set(known.projects)):
+    if known is None or not task.identity.belongs_to(known.projects):
         raise InvalidTask(
-            f"{field}: there is no connection {name[:60]!r} for project {project or '(none)'}; "
+            f"{field}: there is no connection {name[:60]!r} for project {task.identity.project or '(none)'}; "
             "the operator lists connections under platforms.sql.connections",
             field=field,
         )

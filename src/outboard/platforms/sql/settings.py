@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from typing_extensions import Self
 
 from outboard.agent import Settings
+from outboard.agent.platform import SecretName
 from outboard.platforms.sql.databases.port import Target
 
 Kind = Literal["postgresql", "mysql", "clickhouse", "trino", "duckdb"]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
 Schema = Annotated[str, StringConstraints(pattern=r"^[^\x00;'\"`\\]*$", max_length=500)]
 Isolation = Literal["", "read committed", "repeatable read", "serializable"]
