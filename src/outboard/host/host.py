@@ -27,11 +27,8 @@ from typing_extensions import Self
 
 from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
-from outboard.domain.handles import Handle, HandleCodec
-from outboard.domain.owed import OwedCodec
+from outboard.domain.handles import Handle
 from outboard.domain.provided import NOTHING, Provided
-from outboard.domain.records import RecordCodec
-from outboard.domain.seals import ServiceKey
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
 from outboard.errors import DrainingError, HandleError
@@ -46,6 +43,7 @@ from outboard.host.calls import Calls
 from outboard.host.cancellations.cancellations import Cancellations
 from outboard.host.cancellations.owed_cancels import OwedCancels
 from outboard.host.clients import Clients
+from outboard.host.codecs import Codecs
 from outboard.host.foreign import ForeignHandles
 from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
@@ -90,8 +88,8 @@ class Host:
         self.registry = registry
         self.settings = settings if settings is not None else HostSettings()
         self.redact = Redactor()
-        keys = [ServiceKey.parse(key.get_secret_value()) for key in self.settings.service_keys]
-        self.codec = HandleCodec(keys, accepts_clear=self.settings.accept_clear_handles)
+        codecs = Codecs.of(self.settings)
+        self.codec = codecs.handles
         self.stores: Store = stores if stores is not None else Stores()
         registry.each_platform(lambda platform: platform.hear_secrets(self.redact.learn))
         self._source = SecretSource(self.settings.secrets, self.redact)
@@ -111,14 +109,11 @@ class Host:
         )
         memos = SensorMemos(self.codec, self.stores)
         outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
-        clear = self.settings.accept_clear_handles
-        records = Records(self.stores, RecordCodec(keys, accepts_clear=clear), self.settings.records)
+        records = Records(self.stores, codecs.records, self.settings.records)
         self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
         claim = secrets.token_hex(8)
-        installation = self.settings.installation
-        owed_codec = OwedCodec(installation, keys, accepts_clear=clear)
         self._owed = OwedCancels(
-            self.stores, owed_codec, claim, installation=installation, records=self.settings.records
+            self.stores, codecs.owed, claim, installation=self.settings.installation, records=self.settings.records
         )
         self._submissions = Submissions(
             self.settings,
