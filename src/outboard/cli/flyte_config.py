@@ -56,6 +56,41 @@ class Format(str, Enum):
     CONFIGMAP = "configmap"
 
 
+WhichFlyte = Annotated[
+    Flyte | None,
+    typer.Option(
+        "--flyte",
+        help="1 is its plugin connector-service (from 1.15 on), agent-service the one before; a check finds out by itself.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="dns:///NAME:PORT", help="The service as the engine will reach it."),
+]
+LiveJobs = Annotated[
+    int | None,
+    typer.Option("--live-jobs", metavar="N", help=f"Jobs that are live at a time; {_LIVE_JOBS} by default."),
+]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="ID", help="The service's name among several; without it, it is the default one."),
+]
+AsFormat = Annotated[
+    Format,
+    typer.Option("--format", help="A plain file, values of flyte-binary or flyte-core, or a ConfigMap."),
+]
+Checked = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--check",
+        metavar="FILE",
+        help="Say what is wrong with an existing configuration, which this file is a part of; - is standard input; "
+        "repeatable, in the engine's order.",
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="In a check, warnings count as errors.")]
+
+
 def command(  # noqa: PLR0913 - each is an option
     *,
     endpoint: EndpointAddress = None,
@@ -63,41 +98,13 @@ def command(  # noqa: PLR0913 - each is an option
     platforms: Platforms = None,
     agents: Agents = None,
     settings: SettingsFile = None,
-    flyte: Annotated[
-        Flyte | None,
-        typer.Option(
-            "--flyte",
-            help="1 is its plugin connector-service (from 1.15 on), agent-service the one before; a check finds out by itself.",
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option("--address", metavar="dns:///NAME:PORT", help="The service as the engine will reach it."),
-    ] = None,
-    live_jobs: Annotated[
-        int | None,
-        typer.Option("--live-jobs", metavar="N", help=f"Jobs that are live at a time; {_LIVE_JOBS} by default."),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name", metavar="ID", help="The service's name among several; without it, it is the default one."
-        ),
-    ] = None,
-    form: Annotated[
-        Format,
-        typer.Option("--format", help="A plain file, values of flyte-binary or flyte-core, or a ConfigMap."),
-    ] = Format.YAML,
-    check: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--check",
-            metavar="FILE",
-            help="Say what is wrong with an existing configuration, which this file is a part of; - is standard input; "
-            "repeatable, in the engine's order.",
-        ),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="In a check, warnings count as errors.")] = False,
+    flyte: WhichFlyte = None,
+    address: Address = None,
+    live_jobs: LiveJobs = None,
+    name: Name = None,
+    form: AsFormat = Format.YAML,
+    check: Checked = None,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> int:
     """Print the configuration of Flyte's engine that suits an agent service, each line explained; or check an existing one.
@@ -116,9 +123,8 @@ def command(  # noqa: PLR0913 - each is an option
     served = run_loop(_served(target))
     found = _address(address, target)
     is_plain = _is_plain(target, is_address_given=address is not None)
-    texts = _drafts(
-        flyte or Flyte.ONE, served, found, is_plain, _LIVE_JOBS if live_jobs is None else live_jobs, name, form
-    )
+    many = _LIVE_JOBS if live_jobs is None else live_jobs
+    texts = _drafts(flyte or Flyte.ONE, served, found, is_plain, many, name, form)
     write_result("\n---\n".join(text.rstrip("\n") for text in texts))
     return Exit.SUCCESS
 

@@ -34,50 +34,58 @@ EXAMPLES: Final = (
     "outboard run nightly.yaml --engine-config propeller.yaml --retries 3",
 )
 
+What = Annotated[
+    str,
+    typer.Argument(metavar="FILE|TASK_TYPE", help="A task file (YAML or JSON; - is standard input), or a task type."),
+]
+Config = Annotated[
+    list[str] | None,
+    typer.Option("--config", "-c", metavar="KEY=VALUE", help="A field of the task's configuration; a.b=1 nests."),
+]
+Sql = Annotated[str | None, typer.Option("--sql", metavar="TEXT", help="The task's SQL statement.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input; the value is read as YAML."),
+]
+InputTypes = Annotated[
+    list[str] | None,
+    typer.Option("--input-type", metavar="NAME=TYPE", help="An input's type: int, list[str], dataset(parquet), ..."),
+]
+Outputs = Annotated[
+    list[str] | None, typer.Option("--output", "-o", metavar="NAME=TYPE", help="An output that the task declares.")
+]
+Version = Annotated[int | None, typer.Option("--task-version", metavar="N", help="The task type's version.")]
+Name = Annotated[str | None, typer.Option("--name", metavar="ID", help="The task's id in the journal.")]
+Retries = Annotated[int | None, typer.Option("--retries", min=0, metavar="N", help="Attempts after the first.")]
+Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="For one attempt: 1h30m, or seconds.")]
+OutputPrefix = Annotated[
+    str | None, typer.Option("--output-prefix", metavar="URI", help="Where the outputs of the first attempt go.")
+]
+Project = Annotated[str | None, typer.Option("--project", metavar="NAME", help="In whose name it runs.")]
+Domain = Annotated[str | None, typer.Option("--domain", metavar="NAME", help="In which domain it runs.")]
+MaxLive = Annotated[
+    int | None, typer.Option("--max-live", min=1, metavar="N", help="Tasks under way at once; 1000 by default.")
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Cancel the other tasks when one fails.")]
+
 
 def command(  # noqa: PLR0913 - the options of the command
     *,
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|TASK_TYPE", help="A task file (YAML or JSON; - is standard input), or a task type."
-        ),
-    ],
-    config: Annotated[
-        list[str] | None,
-        typer.Option("--config", "-c", metavar="KEY=VALUE", help="A field of the task's configuration; a.b=1 nests."),
-    ] = None,
-    sql: Annotated[str | None, typer.Option("--sql", metavar="TEXT", help="The task's SQL statement.")] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input; the value is read as YAML."),
-    ] = None,
-    input_types: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input-type", metavar="NAME=TYPE", help="An input's type: int, list[str], dataset(parquet), ..."
-        ),
-    ] = None,
-    outputs: Annotated[
-        list[str] | None, typer.Option("--output", "-o", metavar="NAME=TYPE", help="An output that the task declares.")
-    ] = None,
-    version: Annotated[int | None, typer.Option("--task-version", metavar="N", help="The task type's version.")] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="ID", help="The task's id in the journal.")] = None,
-    retries: Annotated[
-        int | None, typer.Option("--retries", min=0, metavar="N", help="Attempts after the first.")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="TIME", help="For one attempt: 1h30m, or seconds.")
-    ] = None,
-    output_prefix: Annotated[
-        str | None, typer.Option("--output-prefix", metavar="URI", help="Where the outputs of the first attempt go.")
-    ] = None,
-    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="In whose name it runs.")] = None,
-    domain: Annotated[str | None, typer.Option("--domain", metavar="NAME", help="In which domain it runs.")] = None,
-    max_live: Annotated[
-        int | None, typer.Option("--max-live", min=1, metavar="N", help="Tasks under way at once; 1000 by default.")
-    ] = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Cancel the other tasks when one fails.")] = False,
+    what: What,
+    config: Config = None,
+    sql: Sql = None,
+    inputs: Inputs = None,
+    input_types: InputTypes = None,
+    outputs: Outputs = None,
+    version: Version = None,
+    name: Name = None,
+    retries: Retries = None,
+    timeout: Timeout = None,
+    output_prefix: OutputPrefix = None,
+    project: Project = None,
+    domain: Domain = None,
+    max_live: MaxLive = None,
+    fail_fast: FailFast = False,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
     engine_config: EngineConfig = None,
@@ -114,7 +122,6 @@ def command(  # noqa: PLR0913 - the options of the command
         version=version,
     )
     choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
-    tasks = _read_tasks(what, options)
     drive = Drive(
         target=Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice),
         journal=journal,
@@ -124,7 +131,7 @@ def command(  # noqa: PLR0913 - the options of the command
         is_quiet=quiet,
         as_json=as_json,
     )
-    return run_loop(run_tasks(drive, what, tasks))
+    return run_loop(run_tasks(drive, what, _read_tasks(what, options)))
 
 
 def _read_tasks(what: str, options: TaskOptions) -> list[NamedTask]:

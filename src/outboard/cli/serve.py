@@ -9,8 +9,9 @@ beside a Service called `outboard`.
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,7 +20,11 @@ from outboard.cli.grpc_environment import import_service
 from outboard.cli.isolating import divide
 from outboard.cli.light_imports import without
 from outboard.cli.workers import serve_workers
-from outboard.local.settings_files import names, open_host, read_choice, read_service_settings
+from outboard.local.settings_files import AgentChoice, names, open_host, read_choice, read_service_settings
+
+if TYPE_CHECKING:
+    from outboard.service.settings import ServiceSettings
+    from outboard.service.supervision.child import ChildSpec
 
 EXAMPLES: Final = (
     "outboard serve --port 8000",
@@ -30,62 +35,69 @@ EXAMPLES: Final = (
     "outboard serve --host 0.0.0.0 --processes 4 --metrics-port 9090",
 )
 
+ListenHost = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST", envvar="OUTBOARD_LISTEN_HOST", help="Name or address to listen on; 127.0.0.1 by default."
+    ),
+]
+ListenPort = Annotated[
+    int | None,
+    typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_PORT", help="8000 by default; 0 lets the system choose."),
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_METRICS_PORT", help="Where Prometheus may scrape."),
+]
+CallbacksPort = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        envvar="OUTBOARD_LISTEN_CALLBACKS_PORT",
+        help="Where platforms may call when a job changes (POST /callbacks/AGENT).",
+    ),
+]
+Isolate = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLATFORM",
+        envvar="OUTBOARD_ISOLATE",
+        help="Run the agents of this platform in a process of their own; repeatable.",
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        envvar="OUTBOARD_PROCESSES",
+        help="Serve with N processes on the one port, for more than one core; 1 by default.",
+    ),
+]
+LogLevel = Annotated[
+    str, typer.Option(metavar="LEVEL", envvar="OUTBOARD_LOG_LEVEL", help="debug, info, warning or error.")
+]
+LogFormat = Annotated[
+    str,
+    typer.Option(metavar="FORMAT", envvar="OUTBOARD_LOG_FORMAT", help="json, pretty, or auto: pretty on a terminal."),
+]
+
 
 def command(  # noqa: PLR0913 - the options of the command
     *,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST", envvar="OUTBOARD_LISTEN_HOST", help="Name or address to listen on; 127.0.0.1 by default."
-        ),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_PORT", help="8000 by default; 0 lets the system choose."),
-    ] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(metavar="PORT", envvar="OUTBOARD_LISTEN_METRICS_PORT", help="Where Prometheus may scrape."),
-    ] = None,
-    callbacks_port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT",
-            envvar="OUTBOARD_LISTEN_CALLBACKS_PORT",
-            help="Where platforms may call when a job changes (POST /callbacks/AGENT).",
-        ),
-    ] = None,
+    host: ListenHost = None,
+    port: ListenPort = None,
+    metrics_port: MetricsPort = None,
+    callbacks_port: CallbacksPort = None,
     platforms: Platforms = None,
     agents: Agents = None,
     flytekit: Flytekit = None,
     flytekit_modules: FlytekitModules = None,
-    isolate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PLATFORM",
-            envvar="OUTBOARD_ISOLATE",
-            help="Run the agents of this platform in a process of their own; repeatable.",
-        ),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            envvar="OUTBOARD_PROCESSES",
-            help="Serve with N processes on the one port, for more than one core; 1 by default.",
-        ),
-    ] = None,
+    isolate: Isolate = None,
+    processes: Processes = None,
     installation: Installation = None,
     settings: SettingsFile = None,
-    log_level: Annotated[
-        str, typer.Option(metavar="LEVEL", envvar="OUTBOARD_LOG_LEVEL", help="debug, info, warning or error.")
-    ] = "info",
-    log_format: Annotated[
-        str,
-        typer.Option(
-            metavar="FORMAT", envvar="OUTBOARD_LOG_FORMAT", help="json, pretty, or auto: pretty on a terminal."
-        ),
-    ] = "auto",
+    log_level: LogLevel = "info",
+    log_format: LogFormat = "auto",
 ) -> int:
     """Serve agents over gRPC until SIGTERM or Ctrl-C, which drain: what is in flight is finished.
 
@@ -114,14 +126,20 @@ def command(  # noqa: PLR0913 - the options of the command
     own, specs = divide(choice, service_settings.isolate, service_settings, log_level)
     if service_settings.processes > 1:
         return serve_workers(own, service_settings, specs, log_level=log_level, log_format=log_format)
+    return _serve_here(own, service_settings, specs, log_level=log_level, log_format=log_format)
 
+
+def _serve_here(
+    choice: AgentChoice, settings: ServiceSettings, isolated: Sequence[ChildSpec], *, log_level: str, log_format: str
+) -> int:
+    """Serve with this process; see `workers.serve_workers`."""
     with without("rich"):
         import_service()
         from outboard.cli.log_output import configure_logs, tell_notes  # noqa: PLC0415 - settings are checked before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
 
     async def opened() -> Any:
-        served = open_host(own, is_local=False)
+        served = open_host(choice, is_local=False)
         configure_logs(served.redact, level=log_level, form=log_format)
         tell_notes(served.registry.notes)
         # What is alive now lives as long as the process; the collector need not look at it again.
@@ -129,4 +147,4 @@ def command(  # noqa: PLR0913 - the options of the command
         gc.freeze()
         return served
 
-    return serve(opened, service_settings, isolated=specs)
+    return serve(opened, settings, isolated=isolated)
