@@ -51,11 +51,11 @@ bench: setup
 
 # Real engines and real SDKs against our service and engine; makes environments of its own under .interop/.
 interop: setup
-	$(BIN)/python tests/interop/run.py $(ARGS)
+	$(BIN)/python tests/tables/run.py interop $(ARGS)
 
 # What the agents for warehouses keep, cost and say: storms, a thousand jobs each, bad input, and the vendors' own clients.
 warehouses: setup
-	$(BIN)/python tests/warehouses/run.py $(ARGS)
+	$(BIN)/python tests/tables/run.py warehouses $(ARGS)
 
 # The promise, counted; the short form takes minutes, `make proof FULL=1` the figures of the release notes.
 proof: setup

@@ -6,7 +6,7 @@ parts assert on the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,3 +33,13 @@ class Section:
     skipped: str = ""
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+MakeSection = Callable[[], Section]
+"""Makes one table; a test that may take the time for it asserts that it is kept."""
+
+
+def assert_kept(section: Section) -> None:
+    """Fail where a table has no rows, or where something in it is not as promised."""
+    assert section.rows, f"{section.title}: no rows"
+    assert not section.failures, section.failures

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from real_parts import environment
-from tables.sections import Section
+from tables.sections import MakeSection, assert_kept
 from warehouses import athena
 
 
 @pytest.mark.parametrize("make", [athena.states, athena.bad_input, athena.proofs])
-def test_a_table_about_athena_has_no_failures(make: athena.MakeSection) -> None:
+def test_a_table_about_athena_has_no_failures(make: MakeSection) -> None:
     assert_kept(make())
 
 
@@ -23,8 +23,3 @@ def test_many_queries_on_athena_end_in_time_and_none_is_throttled() -> None:
     section = athena.many_jobs(150)
     assert_kept(section)
     assert section.rows[0]["throttled"] == 0
-
-
-def assert_kept(section: Section) -> None:
-    assert section.rows
-    assert not section.failures

@@ -6,12 +6,12 @@ import pytest
 
 from integration.platforms.bigquery import bigquery_emulator
 from real_parts import environment
-from tables.sections import Section
+from tables.sections import MakeSection, assert_kept
 from warehouses import bigquery
 
 
 @pytest.mark.parametrize("make", [bigquery.states, bigquery.bad_input, bigquery.proofs])
-def test_a_table_about_bigquery_has_no_failures(make: bigquery.MakeSection) -> None:
+def test_a_table_about_bigquery_has_no_failures(make: MakeSection) -> None:
     assert_kept(make())
 
 
@@ -20,11 +20,6 @@ def test_googles_client_reads_the_same_rows_and_nothing_is_injected() -> None:
     with bigquery_emulator.emulator() as url:
         assert_kept(bigquery.same_answers(url))
         assert_kept(bigquery.injection(url))
-
-
-def assert_kept(section: Section) -> None:
-    assert section.rows
-    assert not section.failures
 
 
 def test_many_jobs_on_bigquery_end_in_time_and_each_has_one_job() -> None:

@@ -1,19 +1,10 @@
-"""`make interop`: everything that is tried against real engines and real SDKs.
-
-python tests/interop/run.py
-python tests/interop/run.py --only propeller,pyflyte
-"""
+"""`make interop`: everything that is tried against real engines and real SDKs."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Final
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(_ROOT / "tests"), str(_ROOT)]
-
-from tables.reporting import Report  # noqa: E402 - found only now
+from tables.reporting import Report
 
 REPORT: Final = Report(
     target="interop",
@@ -25,6 +16,3 @@ REPORT: Final = Report(
         "pyflyte": "flytekit's tasks on our engine",
     },
 )
-
-if __name__ == "__main__":
-    sys.exit(REPORT.run())
