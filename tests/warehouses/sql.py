@@ -9,32 +9,26 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 import pyarrow.parquet as pq
-from pydantic import SecretStr
 
 import sql_servers
-from outboard.agent import Registry
-from outboard.domain.identity import ExecutionIdentity
-from outboard.domain.statuses import TaskStatus
-from outboard.domain.tasks import Inputs, RawTask
+from integration.platforms.sql.sql_hosts import site
+from outboard.domain.tasks import Inputs
 from outboard.domain.types import StructuredDatasetType
 from outboard.errors import OutboardError
-from outboard.host import Host, HostSettings
-from outboard.host.settings import SecretSettings
 from outboard.platforms.sql import server as following
 from outboard.platforms.sql.databases import postgresql_errors
 from outboard.platforms.sql.databases.port import database_of
 from outboard.platforms.sql.marks import ALIVE, CLAIM, Marks
-from outboard.platforms.sql.platform import SqlAnywhere
 from outboard.platforms.sql.server import Server
-from outboard.platforms.sql.settings import ConnectionSettings, SqlSettings
+from outboard.platforms.sql.settings import ConnectionSettings
 from outboard.platforms.sql.states import STATES
 from outboard.testing.cases.sql import DUCKDB, case, sql_task
 from real_parts import NotToBeHad
@@ -46,51 +40,12 @@ from warehouses.measures import Mapped, conformance, mapped
 PATIENCE_S: Final = 60.0
 SQLSTATE_CLASSES: Final = frozenset(
     [
-        "00",
-        "01",
-        "02",
-        "03",
-        "08",
-        "09",
-        "0A",
-        "0B",
-        "0F",
-        "0L",
-        "0P",
-        "0Z",
-        "10",
-        "20",
-        "21",
-        "22",
-        "23",
-        "24",
-        "25",
-        "26",
-        "27",
-        "28",
-        "2B",
-        "2D",
-        "2F",
-        "34",
-        "38",
-        "39",
-        "3B",
-        "3D",
-        "3F",
-        "40",
-        "42",
-        "44",
-        "53",
-        "54",
-        "55",
-        "57",
-        "58",
-        "F0",
-        "HV",
-        "P0",
-        "XX",
+        *("00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23", "24"),
+        *("25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44", "53", "54"),
+        *("55", "57", "58", "F0", "HV", "P0", "XX"),
     ]
 )
+"""Appendix A of PostgreSQL's documentation, release 18."""
 _ERRORS: Final = "https://www.postgresql.org/docs/current/errcodes-appendix.html"
 
 # Each column: a name, its expression, and the expression by which the vendor's client gives the text that we keep.
@@ -142,28 +97,6 @@ DUCKDB_COLUMNS: Final = {
 ROWS: Final = {"postgresql": "generate_series(0, 11999) AS n", "mysql": "(SELECT seq AS n FROM seq_0_to_11999) AS s"}
 
 
-@asynccontextmanager
-async def host_of(folder: Path, connection: Mapping[str, Any], password: str | None) -> AsyncIterator[Host]:
-    """Yield a host before one connection, `checks`."""
-    settings = SqlSettings.model_validate({"root": folder / "workers", "connections": {"checks": connection}})
-    overrides = {} if password is None else {"sql_checks": SecretStr(password)}
-    known = HostSettings(installation="show", secrets=SecretSettings(overrides=overrides))
-    async with Host(Registry([SqlAnywhere(settings)]), known) as host:
-        yield host
-
-
-async def run(host: Host, task: RawTask, folder: Path, node: str) -> TaskStatus:
-    """Run a task to its end."""
-    identity = ExecutionIdentity(project="shop", domain="production", execution="f7", node=node)
-    handle = await host.create_task(replace(task, identity=identity, output_prefix=str(folder / "out" / node / "0")))
-    give_up = time.monotonic() + PATIENCE_S
-    while not (status := await host.get_task(handle)).phase.is_terminal:
-        if time.monotonic() > give_up:
-            raise TimeoutError(status.message)
-        await asyncio.sleep(0.05)
-    return status
-
-
 async def same_rows(kind: str, connect: Callable[[], Any], connection: Mapping[str, Any]) -> Section:
     """Compare what our agent and the vendor's client make of every type."""
     exact, texts = {
@@ -177,10 +110,9 @@ async def same_rows(kind: str, connect: Callable[[], Any], connection: Mapping[s
     cast = {name: f"format('%s', {expression})" for name, expression in texts.items()}
     theirs = ", ".join(f"{expression} AS {name}" for name, expression in {**exact, **cast}.items())
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with host_of(folder, connection, PASSWORD) as host:
+        async with site(Path(name), {"checks": connection}) as at:
             task = sql_task(f"SELECT {ours} FROM {source} {order}", {"table": StructuredDatasetType()})  # noqa: S608 - our own text
-            status = await run(host, task, folder, "rows")
+            status = await at.run(task, patience_s=PATIENCE_S)
         if status.outputs is None:
             return Section(title=f"same rows: {kind}", failures=[f"{kind}: {status.message}"])
         table = pq.read_table(status.outputs["table"].uri)
@@ -258,8 +190,8 @@ async def bad_input(server: DatabaseServer) -> Section:
         client.execute("GRANT ALL ON orders TO trusted")
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
-    for number, (name, sql, inputs, special, refused, code) in enumerate(BAD_INPUT):
-        row = {"case": name, **await _try(server, sql, inputs, dict(special), f"bad{number}")}
+    for name, sql, inputs, special, refused, code in BAD_INPUT:
+        row = {"case": name, **await _try(server, sql, inputs, dict(special))}
         rows.append(row)
         wanted = refused or code
         if row["code"] != wanted:
@@ -275,18 +207,15 @@ async def bad_input(server: DatabaseServer) -> Section:
     return Section(title="bad input (PostgreSQL)", columns=columns, rows=rows, failures=failures)
 
 
-async def _try(
-    server: DatabaseServer, sql: str, inputs: Mapping[str, Any], special: dict[str, Any], node: str
-) -> dict[str, Any]:
+async def _try(server: DatabaseServer, sql: str, inputs: Mapping[str, Any], special: dict[str, Any]) -> dict[str, Any]:
     secret = special.pop("secret", PASSWORD)
     outputs = {"table": StructuredDatasetType()} if special.pop("table", False) else None
     config = {"connection": special.pop("connection")} if "connection" in special else {}
     task = replace(sql_task(sql, outputs, **config), inputs=Inputs(dict(inputs)))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with host_of(folder, server.connection(**special), secret) as host:
+        async with site(Path(name), {"checks": server.connection(**special)}, secret=secret) as at:
             try:
-                status = await run(host, task, folder, node)
+                status = await at.run(task, patience_s=PATIENCE_S)
             except OutboardError as refusal:
                 told = {"told by": "CreateTask", "phase": "", "retry": refusal.retry.value}
                 return {**told, "code": type(refusal).__name__, "message": refusal.message}
@@ -365,15 +294,10 @@ async def crowd(server: DatabaseServer, count: int = 40, limit: int = 6) -> Sect
     """Send many statements at once to a connection with a limit, and watch how many sessions the server has."""
     most = 0
     with tempfile.TemporaryDirectory() as name, contextlib.closing(server.connect()) as watcher:
-        folder = Path(name)
         began = time.monotonic()
-        async with host_of(folder, server.connection(limit=limit), PASSWORD) as host:
-            runs = [
-                asyncio.ensure_future(
-                    run(host, sql_task("SELECT 1 FROM (SELECT pg_sleep(0.2)) AS z"), folder, f"c{number}")
-                )
-                for number in range(count)
-            ]
+        async with site(Path(name), {"checks": server.connection(limit=limit)}) as at:
+            task = sql_task("SELECT 1 FROM (SELECT pg_sleep(0.2)) AS z")
+            runs = [asyncio.ensure_future(at.run(task, patience_s=PATIENCE_S)) for _ in range(count)]
             while not all(each.done() for each in runs):
                 query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'ob-%'"
                 most = max(most, watcher.execute(query).fetchone()[0])

@@ -10,24 +10,14 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import SecretStr
-
-from outboard.agent import Registry
+from integration.platforms.sql.sql_hosts import site
 from outboard.detached.job_directory import JobDirectory
-from outboard.domain.identity import ExecutionIdentity
-from outboard.domain.tasks import RawTask
 from outboard.domain.types import StructuredDatasetType
-from outboard.host import Host, HostSettings
-from outboard.host.settings import SecretSettings
-from outboard.platforms.sql.platform import SqlAnywhere
-from outboard.platforms.sql.settings import SqlSettings
 from outboard.testing.cases.sql import sql_task
-from sql_servers import PASSWORD, DatabaseServer
+from sql_servers import DatabaseServer
 from tables.sections import Section
 
 LARGE: Final = {
@@ -42,19 +32,6 @@ FEW_ROWS: Final = 200_000
 MOST_GROWTH: Final = 1.5
 POLL_S: Final = 2.0
 _PATIENCE_S: Final = 300.0
-
-
-@asynccontextmanager
-async def _host(folder: Path, connection: Mapping[str, Any]) -> Any:
-    settings = SqlSettings.model_validate({"root": folder / "workers", "connections": {"checks": connection}})
-    secrets = SecretSettings(overrides={"sql_checks": SecretStr(PASSWORD)})
-    async with Host(Registry([SqlAnywhere(settings)]), HostSettings(installation="show", secrets=secrets)) as host:
-        yield host
-
-
-def _sent(task: RawTask, folder: Path, node: str) -> RawTask:
-    identity = ExecutionIdentity(project="shop", domain="production", execution="f7", node=node)
-    return replace(task, identity=identity, output_prefix=str(folder / "out" / node / "0"))
 
 
 def memory(connections: Mapping[str, Mapping[str, Any]], most: int = MANY_ROWS) -> Section:
@@ -85,15 +62,11 @@ async def _peak(kind: str, connection: Mapping[str, Any], rows: int) -> tuple[in
     with tempfile.TemporaryDirectory() as name:
         folder, began = Path(name), time.monotonic()
         task = sql_task(LARGE[kind].format(rows), {"table": StructuredDatasetType()})
-        async with _host(folder, connection) as host:
-            handle = await host.create_task(_sent(task, folder, "large"))
-            while not (status := await host.get_task(handle)).phase.is_terminal:
-                if time.monotonic() - began > _PATIENCE_S:
-                    raise TimeoutError(status.message)
-                await asyncio.sleep(0.1)
+        async with site(folder, {"checks": connection}) as at:
+            status = await at.run(task, patience_s=_PATIENCE_S)
         if status.outputs is None:
             raise AssertionError(status.message)
-        (job,) = JobDirectory(folder / "workers" / "jobs").jobs()
+        (job,) = JobDirectory(at.jobs).jobs()
         return job.peak_rss_bytes or 0, _size(status.outputs["table"].uri), time.monotonic() - began
 
 
@@ -120,16 +93,18 @@ async def _many(server: DatabaseServer, count: int, limit: int) -> dict[str, Any
         task = sql_task("SELECT 1 FROM (SELECT pg_sleep(0.2)) AS z")
         began = time.monotonic()
         with server.connect() as watcher:
-            async with _host(folder, server.connection(limit=limit)) as host:
+            async with site(folder, {"checks": server.connection(limit=limit)}) as at:
                 nodes = [f"n{number}" for number in range(count)]
-                handles = await asyncio.gather(*(host.create_task(_sent(task, folder, node)) for node in nodes))
+                handles = await asyncio.gather(*(at.start(task, node=node) for node in nodes))
                 created = time.monotonic() - began
                 while len(seen) < count:
                     if time.monotonic() - began > _PATIENCE_S:
                         raise TimeoutError(f"{count - len(seen)} have not ended")
                     open_now = [(node, handle) for node, handle in zip(nodes, handles, strict=True) if node not in seen]
                     for (node, _), status in zip(
-                        open_now, await asyncio.gather(*(host.get_task(handle) for _, handle in open_now)), strict=True
+                        open_now,
+                        await asyncio.gather(*(at.host.get_task(handle) for _, handle in open_now)),
+                        strict=True,
                     ):
                         polls += 1
                         if status.phase.is_terminal:

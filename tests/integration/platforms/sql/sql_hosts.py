@@ -50,11 +50,11 @@ class Site:
         prefix = str(self.folder / "out" / node / str(known.attempt))
         return replace(task, identity=known, output_prefix=prefix)
 
-    async def end(self, handle: bytes) -> TaskStatus:
-        return await until(self, handle, lambda status: status.phase.is_terminal)
+    async def end(self, handle: bytes, *, patience_s: float = PATIENCE_S) -> TaskStatus:
+        return await until(self, handle, lambda status: status.phase.is_terminal, patience_s=patience_s)
 
-    async def run(self, task: RawTask) -> TaskStatus:
-        return await self.end(await self.start(task))
+    async def run(self, task: RawTask, *, patience_s: float = PATIENCE_S) -> TaskStatus:
+        return await self.end(await self.start(task), patience_s=patience_s)
 
     @asynccontextmanager
     async def elsewhere(self) -> AsyncIterator[Site]:
@@ -63,8 +63,8 @@ class Site:
             yield other
 
 
-async def until(where: Site, handle: bytes, is_there: Any) -> TaskStatus:
-    give_up = time.monotonic() + PATIENCE_S
+async def until(where: Site, handle: bytes, is_there: Any, *, patience_s: float = PATIENCE_S) -> TaskStatus:
+    give_up = time.monotonic() + patience_s
     while not is_there(status := await where.host.get_task(handle)):
         assert time.monotonic() < give_up, status
         await asyncio.sleep(0.02)
@@ -73,10 +73,10 @@ async def until(where: Site, handle: bytes, is_there: Any) -> TaskStatus:
 
 @asynccontextmanager
 async def site(
-    folder: Path, connections: Mapping[str, Any], *, machine: str = "a", secret: str = PASSWORD, **more: Any
+    folder: Path, connections: Mapping[str, Any], *, machine: str = "a", secret: str | None = PASSWORD, **more: Any
 ) -> AsyncIterator[Site]:
     settings = SqlSettings.model_validate({"root": folder / machine, "connections": dict(connections), **more})
-    secrets = SecretSettings(overrides={"sql_checks": SecretStr(secret)})
+    secrets = SecretSettings(overrides={} if secret is None else {"sql_checks": SecretStr(secret)})
     async with Host(Registry([SqlAnywhere(settings)]), HostSettings(installation="tests", secrets=secrets)) as host:
         yield Site(host=host, folder=folder, settings=settings, machine=machine)
 

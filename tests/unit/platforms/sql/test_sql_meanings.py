@@ -21,55 +21,9 @@ from outboard.platforms.sql.databases import mysql_errors, postgresql_errors
 from outboard.platforms.sql.platform import SqlAnywhere
 from outboard.platforms.sql.settings import SqlSettings
 from outboard.platforms.sql.states import STATES
+from warehouses.sql import SQLSTATE_CLASSES
 
 README = Path(package.__file__).with_name("README.md").read_text()
-CLASSES = [
-    "00",
-    "01",
-    "02",
-    "03",
-    "08",
-    "09",
-    "0A",
-    "0B",
-    "0F",
-    "0L",
-    "0P",
-    "0Z",
-    "10",
-    "20",
-    "21",
-    "22",
-    "23",
-    "24",
-    "25",
-    "26",
-    "27",
-    "28",
-    "2B",
-    "2D",
-    "2F",
-    "34",
-    "38",
-    "39",
-    "3B",
-    "3D",
-    "3F",
-    "40",
-    "42",
-    "44",
-    "53",
-    "54",
-    "55",
-    "57",
-    "58",
-    "F0",
-    "HV",
-    "P0",
-    "XX",
-]
-"""Appendix A of PostgreSQL's documentation, release 18."""
-
 SETTINGS = SqlSettings.model_validate(
     {
         "connections": {
@@ -86,7 +40,7 @@ def asked(config: SqlConfig, project: str = "shop") -> Any:
 
 
 def test_every_class_of_postgresqls_errors_has_a_meaning() -> None:
-    assert [name for name in CLASSES if name not in postgresql_errors.CLASSES] == []
+    assert SQLSTATE_CLASSES - set(postgresql_errors.CLASSES) == set()
 
 
 def test_every_state_and_its_phase_stand_in_the_readme() -> None:
