@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import functools
 import io
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -32,27 +32,12 @@ from outboard.testing.platforms.athena_queries import FakeQuery, Tables, athena_
 from outboard.testing.virtual_time import run_virtually
 from real_parts import NotToBeHad, install
 from tables.sections import Section
-from warehouses.measures import (
-    Compared,
-    Load,
-    Mapped,
-    Proven,
-    Seen,
-    Wanted,
-    bad_inputs,
-    compared,
-    conformance,
-    follow_all,
-    loads,
-    mapped,
-    proven,
-    what_is_seen,
-)
+from warehouses.bad_inputs import Bad, bad_inputs, no_job, one_job
+from warehouses.loads import JOBS, Load, follow_all, loads
+from warehouses.measures import Compared, Mapped, Proven, compared, conformance, mapped, proven
 from warehouses.storms import storms
 
-JOBS: Final = 1_000
 CASES: Final = {"presto": PRESTO, "hive": HIVE, "athena": ATHENA}
-MakeSection = Callable[[], Section]
 
 DOCUMENTED_STATES: Final = frozenset({"QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"})
 """`QueryExecutionState` of the API reference, as it stood on 2026-11-22."""
@@ -128,9 +113,10 @@ async def _many(jobs: int) -> Load:
         f"SELECT {n} AS n": FakeQuery(course=Course(queued_s=5.0, running_s=120.0 + n / 50)) for n in range(jobs)
     }
     async with FakeAthena(queries, quotas=QUOTAS) as server, host_for(settings_for(server.url)) as host:
-        tasks = [sent(presto_task(sql), node=f"n{n}") for n, sql in enumerate(queries)]
-        followed = await follow_all(host, tasks)
-        ended = {each.statement.sql: server.ledger.jobs[each.id].ended_at() for each in server.executions.values()}
+        tasks = {sql: sent(presto_task(sql), node=f"n{n}") for n, sql in enumerate(queries)}
+        followed = await follow_all(
+            host, tasks, server.ledger, lambda: {each.statement.sql: each.id for each in server.executions.values()}
+        )
         told = ", ".join(
             f"{name} {rate:g}/s burst {burst}" for name, (rate, burst) in QUOTAS.items() if "Results" not in name
         )
@@ -138,35 +124,12 @@ async def _many(jobs: int) -> Load:
             name="queries of 2 min",
             quotas=f"{told} ({LIMITS})",
             followed=followed,
-            ended_at=[ended[sql] for sql in queries],
-            jobs=len(server.ledger.jobs),
             calls=server.calls,
             throttled=sum(server.throttled.values()),
         )
 
 
 # Bad input
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bad:
-    """A task that cannot succeed.
-
-    Attributes:
-        task: The task.
-        wanted: What a user should see.
-        query: What the platform makes of its statement.
-        settings: The operator's.
-        prepare: Does something to the platform before.
-        secrets: The operator's.
-    """
-
-    task: RawTask
-    wanted: Wanted
-    query: FakeQuery = field(default_factory=FakeQuery)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    prepare: Callable[[FakeAthena], None] = lambda _: None
-    secrets: Mapping[str, str] | None = None
 
 
 _TASK: Final = presto_task("statement")
@@ -178,8 +141,12 @@ def _given(sql: str, kind: Any, value: Any) -> RawTask:
     return replace(athena_task(sql), inputs=Inputs({"x": value}), interface=typed)
 
 
-def _failing(number: int, words: str, *, retryable: bool = False) -> FakeQuery:
-    return FakeQuery(course=Course(outcome=FAILED), error=(2, number, retryable), reason=words)
+def _meets(query: FakeQuery) -> Callable[[FakeAthena], None]:
+    return lambda server: server.queries.update({"statement": query})
+
+
+def _failing(number: int, words: str) -> Callable[[FakeAthena], None]:
+    return _meets(FakeQuery(course=Course(outcome=FAILED), error=(2, number, False), reason=words))
 
 
 def _deny(server: FakeAthena) -> None:
@@ -194,82 +161,73 @@ def _fill(server: FakeAthena) -> None:
     server.at_once = 0
 
 
-BAD: Final[Mapping[str, Bad]] = {
+BAD: Final[Mapping[str, Bad[FakeAthena]]] = {
     "wrong account: a role that is not allowed here": Bad(
         task=replace(_TASK, run_as=RunAs(iam_role="arn:aws:iam::999999999999:role/admin")),
-        wanted=Wanted(retry=Retry.NEVER, words=["999999999999", "allowed_roles"], jobs=0),
+        wanted=no_job(Retry.NEVER, "999999999999", "allowed_roles"),
     ),
     "wrong workgroup: not allowed here": Bad(
         task=_TASK,
         settings={"allowed_workgroups": ["team-*"]},
-        wanted=Wanted(retry=Retry.NEVER, words=["'etl'", "allowed_workgroups"], jobs=0),
+        wanted=no_job(Retry.NEVER, "'etl'", "allowed_workgroups"),
     ),
     "wrong workgroup: there is none": Bad(
-        task=presto_task("statement", routingGroup="nowhere"),
-        wanted=Wanted(retry=Retry.NEVER, words=["WorkGroup is not found"], jobs=0),
+        task=presto_task("statement", routingGroup="nowhere"), wanted=no_job(Retry.NEVER, "WorkGroup is not found")
     ),
     "no permission to start queries": Bad(
-        task=_TASK,
-        prepare=_deny,
-        wanted=Wanted(retry=Retry.YES, words=["athena:StartQueryExecution", "least privileges"], jobs=0),
+        task=_TASK, prepare=_deny, wanted=no_job(Retry.YES, "athena:StartQueryExecution", "least privileges")
     ),
     "no permission on the data": Bad(
         task=_TASK,
-        query=_failing(1501, "PERMISSION_DENIED: Access Denied (Service: Amazon S3; Status Code: 403)"),
-        wanted=Wanted(retry=Retry.NEVER, words=["PERMISSION_DENIED", "Amazon S3"], jobs=1),
+        prepare=_failing(1501, "PERMISSION_DENIED: Access Denied (Service: Amazon S3; Status Code: 403)"),
+        wanted=one_job(Retry.NEVER, "PERMISSION_DENIED", "Amazon S3"),
     ),
     "syntax error": Bad(
         task=_TASK,
-        query=FakeQuery(
-            refused=(400, "InvalidRequestException", "MALFORMED_QUERY", "line 1:1: mismatched input 'statement'")
+        prepare=_meets(
+            FakeQuery(
+                refused=(400, "InvalidRequestException", "MALFORMED_QUERY", "line 1:1: mismatched input 'statement'")
+            )
         ),
-        wanted=Wanted(retry=Retry.NEVER, words=["line 1:1", "mismatched input"], jobs=0),
+        wanted=no_job(Retry.NEVER, "line 1:1", "mismatched input"),
     ),
     "expired token": Bad(
-        task=_TASK,
-        prepare=_end,
-        wanted=Wanted(retry=Retry.YES, words=["security token", "expired"], not_words=[SECRET], jobs=0),
+        task=_TASK, prepare=_end, wanted=no_job(Retry.YES, "security token", "expired", not_words=[SECRET])
     ),
-    "missing secret": Bad(
-        task=_TASK,
-        secrets={},
-        wanted=Wanted(retry=Retry.NEVER, words=["athena-key", "is not set"], jobs=0),
-    ),
+    "missing secret": Bad(task=_TASK, secrets={}, wanted=no_job(Retry.NEVER, "athena-key", "is not set")),
     "quota exceeded: too many queries at once": Bad(
-        task=_TASK,
-        prepare=_fill,
-        wanted=Wanted(retry=Retry.YES, words=["exceeded the limit", "certainly not running"], jobs=0),
+        task=_TASK, prepare=_fill, wanted=no_job(Retry.YES, "exceeded the limit", "certainly not running")
     ),
     "results in another region": Bad(
         task=_TASK,
-        query=_failing(1501, "The bucket must be addressed using the specified endpoint. PermanentRedirect"),
-        wanted=Wanted(retry=Retry.NEVER, words=["PermanentRedirect", REGION, "set the task's region"], jobs=1),
+        prepare=_failing(1501, "The bucket must be addressed using the specified endpoint. PermanentRedirect"),
+        wanted=one_job(Retry.NEVER, "PermanentRedirect", REGION, "set the task's region"),
     ),
     "a region that is not allowed here": Bad(
         task=presto_task("statement", region="ap-south-1"),
-        wanted=Wanted(retry=Retry.NEVER, words=["ap-south-1", "allowed_regions"], jobs=0),
+        wanted=no_job(Retry.NEVER, "ap-south-1", "allowed_regions"),
     ),
     "parameter of a wrong type": Bad(
         task=_given("SELECT '{{ .inputs.x }}'", SimpleType.BINARY, b"\x00raw"),
-        wanted=Wanted(retry=Retry.NEVER, words=["inputs.x", "no text"], not_words=["raw"], jobs=0),
+        wanted=no_job(Retry.NEVER, "inputs.x", "no text", not_words=["raw"]),
     ),
     "parameter that does not fit its column": Bad(
         task=_TASK,
-        query=_failing(1002, "TYPE_MISMATCH: line 1:34: Cannot apply operator: integer = varchar(3)"),
-        wanted=Wanted(retry=Retry.NEVER, words=["TYPE_MISMATCH", "line 1:34"], jobs=1),
+        prepare=_failing(1002, "TYPE_MISMATCH: line 1:34: Cannot apply operator: integer = varchar(3)"),
+        wanted=one_job(Retry.NEVER, "TYPE_MISMATCH", "line 1:34"),
     ),
     "parameter that is too long": Bad(
         task=_given("SELECT ?", SimpleType.STRING, "secret-ish" * 200),
-        wanted=Wanted(retry=Retry.NEVER, words=["inputs.x", "1024"], not_words=["secret-ish"], jobs=0),
+        wanted=no_job(Retry.NEVER, "inputs.x", "1024", not_words=["secret-ish"]),
     ),
     "injection: an input as a table": Bad(
         task=_given("SELECT * FROM {{ .inputs.x }}", SimpleType.STRING, _EVIL),
-        wanted=Wanted(retry=Retry.NEVER, words=["never tables"], not_words=["DROP"], jobs=0),
+        wanted=no_job(Retry.NEVER, "never tables", not_words=["DROP"]),
     ),
     "no place for results": Bad(
         task=presto_task("SELECT nothing"),
         settings={"output_location": ""},
-        wanted=Wanted(retry=Retry.NEVER, words=["platforms.athena.output_location"], jobs=0),
+        wanted=no_job(Retry.NEVER, "platforms.athena.output_location"),
     ),
 }
 """What may be wrong with a task, and what a user should see."""
@@ -277,16 +235,13 @@ BAD: Final[Mapping[str, Bad]] = {
 
 def bad_input() -> Section:
     """Show what a user sees of bad input, on the fake."""
-    rows = [(name, bad.wanted, run_virtually(functools.partial(_seen, bad))) for name, bad in BAD.items()]
-    return bad_inputs("bad input: Athena (fake)", rows)
+    return bad_inputs("bad input: Athena (fake)", BAD, _site, sent)
 
 
-async def _seen(bad: Bad) -> Seen:
-    async with FakeAthena({"statement": bad.query}) as server:
-        bad.prepare(server)
-        async with host_for(settings_for(server.url, **bad.settings), bad.secrets) as host:
-            seen = await what_is_seen(host, sent(bad.task))
-        return replace(seen, jobs=len(server.ledger.jobs))
+@asynccontextmanager
+async def _site(bad: Bad[FakeAthena]) -> AsyncIterator[tuple[FakeAthena, Host]]:
+    async with FakeAthena() as server, host_for(settings_for(server.url, **bad.settings), bad.secrets) as host:
+        yield server, host
 
 
 # AWS's own client

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -18,6 +18,7 @@ from outboard.agent import Inputs, Retry, Sql
 from outboard.domain.statuses import State
 from outboard.domain.tasks import RawTask
 from outboard.domain.types import Interface, ListType, SimpleType, StructuredDatasetType
+from outboard.host import Host
 from outboard.platforms.bigquery.errors import REASONS, SOURCE
 from outboard.platforms.bigquery.platform import LIMITS
 from outboard.platforms.bigquery.states import OK, STATES
@@ -31,25 +32,11 @@ from outboard.testing.platforms.bigquery_shape import OPERATIONS, BigQueryShape
 from outboard.testing.virtual_time import run_virtually
 from real_parts import NotToBeHad
 from tables.sections import Section
-from warehouses.measures import (
-    Compared,
-    Load,
-    Mapped,
-    Proven,
-    Seen,
-    Wanted,
-    bad_inputs,
-    compared,
-    conformance,
-    follow_all,
-    loads,
-    mapped,
-    proven,
-    what_is_seen,
-)
+from warehouses.bad_inputs import Bad, Seen, Wanted, bad_inputs, no_job, one_job, verdicts, what_is_seen
+from warehouses.loads import JOBS, Load, follow_all, loads
+from warehouses.measures import Compared, Mapped, Proven, compared, conformance, mapped, proven
 from warehouses.storms import storms
 
-JOBS: Final = 1_000
 QUOTA: Final = 100
 DOCUMENTED_REASONS: Final = frozenset(
     {
@@ -62,7 +49,6 @@ DOCUMENTED_REASONS: Final = frozenset(
 )
 """The first column of the error table at cloud.google.com/bigquery/docs/error-messages, as it stood on 2026-11-22."""
 
-MakeSection = Callable[[], Section]
 _PROJECT: Final = "p1"
 _ORDERS: Final = "CREATE OR REPLACE TABLE shop.orders AS SELECT 1 AS id, 'EU' AS region, NUMERIC '1.5' AS amount"
 _EVIL: Final = "EU'; DROP TABLE shop.orders; --"
@@ -117,43 +103,23 @@ def many_jobs(jobs: int = JOBS) -> Section:
 async def _many(jobs: int) -> Load:
     queries = {f"SELECT {n}": FakeQuery(course=Course(queued_s=5.0, running_s=120.0 + n / 50)) for n in range(jobs)}
     async with FakeBigQuery(queries, quota=QUOTA) as server, host_for(settings_for(server)) as host:
-        tasks = [sent(query_task(sql, Location="US"), node=f"n{n}") for n, sql in enumerate(queries)]
-        followed = await follow_all(host, tasks)
-        ended = {
-            job.configuration["query"]["query"]: server.ledger.jobs[job.ledger_id].ended_at()
-            for job in server.jobs.values()
-        }
+        tasks = {sql: sent(query_task(sql, Location="US"), node=f"n{n}") for n, sql in enumerate(queries)}
+        followed = await follow_all(
+            host,
+            tasks,
+            server.ledger,
+            lambda: {job.configuration["query"]["query"]: job.ledger_id for job in server.jobs.values()},
+        )
         return Load(
             name="query jobs of 2 min",
             quotas=f"{QUOTA} calls/s of each method per user ({LIMITS})",
             followed=followed,
-            ended_at=[ended[sql] for sql in queries],
-            jobs=len(server.ledger.jobs),
             calls=server.calls,
             throttled=sum(server.throttled.values()),
         )
 
 
 # Bad input
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bad:
-    """A task that cannot succeed.
-
-    Attributes:
-        task: The task.
-        wanted: What a user should see.
-        query: What the platform makes of its statement.
-        settings: The operator's.
-        prepare: Does something to the platform before.
-    """
-
-    task: RawTask
-    wanted: Wanted
-    query: FakeQuery = field(default_factory=FakeQuery)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    prepare: Callable[[FakeBigQuery], None] = lambda _: None
 
 
 _TASK: Final = query_task("statement", Location="US")
@@ -165,91 +131,92 @@ _TYPED: Final = replace(
 )
 
 
-def _refused(status: int, reason: str, words: str) -> FakeQuery:
-    return FakeQuery(refused=(status, reason, words))
+def _meets(query: FakeQuery) -> Callable[[FakeBigQuery], None]:
+    return lambda server: server.queries.update({"statement": query})
+
+
+def _refused(status: int, reason: str, words: str) -> Callable[[FakeBigQuery], None]:
+    return _meets(FakeQuery(refused=(status, reason, words)))
+
+
+def _failing(reason: str, words: str) -> Callable[[FakeBigQuery], None]:
+    return _meets(FakeQuery(course=Course(outcome=FAILED), error=(reason, words)))
 
 
 def _expire(server: FakeBigQuery) -> None:
     server.accepted = set()
 
 
-def _failing(reason: str, words: str) -> FakeQuery:
-    return FakeQuery(course=Course(outcome=FAILED), error=(reason, words))
-
-
-BAD: Final[Mapping[str, Bad]] = {
+BAD: Final[Mapping[str, Bad[FakeBigQuery]]] = {
     "wrong project: not allowed here": Bad(
         task=query_task("statement", ProjectID="somebody-elses"),
-        wanted=Wanted(retry=Retry.NEVER, words=["somebody-elses", "allowed_projects"], jobs=0),
+        wanted=no_job(Retry.NEVER, "somebody-elses", "allowed_projects"),
         settings={"allowed_projects": ["analytics-*"]},
     ),
     "wrong project: there is none": Bad(
         task=_TASK,
-        query=_refused(404, "notFound", "Not found: Project analytics-prod"),
-        wanted=Wanted(retry=Retry.NEVER, words=["Not found: Project analytics-prod"], jobs=0),
+        prepare=_refused(404, "notFound", "Not found: Project analytics-prod"),
+        wanted=no_job(Retry.NEVER, "Not found: Project analytics-prod"),
     ),
     "no permission to start jobs": Bad(
         task=_TASK,
-        query=_refused(
+        prepare=_refused(
             403, "accessDenied", "Access Denied: Project p: User does not have bigquery.jobs.create permission"
         ),
-        wanted=Wanted(retry=Retry.YES, words=["bigquery.jobs.create", "least privileges"], jobs=0),
+        wanted=no_job(Retry.YES, "bigquery.jobs.create", "least privileges"),
     ),
     "no permission on a table": Bad(
         task=_TASK,
-        query=_failing("accessDenied", "Access Denied: Table p:d.t: User does not have permission to query table"),
-        wanted=Wanted(retry=Retry.NEVER, words=["Table p:d.t", "least privileges"], jobs=1),
+        prepare=_failing("accessDenied", "Access Denied: Table p:d.t: User does not have permission to query table"),
+        wanted=one_job(Retry.NEVER, "Table p:d.t", "least privileges"),
     ),
     "syntax error": Bad(
         task=_TASK,
-        query=_refused(400, "invalidQuery", 'Syntax error: Unexpected identifier "SELEC" at [1:1]'),
-        wanted=Wanted(retry=Retry.NEVER, words=["Syntax error", "[1:1]"], jobs=0),
+        prepare=_refused(400, "invalidQuery", 'Syntax error: Unexpected identifier "SELEC" at [1:1]'),
+        wanted=no_job(Retry.NEVER, "Syntax error", "[1:1]"),
     ),
     "expired token": Bad(
         task=_TASK,
         settings=_TOKEN,
         prepare=_expire,
-        wanted=Wanted(retry=Retry.YES, words=["invalid authentication credentials", "renew"], not_words=["s3cret"], jobs=0),
+        wanted=no_job(Retry.YES, "invalid authentication credentials", "renew", not_words=["s3cret"]),
     ),
     "missing secret": Bad(
         task=_TASK,
         settings={"login": "google", "secret": "nowhere"},
-        wanted=Wanted(retry=Retry.NEVER, words=["nowhere", "is not set"], jobs=0),
+        wanted=no_job(Retry.NEVER, "nowhere", "is not set"),
     ),
     "quota exceeded": Bad(
         task=_TASK,
-        query=_refused(403, "quotaExceeded", "Quota exceeded: Your project exceeded quota for queries per day"),
-        wanted=Wanted(retry=Retry.YES, words=["Quota exceeded", "certainly not running"], jobs=0),
+        prepare=_refused(403, "quotaExceeded", "Quota exceeded: Your project exceeded quota for queries per day"),
+        wanted=no_job(Retry.YES, "Quota exceeded", "certainly not running"),
     ),
     "dataset in another region": Bad(
         task=_TASK,
-        query=FakeQuery(location="europe-west3"),
-        wanted=Wanted(retry=Retry.NEVER, words=["not found in location US", "set the task's Location"], jobs=0),
+        prepare=_meets(FakeQuery(location="europe-west3")),
+        wanted=no_job(Retry.NEVER, "not found in location US", "set the task's Location"),
     ),
-    "parameter of a wrong type": Bad(
-        task=_TYPED,
-        wanted=Wanted(retry=Retry.NEVER, words=["inputs.n", "INT64"], not_words=["DROP"], jobs=0),
-    ),
+    "parameter of a wrong type": Bad(task=_TYPED, wanted=no_job(Retry.NEVER, "inputs.n", "INT64", not_words=["DROP"])),
     "injection: a template in the SQL": Bad(
         task=replace(_TASK, sql=Sql(statement="SELECT * FROM t WHERE x = '{{ .inputs.x }}'")),
-        wanted=Wanted(retry=Retry.NEVER, words=["nobody renders", "@name"], jobs=0),
+        wanted=no_job(Retry.NEVER, "nobody renders", "@name"),
     ),
-}  # fmt: skip
+}
 """What may be wrong with a task, and what a user should see."""
 
 
 def bad_input() -> Section:
     """Show what a user sees of bad input, on the fake."""
-    rows = [(name, bad.wanted, run_virtually(partial(_seen, bad))) for name, bad in BAD.items()]
-    return bad_inputs("bad input: BigQuery (fake)", rows)
+    return bad_inputs("bad input: BigQuery (fake)", BAD, _site, sent)
 
 
-async def _seen(bad: Bad) -> Seen:
-    async with FakeBigQuery({"statement": bad.query}) as server:
-        bad.prepare(server)
-        async with host_for(settings_for(server, **bad.settings), {"bq": "s3cret-token"}) as host:
-            seen = await what_is_seen(host, sent(bad.task))
-        return replace(seen, jobs=len(server.ledger.jobs))
+@asynccontextmanager
+async def _site(bad: Bad[FakeBigQuery]) -> AsyncIterator[tuple[FakeBigQuery, Host]]:
+    async with (
+        FakeBigQuery() as server,
+        host_for(settings_for(server, **bad.settings), bad.secrets or {"bq": "s3cret-token"}) as host,
+    ):
+        yield server, host
 
 
 # On the emulator
@@ -342,7 +309,7 @@ def injection(url: str) -> Section:
         ("syntax error", Wanted(retry=Retry.NEVER, words=["Syntax error"]), _run(url, wrong)),
     ]
     left = bigquery_emulator.ask_witness(url, project=_PROJECT, query="SELECT id FROM shop.orders")["rows"]
-    shown = bad_inputs(
+    shown = verdicts(
         "bad input: BigQuery on bqemulator", rows, notes=[f"the table that was to be dropped has {len(left)} row"]
     )
     harm = [] if len(left) == 1 else ["an input became SQL: shop.orders is gone"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from integration.platforms.databricks.databricks_hosts import as_sent, host_at, 
 from outboard.agent import Sql, Task
 from outboard.domain.tasks import RawTask
 from outboard.domain.types import Interface, SimpleType, StructuredDatasetType
+from outboard.host import Host
 from outboard.platforms.databricks.quotas import LIMITS
 from outboard.platforms.databricks.statement_states import SOURCE as STATEMENT_SOURCE
 from outboard.platforms.databricks.statement_states import STATEMENT_STATES
@@ -28,26 +30,12 @@ from outboard.testing.platforms.databricks_sql import Answer, DatabricksSqlServe
 from outboard.testing.virtual_time import run_virtually
 from real_parts import NotToBeHad
 from tables.sections import Section
-from warehouses.databricks_inputs import BAD_RUNS, BAD_STATEMENTS, EVIL, Bad
-from warehouses.measures import (
-    Compared,
-    Load,
-    Mapped,
-    Proven,
-    Seen,
-    bad_inputs,
-    compared,
-    conformance,
-    follow_all,
-    loads,
-    mapped,
-    proven,
-    what_is_seen,
-)
+from warehouses.bad_inputs import Bad, bad_inputs, what_is_seen
+from warehouses.databricks_inputs import BAD_RUNS, BAD_STATEMENTS, EVIL
+from warehouses.loads import JOBS, Followed, Load, follow_all, loads
+from warehouses.measures import Compared, Mapped, Proven, compared, conformance, mapped, proven
 from warehouses.storms import storms
 
-MakeSection = Callable[[], Section]
-JOBS: Final = 1_000
 RATES: Final = {"create": 35, "get": 100, "get_many": 30, "find": 30}
 """Calls a second that the kit's workspace allows: the two that are published, and listings held to 30."""
 _CASES: Final = {"runs": RUNS, "notebooks": NOTEBOOKS, "statements": STATEMENTS}
@@ -129,17 +117,16 @@ def _courses(kind: str, jobs: int) -> dict[str, Course]:
 async def _runs(jobs: int) -> Load:
     courses = _courses("r", jobs)
     async with site(server=DatabricksSqlServer(courses, rates=RATES)) as at:
-        followed = await follow_all(at.host, [at.sent(function_task(name)) for name in courses])
-        by_name = {str(body["run_name"]).partition(" ")[0]: run_id for run_id, body in at.server.bodies.items()}
-        return Load(
-            name="runs of 1 to 5 min",
-            quotas=f"35 submissions, 100 look-ups/s per workspace ({LIMITS}); listings held to 30/s",
-            followed=followed,
-            ended_at=[at.server.ledger.jobs[f"job-{by_name[name]}"].ended_at() for name in courses],
-            jobs=len(at.server.ledger.jobs),
-            calls=_calls(at.server),
-            throttled=at.server.throttled.total(),
+        followed = await follow_all(
+            at.host,
+            {name: at.sent(function_task(name)) for name in courses},
+            at.server.ledger,
+            lambda: {
+                str(body["run_name"]).partition(" ")[0]: f"job-{run_id}" for run_id, body in at.server.bodies.items()
+            },
         )
+        quotas = f"35 submissions, 100 look-ups/s per workspace ({LIMITS}); listings held to 30/s"
+        return _load("runs of 1 to 5 min", quotas, followed, at.server)
 
 
 async def _statements(jobs: int) -> Load:
@@ -148,25 +135,22 @@ async def _statements(jobs: int) -> Load:
         at.server.answers.update(
             {sql: Answer(course=course, columns=[("one", "INT")], rows=[["1"]]) for sql, course in courses.items()}
         )
-        followed = await follow_all(at.host, [at.sent(sql_task(sql)) for sql in courses])
-        by_text = {
-            str(body["statement"]).partition("\n")[0]: list(at.server.ledger.jobs)[n]
-            for n, body in enumerate(at.server.asked.values())
-        }
-        return Load(
-            name="statements of 1 to 5 min",
-            quotas="none published; held to the same",
-            followed=followed,
-            ended_at=[at.server.ledger.jobs[by_text[sql]].ended_at() for sql in courses],
-            jobs=len(at.server.ledger.jobs),
-            calls=_calls(at.server),
-            throttled=at.server.throttled.total(),
+        followed = await follow_all(
+            at.host,
+            {sql: at.sent(sql_task(sql)) for sql in courses},
+            at.server.ledger,
+            lambda: {
+                str(body["statement"]).partition("\n")[0]: list(at.server.ledger.jobs)[n]
+                for n, body in enumerate(at.server.asked.values())
+            },
         )
+        return _load("statements of 1 to 5 min", "none published; held to the same", followed, at.server)
 
 
-def _calls(server: DatabricksSqlServer) -> dict[str, int]:
+def _load(name: str, quotas: str, followed: Followed, server: DatabricksSqlServer) -> Load:
     names = ("create", "get", "get_many", "find", "metrics", "output", "cancel")
-    return {name: server.faults.calls[name] for name in names}
+    calls = {name: server.faults.calls[name] for name in names}
+    return Load(name=name, quotas=quotas, followed=followed, calls=calls, throttled=server.throttled.total())
 
 
 # Bad input
@@ -182,25 +166,19 @@ def bad_statements() -> Section:
     return _bad("bad input: SQL statements on Databricks (fake)", BAD_STATEMENTS)
 
 
-def _bad(title: str, table: Mapping[str, Bad]) -> Section:
-    rows = []
-    spliced: list[str] = []
-    for name, bad in table.items():
-        seen, texts = run_virtually(partial(_seen, bad))
-        rows.append((name, bad.wanted, seen))
-        spliced += [f"{name}: an input is in the text of the statement" for text in texts if EVIL in text]
-    shown = bad_inputs(title, rows)
-    return replace(shown, failures=[*shown.failures, *spliced])
+def _bad(title: str, table: Mapping[str, Bad[DatabricksSqlServer]]) -> Section:
+    return bad_inputs(title, table, _site, as_sent, harm=_spliced)
 
 
-async def _seen(bad: Bad) -> tuple[Seen, list[str]]:
+@asynccontextmanager
+async def _site(bad: Bad[DatabricksSqlServer]) -> AsyncIterator[tuple[DatabricksSqlServer, Host]]:
     async with site(settings=bad.settings, secrets=bad.secrets) as at:
-        bad.prepare(at.server)
-        if bad.fault is not None:
-            at.server.faults.add(bad.fault, "create")
-        seen = await what_is_seen(at.host, at.sent(bad.task))
-        texts = [str(body["statement"]) for body in at.server.asked.values()]
-        return replace(seen, jobs=len(at.server.ledger.jobs)), texts
+        yield at.server, at.host
+
+
+def _spliced(server: DatabricksSqlServer) -> list[str]:
+    texts = [str(body["statement"]) for body in server.asked.values()]
+    return ["an input is in the text of the statement" for text in texts if EVIL in text]
 
 
 # Databricks' own SDK

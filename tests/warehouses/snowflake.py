@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -26,29 +27,15 @@ from outboard.platforms.snowflake.states import SOURCE, STATES
 from outboard.testing.cases.snowflake import SNOWFLAKE, settings_for, statement_task
 from outboard.testing.faults import Refuse
 from outboard.testing.ledger import Course
-from outboard.testing.platforms.snowflake import Answer, Engine, failing
+from outboard.testing.platforms.snowflake import Answer, Engine, FakeSnowflake, failing
 from outboard.testing.stores import MemoryStores
 from outboard.testing.virtual_time import run_virtually
 from tables.sections import Section
-from warehouses.measures import (
-    Compared,
-    Load,
-    Mapped,
-    Proven,
-    Seen,
-    Wanted,
-    bad_inputs,
-    compared,
-    conformance,
-    follow_all,
-    loads,
-    mapped,
-    proven,
-    what_is_seen,
-)
+from warehouses.bad_inputs import Bad, bad_inputs, no_job, one_job
+from warehouses.loads import JOBS, Load, follow_all, loads
+from warehouses.measures import Compared, Mapped, Proven, compared, conformance, mapped, proven
 from warehouses.storms import storms
 
-JOBS: Final = 1_000
 RATES: Final = {"create": 100, "get": 200}
 _ANSWERS: Final = {"SQL API": frozenset({200, 202, 400, 401, 403, 404, 405, 408, 415, 422, 429, 500, 503, 504})}
 _ON_FAKESNOW: Final = "fakesnow 0.12.1 and snowflake-connector-python 4.8.1, through a translator of the tests"
@@ -102,18 +89,20 @@ def thousand(count: int = JOBS) -> Section:
 async def _many(count: int) -> Load:
     answers = {f"SELECT {n}": Answer(course=Course(queued_s=5, running_s=30 + n / 20)) for n in range(count)}
     async with site(answers, rates=RATES) as at:
-        tasks = [sent(statement_task(f"SELECT {n}"), node=f"n{n}") for n in range(count)]
-        followed = await follow_all(at.host, tasks)
-        number = {
-            body["statement"]: job
-            for body, job in zip(at.server.asked.values(), at.server.ledger.jobs.values(), strict=True)
-        }
+        tasks = {sql: sent(statement_task(sql), node=f"n{n}") for n, sql in enumerate(answers)}
+        followed = await follow_all(
+            at.host,
+            tasks,
+            at.server.ledger,
+            lambda: {
+                body["statement"]: job
+                for body, job in zip(at.server.asked.values(), at.server.ledger.jobs, strict=True)
+            },
+        )
         return Load(
             name="statements",
             quotas=f"none is documented; the fake allows {RATES['create']} submissions and {RATES['get']} looks a second",
             followed=followed,
-            ended_at=[number[f"SELECT {n}"].ended_at() for n in range(count)],
-            jobs=len(at.server.ledger.jobs),
             calls={name: at.server.faults.calls[name] for name in ("create", "get", "find", "cancel")},
             throttled=at.server.throttled.total(),
         )
@@ -122,81 +111,132 @@ async def _many(count: int) -> Load:
 # Bad input
 
 
-def bad_input() -> Section:
-    """Return what users see of tasks that cannot succeed."""
-    rows = [(name, wanted, run_virtually(see, limit_s=10 * 86_400.0)) for name, wanted, see in _cases()]
-    return bad_inputs("Snowflake: bad input", rows)
-
-
-def _cases() -> list[tuple[str, Wanted, Callable[[], Coroutine[Any, Any, Seen]]]]:
-    never, later = Retry.NEVER, Retry.YES
-    listed = "platforms.snowflake.allowed_accounts"
-    sql = "SELECT * FROM t WHERE id = CAST(%(a)s AS INTEGER)"
-    return [
-        ("account that is not allowed", Wanted(retry=never, words=[listed], jobs=0),
-         lambda: _seen(statement_task("SELECT quick", account="theirs-x"), settings={"allowed_accounts": ("myorg-*",)})),
-        ("account that is none", Wanted(retry=never, words=["account identifier"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick", account="evil.example/x"))),
-        ("account that does not exist", Wanted(retry=later, words=["check the account identifier"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick"), refuse=Refuse(status=404, code="", words="Not Found"))),
-        ("role that is not there", Wanted(retry=never, words=["Role 'NOBODY'"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick", role="nobody"), roles={"LOADER"})),
-        ("warehouse that is not there", Wanted(retry=never, words=["requested warehouse"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick", warehouse="nowhere"), warehouses={"LOADING"})),
-        ("no permission", Wanted(retry=never, words=["Insufficient privileges", "grant it"], jobs=1),
-         lambda: _seen(statement_task("SELECT 2"), answer=failing("003001", "42501", "Insufficient privileges to operate on t"))),
-        ("syntax error", Wanted(retry=never, words=["syntax error"], jobs=1), lambda: _seen(statement_task("SELEC 1"))),
-        ("expired OAuth token", Wanted(retry=later, words=["expired"], not_words=["t0p"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick"), settings={"auth": "oauth"}, secrets={"snowflake_token": "t0p"})),
-        ("key that is not the user's", Wanted(retry=later, words=["JWT token is invalid"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick", user="SOMEBODY"))),
-        ("secret that is no key", Wanted(retry=later, words=["RSA key in PEM"], not_words=["no key"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick"), secrets={"snowflake_private_key": "no key"})),
-        ("missing secret", Wanted(retry=never, words=["snowflake_private_key"], jobs=0),
-         lambda: _seen(statement_task("SELECT quick"), secrets={"other": "x"})),
-        ("password in the task", Wanted(retry=never, words=["clear text"], not_words=["hunter2"], jobs=0),
-         lambda: _seen(replace(statement_task("SELECT quick"), config={"connection_kwargs": {"password": "hunter2"}}))),
-        ("quota exceeded", Wanted(retry=later, words=["resource monitor"], jobs=1),
-         lambda: _seen(statement_task("SELECT 2"), answer=failing(
-             "090073", "22000", "Warehouse 'LOADING' cannot be resumed because resource monitor 'M' has exceeded its quota."))),
-        ("input of a wrong type", Wanted(retry=never, words=["inputs.a", "seconds as a float"], jobs=0),
-         lambda: _seen(_asking("SELECT %(a)s", a=timedelta(days=3)))),
-        ("text for a number", Wanted(retry=never, words=["not recognized"], not_words=["soon"], jobs=1),
-         lambda: _seen(_asking(sql, a="soon"), engine=_table())),
-        ("injection by an input", Wanted(retry=never, words=["not recognized"], not_words=["DROP"], jobs=1),
-         lambda: _seen(_asking(sql, a="1; DROP TABLE t"), engine=_table())),
-        ("input within quotes", Wanted(retry=never, words=["within quotes"], jobs=0),
-         lambda: _seen(_asking("SELECT * FROM t WHERE name = '%(a)s'", a="x' OR '1'='1"))),
-        ("time that is up", Wanted(retry=never, words=["timeout of 30 second(s)"], jobs=1),
-         lambda: _seen(statement_task("SELECT long", statement_timeout_s="30"))),
-    ]  # fmt: skip
-
-
-async def _seen(
-    task: RawTask,
-    *,
-    answer: Answer | None = None,
-    refuse: Refuse | None = None,
-    roles: set[str] | None = None,
-    warehouses: set[str] | None = None,
-    **options: Any,
-) -> Seen:
-    async with site({"SELECT 2": answer} if answer is not None else None, **options) as at:
-        at.server.roles, at.server.warehouses = roles, warehouses
-        at.server.access.expired.add("t0p")
-        if refuse is not None:
-            at.server.faults.add(refuse, "create")
-        return replace(await what_is_seen(at.host, at.sent(task)), jobs=len(at.server.ledger.jobs))
+_TASK: Final = statement_task("SELECT quick")
+_NUMBER: Final = "SELECT * FROM t WHERE id = CAST(%(a)s AS INTEGER)"
 
 
 def _asking(sql: str, **inputs: Any) -> RawTask:
     return replace(statement_task(sql), inputs=Inputs(inputs))
 
 
-def _table() -> Engine:
-    engine = Engine()
+def _failing(code: str, sql_state: str, words: str) -> Callable[[FakeSnowflake], None]:
+    return lambda server: server.answers.update({"SELECT 2": failing(code, sql_state, words)})
+
+
+def _not_found(server: FakeSnowflake) -> None:
+    server.faults.add(Refuse(status=404, code="", words="Not Found"), "create")
+
+
+def _has_one_role(server: FakeSnowflake) -> None:
+    server.roles = {"LOADER"}
+
+
+def _has_one_warehouse(server: FakeSnowflake) -> None:
+    server.warehouses = {"LOADING"}
+
+
+def _expire(server: FakeSnowflake) -> None:
+    server.access.expired.add("t0p")
+
+
+def _has_a_table(server: FakeSnowflake) -> None:
+    server._engine = engine = Engine()
     engine.run("CREATE TABLE t AS SELECT 1 AS id, 'x' AS name", {})
-    return engine
+
+
+BAD: Final[Mapping[str, Bad[FakeSnowflake]]] = {
+    "account that is not allowed": Bad(
+        task=statement_task("SELECT quick", account="theirs-x"),
+        settings={"allowed_accounts": ("myorg-*",)},
+        wanted=no_job(Retry.NEVER, "platforms.snowflake.allowed_accounts"),
+    ),
+    "account that is none": Bad(
+        task=statement_task("SELECT quick", account="evil.example/x"),
+        wanted=no_job(Retry.NEVER, "account identifier"),
+    ),
+    "account that does not exist": Bad(
+        task=_TASK, prepare=_not_found, wanted=no_job(Retry.YES, "check the account identifier")
+    ),
+    "role that is not there": Bad(
+        task=statement_task("SELECT quick", role="nobody"),
+        prepare=_has_one_role,
+        wanted=no_job(Retry.NEVER, "Role 'NOBODY'"),
+    ),
+    "warehouse that is not there": Bad(
+        task=statement_task("SELECT quick", warehouse="nowhere"),
+        prepare=_has_one_warehouse,
+        wanted=no_job(Retry.NEVER, "requested warehouse"),
+    ),
+    "no permission": Bad(
+        task=statement_task("SELECT 2"),
+        prepare=_failing("003001", "42501", "Insufficient privileges to operate on t"),
+        wanted=one_job(Retry.NEVER, "Insufficient privileges", "grant it"),
+    ),
+    "syntax error": Bad(task=statement_task("SELEC 1"), wanted=one_job(Retry.NEVER, "syntax error")),
+    "expired OAuth token": Bad(
+        task=_TASK,
+        prepare=_expire,
+        settings={"auth": "oauth"},
+        secrets={"snowflake_token": "t0p"},
+        wanted=no_job(Retry.YES, "expired", not_words=["t0p"]),
+    ),
+    "key that is not the user's": Bad(
+        task=statement_task("SELECT quick", user="SOMEBODY"), wanted=no_job(Retry.YES, "JWT token is invalid")
+    ),
+    "secret that is no key": Bad(
+        task=_TASK,
+        secrets={"snowflake_private_key": "no key"},
+        wanted=no_job(Retry.YES, "RSA key in PEM", not_words=["no key"]),
+    ),
+    "missing secret": Bad(task=_TASK, secrets={"other": "x"}, wanted=no_job(Retry.NEVER, "snowflake_private_key")),
+    "password in the task": Bad(
+        task=replace(_TASK, config={"connection_kwargs": {"password": "hunter2"}}),
+        wanted=no_job(Retry.NEVER, "clear text", not_words=["hunter2"]),
+    ),
+    "quota exceeded": Bad(
+        task=statement_task("SELECT 2"),
+        prepare=_failing(
+            "090073",
+            "22000",
+            "Warehouse 'LOADING' cannot be resumed because resource monitor 'M' has exceeded its quota.",
+        ),
+        wanted=one_job(Retry.YES, "resource monitor"),
+    ),
+    "input of a wrong type": Bad(
+        task=_asking("SELECT %(a)s", a=timedelta(days=3)),
+        wanted=no_job(Retry.NEVER, "inputs.a", "seconds as a float"),
+    ),
+    "text for a number": Bad(
+        task=_asking(_NUMBER, a="soon"),
+        prepare=_has_a_table,
+        wanted=one_job(Retry.NEVER, "not recognized", not_words=["soon"]),
+    ),
+    "injection by an input": Bad(
+        task=_asking(_NUMBER, a="1; DROP TABLE t"),
+        prepare=_has_a_table,
+        wanted=one_job(Retry.NEVER, "not recognized", not_words=["DROP"]),
+    ),
+    "input within quotes": Bad(
+        task=_asking("SELECT * FROM t WHERE name = '%(a)s'", a="x' OR '1'='1"),
+        wanted=no_job(Retry.NEVER, "within quotes"),
+    ),
+    "time that is up": Bad(
+        task=statement_task("SELECT long", statement_timeout_s="30"),
+        wanted=one_job(Retry.NEVER, "timeout of 30 second(s)"),
+    ),
+}
+"""What may be wrong with a task, and what a user should see."""
+
+
+def bad_input() -> Section:
+    """Return what users see of tasks that cannot succeed."""
+    return bad_inputs("Snowflake: bad input", BAD, _site, sent)
+
+
+@asynccontextmanager
+async def _site(bad: Bad[FakeSnowflake]) -> AsyncIterator[tuple[FakeSnowflake, Host]]:
+    async with site(settings=bad.settings, secrets=bad.secrets) as at:
+        yield at.server, at.host
 
 
 # Snowflake's own connector
