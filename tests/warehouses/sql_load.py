@@ -77,7 +77,11 @@ def _size(path: str) -> int:
 def thousand_jobs(server: DatabaseServer, count: int = 200, limit: int = 16) -> Section:
     """Run many statements at once, polled each second, and tell what that took."""
     row = asyncio.run(_many(server, count, limit))
-    failures = [] if row["ends"] == "SUCCEEDED" and row["most sessions"] <= limit else [f"ends: {row['ends']}"]
+    failures = (
+        []
+        if row["ends"] == "SUCCEEDED" and row["most sessions"] <= limit
+        else [f"{row['ends']}, {row['most sessions']} sessions at most"]
+    )
     note = (
         f"{count} of 1,000 were run: each is a process of its own, which a thousand at once would only make wait longer. "
         "Waiting: from claim to connection; lag: from the end mark until a poll (each two seconds) told it."
