@@ -68,7 +68,7 @@ class ServiceAddress:
             target = parse_target(address)
         except ValueError as error:
             raise InvalidSettings(str(error), field="endpoint") from None
-        plain = _is_local(target) if insecure is None else insecure
+        plain = is_local(target) if insecure is None else insecure
         return cls(name=name or address, target=target, written=address, insecure=plain)
 
 
@@ -130,7 +130,12 @@ def _service_name(rest: str, address: str) -> str:
     return "dns:///" + _host_port(f"{service}.{namespace}.svc.cluster.local:{port}", address)
 
 
-def _is_local(target: str) -> bool:
+def is_local(target: str) -> bool:
+    """Return whether a target is on this machine: a Unix socket, or an address of the loopback interface.
+
+    >>> is_local("dns:///localhost:8000")
+    True
+    """
     if target.startswith("unix:"):
         return True
     host = target.rpartition("/")[2].rpartition(":")[0].strip("[]")

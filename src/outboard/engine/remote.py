@@ -30,7 +30,7 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.domain.secret_refs import redact_forms
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
-from outboard.engine.addresses import ServiceAddress, is_cluster_only
+from outboard.engine.addresses import ServiceAddress, is_cluster_only, is_local
 from outboard.errors import EndpointUnreachable, OutboardError, Unavailable
 from outboard.wire.codes import ERROR, decode_error
 from outboard.wire.listings import decode_agents, write_category
@@ -258,6 +258,10 @@ def _open(address: ServiceAddress) -> grpc.aio.Channel:
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ]
+    if is_local(address.target):
+        options.append(
+            ("grpc.enable_http_proxy", 0)
+        )  # a user's proxy is for the world outside; it has another loopback
     if address.service_config:
         options.append(("grpc.service_config", address.service_config))
     if address.insecure:

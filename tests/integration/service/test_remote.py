@@ -73,6 +73,18 @@ async def test_nobody_at_the_address_is_said_with_address_and_remedy() -> None:
                 await remote.list_agents()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_service_on_this_machine_is_reached_past_the_users_proxy(
+    service: Service, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with RemoteEndpoint.at(f"{host}:{service.port}", timeout_s=20) as remote:
+        assert len(await remote.list_agents()) == 2
+
+
 async def test_tls_against_a_plain_service_says_how_to_switch_it_off(service: Service) -> None:
     async with RemoteEndpoint.at(service.address, insecure=False, timeout_s=20) as remote:
         with pytest.raises(errors.EndpointUnreachable, match="insecure: true"):
