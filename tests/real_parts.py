@@ -4,6 +4,9 @@ They live apart from the tests' environment, since what they need would bend its
 test that wants it, from `requirements/parts/<name>.txt` (every version pinned, with its hashes; `make lock` writes it), and
 kept until those lines change. Where the packages cannot be had, that test is skipped with a reason that says so; in
 `OUTBOARD_REAL_PARTS=required` runs it fails.
+
+Making one takes as long as the network and the disk take: no test's time limit counts it. On a disk that has little room
+nothing is made, and what could not be finished is removed: the tests beside it need the room.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,9 +26,12 @@ from typing import Final
 import pytest
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
-_HOME: Final = _ROOT / ".parts"
+HOME: Final = _ROOT / ".parts"
 _REQUIREMENTS: Final = _ROOT / "requirements" / "parts"
 _LIMIT_S: Final = 600
+_ROOM_BYTES: Final = (
+    4 * 2**30
+)  # the largest takes one, and pip as much again while it works; several may be made at once
 _LAST_WORDS: Final = 300
 _not_to_be_had: Final[dict[str, str]] = {}
 
@@ -52,35 +60,69 @@ def install(name: str) -> Path:
     Raises:
         NotToBeHad: The packages cannot be installed here.
     """
-    if name in _not_to_be_had:
-        raise NotToBeHad(_not_to_be_had[name])
-    home, wanted = _HOME / name, _REQUIREMENTS / f"{name}.txt"
+    home, wanted = HOME / name, _REQUIREMENTS / f"{name}.txt"
     mark = home / ".installed"
     print_of_wanted = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()
-    python = home / "bin" / "python"
-    with _alone(name):
-        if mark.exists() and mark.read_text() == print_of_wanted:
-            return python
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
-        try:
-            done = subprocess.run(
-                [*pip, "-r", str(wanted)], capture_output=True, text=True, timeout=_LIMIT_S, check=False
-            )
-            words = done.stderr.strip()[-_LAST_WORDS:] if done.returncode else ""
-        except subprocess.TimeoutExpired:
-            words = f"it took longer than {_LIMIT_S} s"
-        if words:
-            _not_to_be_had[name] = f"requirements/parts/{name}.txt cannot be installed: {words}"
-            raise NotToBeHad(_not_to_be_had[name])
-        mark.write_text(print_of_wanted)
-    return python
+
+    def is_made() -> bool:
+        return mark.exists() and mark.read_text() == print_of_wanted
+
+    if not is_made():
+        with making(name):
+            if not is_made():
+                _make(home, wanted)
+                mark.write_text(print_of_wanted)
+    return home / "bin" / "python"
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """One process makes an environment; others that want it wait."""
-    _HOME.mkdir(exist_ok=True)
-    with (_HOME / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def making(name: str) -> Iterator[None]:
+    """Make a part: one process does, others that want it wait, and meanwhile no test's time passes.
+
+    Raises:
+        NotToBeHad: It cannot be made here; said at once when that is known.
+    """
+    if name in _not_to_be_had:
+        raise NotToBeHad(_not_to_be_had[name])
+    try:
+        with _no_limit_of_a_test():
+            HOME.mkdir(exist_ok=True)
+            with (HOME / f"{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+    except (NotToBeHad, OSError) as error:
+        _not_to_be_had[name] = f"{name} cannot be installed: {error}"
+        raise NotToBeHad(_not_to_be_had[name]) from error
+
+
+def _make(home: Path, wanted: Path) -> None:
+    free = shutil.disk_usage(home.parent).free
+    if free < _ROOM_BYTES:
+        raise NotToBeHad(f"the disk has {free / 2**30:.1f} GiB left, and {_ROOM_BYTES / 2**30:g} are asked for")
+    python = home / "bin" / "python"
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
+    try:
+        _run([sys.executable, "-m", "venv", "--clear", str(home)])
+        _run([*pip, "-r", str(wanted)])
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotToBeHad(f"it took longer than {_LIMIT_S} s") from None
+    if done.returncode:
+        raise NotToBeHad((done.stderr.strip() or done.stdout.strip())[-_LAST_WORDS:])
+
+
+@contextmanager
+def _no_limit_of_a_test() -> Iterator[None]:
+    """Stop the clock by which pytest-timeout ends a test, which is the process's interval timer."""
+    left_s, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
         yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left_s)

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from outboard.testing.platforms import sql_clickhouse
-from real_parts import NotToBeHad, install
+from real_parts import HOME, NotToBeHad, install, making
 
 PASSWORD: Final = "canary-pässword'"  # noqa: S105 - of a server that lives for a test
 TRINO: Final = "435"
-_ROOT: Final = Path(__file__).resolve().parents[1]
-_HOME: Final = _ROOT / ".parts" / f"trino-{TRINO}"
+_HOME: Final = HOME / f"trino-{TRINO}"
 _PLUGINS: Final = {
     "memory": ("trino-memory", "io.trino.plugin.memory.MemoryPlugin"),
     "tpch": ("trino-tpch", "io.trino.plugin.tpch.TpchPlugin"),
@@ -134,19 +133,24 @@ def _await_trino(port: int, process: subprocess.Popen[bytes], log: Path) -> None
 
 def _install_trino() -> None:
     mark = _HOME / ".installed"
+    if shutil.which("java") is None:
+        raise NotToBeHad("Trino needs Java 17 on this machine")
     if mark.exists():
         return
-    if shutil.which("java") is None or shutil.which("mvn") is None:
-        raise NotToBeHad("Trino needs Java 17 and Maven on this machine")
-    shutil.rmtree(_HOME, ignore_errors=True)
-    _modules("trino-main", _HOME / "lib")
-    for name, (module, plugin) in _PLUGINS.items():
-        folder = _HOME / "plugin" / name
-        _modules(module, folder)
-        with zipfile.ZipFile(folder / "services.jar", "w") as jar:
-            jar.writestr("META-INF/services/io.trino.spi.Plugin", f"{plugin}\n")
-    (_HOME / "Start.java").write_text(_START)
-    mark.touch()
+    if shutil.which("mvn") is None:
+        raise NotToBeHad("Trino's modules are fetched by Maven, which this machine has not")
+    with making(f"trino-{TRINO}"):
+        if mark.exists():
+            return
+        shutil.rmtree(_HOME, ignore_errors=True)
+        _modules("trino-main", _HOME / "lib")
+        for name, (module, plugin) in _PLUGINS.items():
+            folder = _HOME / "plugin" / name
+            _modules(module, folder)
+            with zipfile.ZipFile(folder / "services.jar", "w") as jar:
+                jar.writestr("META-INF/services/io.trino.spi.Plugin", f"{plugin}\n")
+        (_HOME / "Start.java").write_text(_START)
+        mark.touch()
 
 
 def _modules(module: str, folder: Path) -> None:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from real_parts import install
+from real_parts import NotToBeHad, install, making
 
 WITNESS = Path(__file__).parent / "bigquery_witness.py"
 _EXTENSION = "from duckdb_extensions import import_extension; import_extension('spatial')"
@@ -62,9 +62,17 @@ def _prepared() -> tuple[Path, Path]:
     """Return the environment's interpreter, and the HOME that holds the extension."""
     python = install("bigquery")
     home = python.parents[1] / "home"
-    if not any(home.rglob("spatial.duckdb_extension")):
-        home.mkdir(exist_ok=True)
-        subprocess.run([str(python), "-c", _EXTENSION], env={**os.environ, "HOME": str(home)}, check=True)
+    mark = home / ".prepared"
+    if not mark.exists():
+        with making("bigquery-home"):
+            home.mkdir(exist_ok=True)
+            variables = {**os.environ, "HOME": str(home)}
+            done = subprocess.run(
+                [str(python), "-c", _EXTENSION], env=variables, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise NotToBeHad(f"DuckDB's extension: {done.stderr.strip()[-300:]}")
+            mark.touch()
     return python, home
 
 
