@@ -21,7 +21,7 @@ import pymysql
 from real_parts import NotToBeHad, install
 
 PASSWORD: Final = "canary-pässword'"  # noqa: S105 - of a server that lives for a test
-_START_S: Final = 30.0
+_START_S: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from outboard.platforms.sql.marks import DECISION, Marks
 from sql_servers import DatabaseServer
 
 SLOW = {"postgresql": "pg_sleep({})", "mysql": "SLEEP({})"}
-SLOW_COMMIT = (
-    "CREATE TABLE IF NOT EXISTS slow (n int)",
-    "CREATE OR REPLACE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$",
-    "DROP TRIGGER IF EXISTS dozes ON slow",
-    "CREATE CONSTRAINT TRIGGER dozes AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doze()",
+HELD_COMMIT = (
+    "DROP TABLE IF EXISTS held",
+    "CREATE TABLE held (n int)",
+    """CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$""",
+    "CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON held DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()",
 )
 
 
@@ -57,8 +59,24 @@ async def seen(server: DatabaseServer, statement: str) -> None:
         await asyncio.sleep(0.02)
 
 
-def slow_insert(server: DatabaseServer, table: str, seconds: float = 30) -> str:
-    return f"INSERT INTO {table} SELECT 1 FROM (SELECT {SLOW[server.kind].format(seconds)}) AS z"  # noqa: S608 - our own text
+@contextlib.contextmanager
+def held_back(server: DatabaseServer, table: str) -> Iterator[None]:
+    """Let no other session write to a table meanwhile: a statement that does so waits, and the server lists it."""
+    with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+        if server.kind == "postgresql":
+            cursor.execute("BEGIN")
+            cursor.execute(f"LOCK TABLE {table}")
+        else:
+            cursor.execute(f"LOCK TABLES {table} WRITE")
+        yield
+
+
+@contextlib.contextmanager
+def commits_held_back(server: DatabaseServer) -> Iterator[None]:
+    """Let no commit of a write to `held` arrive meanwhile."""
+    with contextlib.closing(server.connect()) as connection:
+        connection.execute("SELECT pg_advisory_lock(7)")
+        yield
 
 
 @pytest.mark.parametrize(
@@ -74,9 +92,11 @@ async def test_a_write_whose_worker_is_killed_is_undone_or_unknown_and_never_run
 ) -> None:
     execute(server, "DROP TABLE IF EXISTS killed", "CREATE TABLE killed (n int)")
     async with site(tmp_path, {"checks": server.connection()}) as where:
-        handle = await where.start(task(slow_insert(server, "killed", 2), **config))
-        await seen(server, "INSERT INTO killed")
-        kill_worker(where)
+        with held_back(server, "killed"):
+            handle = await where.start(task("INSERT INTO killed VALUES (1)", **config))
+            await seen(server, "INSERT INTO killed")
+            kill_worker(where)
+            await where.host.get_task(handle)
         status = await where.end(handle)
     assert (status.phase, status.state) == (phase[server.kind], state[server.kind]), status
     if server.kind == "postgresql":
@@ -98,28 +118,22 @@ async def test_a_reading_statement_whose_worker_is_killed_is_worth_another_attem
 async def test_a_commit_that_nobody_saw_the_end_of_is_asked_for_by_its_id(
     postgresql: DatabaseServer, tmp_path: Path, is_ended: bool
 ) -> None:
-    execute(postgresql, *SLOW_COMMIT, "TRUNCATE slow")
+    execute(postgresql, *HELD_COMMIT)
     async with site(tmp_path, {"checks": postgresql.connection()}) as where:
-        handle = await where.start(task("INSERT INTO slow VALUES (7)"))
-        await until_decided(where)
-        await asyncio.sleep(0.3)
-        kill_worker(where)
-        if is_ended:
-            execute(
-                postgresql,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'ob-%'",
-            )
+        with commits_held_back(postgresql):
+            handle = await where.start(task("INSERT INTO held VALUES (7)"))
+            await seen(postgresql, "COMMIT")
+            kill_worker(where)
+            if is_ended:
+                execute(
+                    postgresql,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'ob-%'",
+                )
+            await where.host.get_task(handle)
         status = await where.end(handle)
-    rows = execute(postgresql, "SELECT count(*) FROM slow")[0][0]
+    rows = execute(postgresql, "SELECT count(*) FROM held")[0][0]
     assert (status.state, rows) == (("LOST", 0) if is_ended else ("SUCCEEDED", 1)), status
     assert is_ended or status.outputs == {"rows": 1}
-
-
-async def until_decided(where: Site) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not list(where.folder.glob(f"out/**/{DECISION}")):
-        assert time.monotonic() < give_up
-        await asyncio.sleep(0.01)
 
 
 async def test_a_worker_that_is_killed_before_it_connects_has_begun_nothing(
@@ -160,15 +174,14 @@ async def test_a_statement_outlives_its_service_and_is_followed_and_cancelled_fr
     connections = {"checks": server.connection()}
     async with site(tmp_path, connections) as one:
         short = await one.start(task(f"SELECT {SLOW[server.kind].format(1)}"))
-        long = await one.start(task(f"SELECT {SLOW[server.kind].format(90)}"))
-        await seen(server, SLOW[server.kind].format(90))
+        long = await one.start(task(f"SELECT {SLOW[server.kind].format(600)}"))
+        await seen(server, SLOW[server.kind].format(600))
     async with site(tmp_path, connections, machine="b") as other:
         await until(other, long, lambda status: status.phase is Phase.RUNNING)
         assert (await other.end(short)).phase is Phase.SUCCEEDED
-        began = time.monotonic()
         await other.host.delete_task(long)
         ended = await other.end(long)
-    assert (ended.state, time.monotonic() - began < 20) == ("CANCELLED", True), ended
+    assert ended.state == "CANCELLED", ended
 
 
 async def test_an_orphan_whose_machine_is_gone_is_settled_by_any_other(
@@ -176,15 +189,19 @@ async def test_an_orphan_whose_machine_is_gone_is_settled_by_any_other(
 ) -> None:
     connections = {"checks": postgresql.connection()}
     execute(postgresql, "DROP TABLE IF EXISTS orphans", "CREATE TABLE orphans (n int)")
-    async with site(tmp_path, connections) as one:
-        handle = await one.start(task(slow_insert(postgresql, "orphans", 3)))
-        await seen(postgresql, "INSERT INTO orphans")
-        kill_worker(one)
-    monkeypatch.setattr(following, "STALE_S", 0.1)
-    await asyncio.sleep(0.2)
-    async with site(tmp_path, connections, machine="b") as other:
-        assert (await other.host.get_task(handle)).phase is Phase.RUNNING  # its session is still listed
-        status = await other.end(handle)
+    held = contextlib.ExitStack()
+    with held:
+        held.enter_context(held_back(postgresql, "orphans"))
+        async with site(tmp_path, connections) as one:
+            handle = await one.start(task("INSERT INTO orphans VALUES (1)"))
+            await seen(postgresql, "INSERT INTO orphans")
+            kill_worker(one)
+        monkeypatch.setattr(following, "STALE_S", 0.1)
+        await asyncio.sleep(0.2)
+        async with site(tmp_path, connections, machine="b") as other:
+            assert (await other.host.get_task(handle)).phase is Phase.RUNNING  # its session is still listed
+            held.close()
+            status = await other.end(handle)
     assert (status.phase, status.state) == (Phase.RETRYABLE_FAILED, "LOST")
     assert execute(postgresql, "SELECT count(*) FROM orphans") == [(0,)]
 
@@ -192,9 +209,11 @@ async def test_an_orphan_whose_machine_is_gone_is_settled_by_any_other(
 async def test_a_worker_that_was_taken_for_lost_commits_nothing(postgresql: DatabaseServer, tmp_path: Path) -> None:
     execute(postgresql, "DROP TABLE IF EXISTS late", "CREATE TABLE late (n int)")
     async with site(tmp_path, {"checks": postgresql.connection()}) as where:
-        handle = await where.start(task(slow_insert(postgresql, "late", 1)))
-        (claim,) = where.folder.glob("out/**/claim.json")
-        assert Marks(str(claim.parent)).write_once(DECISION, {"verdict": "lost"}) is None
+        with held_back(postgresql, "late"):
+            handle = await where.start(task("INSERT INTO late VALUES (1)"))
+            await seen(postgresql, "INSERT INTO late")
+            (claim,) = where.folder.glob("out/**/claim.json")
+            assert Marks(str(claim.parent)).write_once(DECISION, {"verdict": "lost"}) is None
         status = await where.end(handle)
     assert (status.state, execute(postgresql, "SELECT count(*) FROM late")) == ("LOST", [(0,)])
 

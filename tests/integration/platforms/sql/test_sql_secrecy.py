@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 import trustme
 
-from integration.platforms.sql.sql_hosts import site, task, until
+from integration.platforms.sql.sql_hosts import PATIENCE_S, site, task, until
 from integration.platforms.sql.test_sql_deaths import execute, seen
 from outboard.domain.phases import Phase
 from outboard.domain.tasks import RawTask
 from sql_servers import PASSWORD, DatabaseServer
-
-QUICKLY_S = 20.0
 
 
 def speaks_tls(server: DatabaseServer, authority: trustme.CA, *names: str) -> None:
@@ -35,15 +33,16 @@ def speaks_tls(server: DatabaseServer, authority: trustme.CA, *names: str) -> No
     for setting in ("ssl_key_file = 'tls.key'", "ssl_cert_file = 'tls.pem'", "ssl = on"):
         execute(server, f"ALTER SYSTEM SET {setting}")
     execute(server, "SELECT pg_reload_conf()")
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + PATIENCE_S
     while execute(server, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") != [(True,)]:
         assert time.monotonic() < give_up
         time.sleep(0.02)
 
 
 async def end_of(server: DatabaseServer, folder: Path, **connection: Any) -> tuple[str, str, str]:
+    """Return how a statement over TLS ends: a refusal that is tried again goes on longer than anybody waits here."""
     asked = task("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl")
-    async with site(folder, {"checks": server.connection(**connection)}) as where:
+    async with site(folder, {"checks": server.connection(connect_s=10 * PATIENCE_S, **connection)}) as where:
         status = await where.run(asked)
     code = status.error.code if status.error else ""
     return status.phase.value, code, f"{(status.outputs or {}).get('rows', '')}{status.message if code else ''}"
@@ -56,7 +55,6 @@ async def test_postgresql_is_believed_by_its_certificate_and_name_only(
     ours.cert_pem.write_to_path(str(tmp_path / "ours.pem"))
     others.cert_pem.write_to_path(str(tmp_path / "others.pem"))
     ours_file, others_file = str(tmp_path / "ours.pem"), str(tmp_path / "others.pem")
-    began = time.monotonic()
     plain = await end_of(postgresql, tmp_path, tls="verify", tls_ca_file=ours_file)
     assert (plain[:2], "SSL" in plain[2]) == (("FAILED", "Login"), True), plain
     speaks_tls(postgresql, ours, "localhost")
@@ -76,7 +74,6 @@ async def test_postgresql_is_believed_by_its_certificate_and_name_only(
         assert await end_of(postgresql, tmp_path, **named) == ("SUCCEEDED", "", "1")
     finally:
         execute(postgresql, "ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
-    assert time.monotonic() - began < QUICKLY_S  # none of the refusals was tried again
 
 
 async def test_a_password_is_in_no_file_argument_or_log_and_the_environment_is_its_owners(
