@@ -4,7 +4,8 @@ The whole suite runs in several processes, file by file, so that what a file set
 built by the first test that needs them, and a few files take a minute: they begin first, or one process would work on
 alone at the end.
 
-Servers of tests are on loopback: no proxy that a user's variables name stands before them, here and in what tests start.
+Tests mean their own servers, accounts and settings, here and in what they start, whatever the user's variables name: settings
+of platforms, of Flyte and of ours are taken out, but for those that are about tests, and no proxy stands before the loopback.
 """
 
 import os
@@ -22,10 +23,17 @@ _FIRST: Final = (
 )
 
 _PAST_PROXIES: Final = "127.0.0.1,localhost,::1"
+_USERS: Final = (
+    *("AWS_", "AZURE_", "BIGQUERY_", "CLOUDSDK_", "DATABRICKS_", "FLYTE", "GCLOUD_", "GOOGLE_"),
+    *("MYSQL_", "OTEL_", "OUTBOARD_", "PG", "SNOWFLAKE_"),
+)
+_OF_TESTS: Final = ("OUTBOARD_GO_WORK", "OUTBOARD_PROOF_PACKAGES", "OUTBOARD_REAL_PARTS")
 
 
 def pytest_configure() -> None:
-    """Have every client, of whatever library, reach loopback itself; the rest goes where the user's variables say."""
+    """Take a user's settings out of the environment, before anything reads them."""
+    for name in [each for each in os.environ if each.startswith(_USERS) and not each.startswith(_OF_TESTS)]:
+        del os.environ[name]
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), _PAST_PROXIES]))
 
