@@ -1,4 +1,4 @@
-"""A real S3 server of our own: SeaweedFS on loopback, in a folder that goes with it."""
+"""A real S3 server of our own: SeaweedFS on loopback, in a folder that goes with it, as do the sockets it makes elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def running_seaweed(folder: Path) -> Iterator[dict[str, str]]:
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     command = [
-        str(Path(sys.executable).with_name("weed")),
+        *(str(Path(sys.executable).with_name("weed")), f"-logdir={folder}"),
         *("server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer", "-s3"),
         *("-volume.max=20", "-master.volumeSizeLimitMB=16", "-master.telemetry=false", "-s3.autoCreateBucket=false"),
         # Its own bound is a hundredth of the disk; below that, every write hangs until the client gives up.
@@ -54,6 +54,9 @@ def running_seaweed(folder: Path) -> Iterator[dict[str, str]]:
             }
         finally:
             server.kill()
+    for name in names:
+        for socket_name in (f"{name}-{ports[name]}", f"{name}-grpc-{ports[f'{name}.grpc']}"):
+            Path(f"/tmp/seaweedfs-{socket_name}.sock").unlink(missing_ok=True)  # noqa: S108 - where it puts them
     shutil.rmtree(folder, ignore_errors=True)
 
 
