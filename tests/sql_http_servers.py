@@ -8,6 +8,7 @@ Trino is the real server, put together from its own modules as Maven Central has
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -69,7 +70,16 @@ def clickhouse() -> Iterator[HttpServer]:
     """Start the engine behind HTTP; `NotToBeHad` where it cannot be installed."""
     python = install("sql_http")
     command = [str(python), sql_clickhouse.__file__, json.dumps({"checks": PASSWORD, "trusted": None})]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with (
+        tempfile.TemporaryDirectory(prefix="outboard-clickhouse-", ignore_cleanup_errors=True) as folder,
+        subprocess.Popen(
+            command,
+            env={**os.environ, "TMPDIR": folder},  # the engine leaves files there
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:

@@ -26,8 +26,8 @@ def moto(python: Path) -> Iterator[str]:
     try:
         yield _address_of(process)
     finally:
-        process.terminate()
-        process.wait(20)
+        process.kill()
+        process.wait()
         if process.stdout is not None:
             process.stdout.close()
 

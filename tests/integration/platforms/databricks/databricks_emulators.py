@@ -72,8 +72,8 @@ def _running(name: str, arguments: list[str], folder: Path) -> Iterator[str]:
         _await(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()
+        process.wait()
 
 
 def _await(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +59,17 @@ def emulator(python: Path) -> Iterator[Emulator]:
     Args:
         python: The interpreter of the environment that holds them.
     """
-    process = subprocess.Popen(
-        [str(python), str(HERE / "snowflake_translator.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with process:
+    with (
+        tempfile.TemporaryDirectory(prefix="outboard-snowflake-", ignore_cleanup_errors=True) as folder,
+        subprocess.Popen(
+            [str(python), str(HERE / "snowflake_translator.py")],
+            env={**os.environ, "TMPDIR": folder},  # fakesnow leaves a folder there
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
             ports = json.loads(process.stdout.readline())
