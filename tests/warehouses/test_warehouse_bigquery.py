@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from integration.platforms.bigquery import bigquery_emulator
-from real_parts import environment
+from real_parts import tried
 from tables.sections import MakeSection, assert_kept
 from warehouses import bigquery
 
@@ -16,7 +16,7 @@ def test_a_table_about_bigquery_has_no_failures(make: MakeSection) -> None:
 
 
 def test_googles_client_reads_the_same_rows_and_nothing_is_injected() -> None:
-    environment("bigquery")
+    tried(bigquery_emulator.prepared)
     with bigquery_emulator.emulator() as url:
         assert_kept(bigquery.same_answers(url))
         assert_kept(bigquery.injection(url))

@@ -26,7 +26,7 @@ _EXTENSION = "from duckdb_extensions import import_extension; import_extension('
 @contextlib.contextmanager
 def emulator() -> Iterator[str]:
     """Start the emulator and give its address; it is ended afterwards. Raises `NotToBeHad` where there is none."""
-    python, home = _prepared()
+    python, home = prepared()
     ports = ["--rest-port", "0", "--grpc-port", "0"]
     command = [str(python.with_name("bqemulator")), "start", *ports, "--log-format", "json"]
     process = subprocess.Popen(
@@ -49,7 +49,7 @@ def emulator() -> Iterator[str]:
 
 def ask_witness(url: str = "", **question: Any) -> Any:
     """Return what Google's client says: `query` with `parameters`, `table`, `job`; or, without a server, to `spell`."""
-    python, _ = _prepared()
+    python, _ = prepared()
     asked = json.dumps({"url": url, **question}, default=str)
     command = [str(python), str(WITNESS)]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=60, check=False)
@@ -58,7 +58,7 @@ def ask_witness(url: str = "", **question: Any) -> Any:
 
 
 @cache
-def _prepared() -> tuple[Path, Path]:
+def prepared() -> tuple[Path, Path]:
     """Return the environment's interpreter, and the HOME that holds the extension."""
     python = install("bigquery")
     home = python.parents[1] / "home"

@@ -24,7 +24,7 @@ from outboard.testing.cases.bigquery import query_task
 from outboard.testing.faults import Cut, Refuse, When
 from outboard.testing.lifecycle_proxy import Life, LifecycleProxy, Stay
 from outboard.testing.platforms.bigquery_shape import OPERATIONS, BigQueryShape
-from real_parts import environment
+from real_parts import tried
 
 PROJECT = "p1"
 ORDERS = ((1, "EU", "1.5"), (2, "US", "2.5"), (3, "EU", "3.5"))
@@ -38,7 +38,7 @@ ENDLESS = Life(running=Stay(seconds=None))
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[str]:
-    environment("bigquery")
+    tried(bigquery_emulator.prepared)
     with bigquery_emulator.emulator() as url:
         bigquery_emulator.ask_witness(url, project=PROJECT, setup=["CREATE SCHEMA shop", TABLE])
         yield url

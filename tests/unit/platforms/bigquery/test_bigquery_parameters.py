@@ -27,7 +27,7 @@ from outboard.domain.types import (
 from outboard.domain.values import Binary, Blob, StructuredDataset
 from outboard.errors import InvalidInputs, InvalidTask
 from outboard.platforms.bigquery.parameters import query_parameters
-from real_parts import environment
+from real_parts import tried
 
 NOON = datetime(2026, 3, 1, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=1)))
 
@@ -203,7 +203,7 @@ def test_values_are_spelled_as_googles_own_client_spells_them() -> None:
     def sent(value: Any) -> Any:
         return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
-    environment("bigquery")
+    tried(bigquery_emulator.prepared)
     theirs = bigquery_emulator.ask_witness(spell=[(kind, sent(value)) for kind, value in SAME_AS_GOOGLES])
     for (_, value), each in zip(SAME_AS_GOOGLES, theirs, strict=True):
         kind, spelled = bound(value, declared=each["parameterType"])
