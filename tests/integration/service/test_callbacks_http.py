@@ -465,7 +465,8 @@ async def test_the_port_is_closed_with_the_service_although_a_client_hangs_on() 
 
 
 async def test_a_slow_client_of_the_callbacks_does_not_keep_the_service_from_draining() -> None:
-    async with pointed() as point, grpc.aio.insecure_channel(point.service.address) as channel:
+    settings = SETTINGS.model_copy(update={"drain_s": 30})  # the client goes before that
+    async with pointed(settings) as point, grpc.aio.insecure_channel(point.service.address) as channel:
         reader, writer = await asyncio.open_connection(*point.address)
         writer.write(b"POST /callbacks/patient HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
         await writer.drain()
@@ -475,7 +476,7 @@ async def test_a_slow_client_of_the_callbacks_does_not_keep_the_service_from_dra
 
         async def call_on() -> None:
             while True:
-                await method(b"", timeout=5)
+                await method(b"", timeout=30)
 
         with pytest.raises(grpc.aio.AioRpcError):
             await call_on()

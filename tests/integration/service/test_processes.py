@@ -157,7 +157,7 @@ async def test_connections_go_to_workers_that_answer_and_not_to_one_that_is_stil
             await asyncio.sleep(0.01)  # the parent's folder, one per worker, and that of the next worker 1
         for _ in range(20):
             async with connected(service) as remote:
-                await asyncio.wait_for(remote.list_agents(), 5)
+                await asyncio.wait_for(remote.list_agents(), 30)
         assert len(service.workers) == 2
         hold.unlink()
         await service.until(lambda: len(service.workers) == 3)
@@ -207,7 +207,7 @@ async def test_a_second_signal_ends_all_of_it_at_once(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGINT)
         await service.until(lambda: service.logged("draining", processes=2))
         service.process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(service.process.wait(), 10) == 128 + signal.SIGINT
+        assert await asyncio.wait_for(service.process.wait(), 30) == 128 + signal.SIGINT
         for pid in service.workers:
             await until_gone(pid)
         await asyncio.gather(call, return_exceptions=True)

@@ -83,19 +83,27 @@ async def test_a_service_without_any_agent_is_not_serving() -> None:
         assert await health(channel, "flyteidl.service.AsyncAgentService") == NOT_SERVING
 
 
-async def test_a_watch_sees_the_drain_and_does_not_hold_it_up(channel: grpc.aio.Channel, service: Service) -> None:
-    watch = await watched(channel)
-    await asyncio.wait_for(service.drain(), 3)
-    assert (await watch.read()).status == NOT_SERVING
+@pytest.fixture
+async def patient(platform: ProbePlatform) -> AsyncIterator[Service]:
+    """A service that waits for calls in flight longer than these tests do."""
+    settings = SETTINGS.model_copy(update={"drain_s": 100})
+    async with Host(Registry([platform])) as host, Service(host, settings) as service:
+        yield service
 
 
-async def test_an_open_reflection_stream_does_not_hold_up_the_drain(
-    channel: grpc.aio.Channel, service: Service
-) -> None:
-    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-    assert (await call.read()).list_services_response.service
-    await asyncio.wait_for(service.drain(), 3)
+async def test_a_watch_sees_the_drain_and_does_not_hold_it_up(patient: Service) -> None:
+    async with grpc.aio.insecure_channel(patient.address) as channel:
+        watch = await watched(channel)
+        await asyncio.wait_for(patient.drain(), 30)
+        assert (await watch.read()).status == NOT_SERVING
+
+
+async def test_an_open_reflection_stream_does_not_hold_up_the_drain(patient: Service) -> None:
+    async with grpc.aio.insecure_channel(patient.address) as channel:
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        assert (await call.read()).list_services_response.service
+        await asyncio.wait_for(patient.drain(), 30)
 
 
 async def test_a_taken_port_is_a_wrong_setting(service: Service) -> None:
@@ -274,7 +282,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         process.terminate()
         assert (await watch.read()).status == NOT_SERVING
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 10) == 128 + signal.SIGTERM
+        assert await asyncio.wait_for(process.wait(), 30) == 128 + signal.SIGTERM
         with pytest.raises(errors.OutboardError):
             await call
 

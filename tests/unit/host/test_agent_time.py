@@ -88,7 +88,7 @@ async def test_every_step_between_awaits_is_counted_and_the_waiting_is_not(pause
         hold(1.0)()
 
     beside = asyncio.ensure_future(other())  # takes the loop while the agent waits
-    assert await invoker().invoke(agent, "run", hold(0.01), pauses, timeout_s=5) == "done"
+    assert await invoker().invoke(agent, "run", hold(0.01), pauses, timeout_s=30) == "done"
     await beside
     taken = seconds_of(agent.name)
     longest = REGISTRY.get_sample_value("outboard_agent_longest_step_seconds", {"agent": agent.name})
@@ -118,7 +118,7 @@ async def test_a_slow_step_is_told_with_agent_method_and_seconds_once_a_minute(
     monkeypatch.setattr(agent_time, "SLOW_STEP_S", 0.005)
     agent = agent_called("slow-stepper")
     for _ in range(3):
-        await invoker().invoke(agent, "run", hold(0.01), timeout_s=5)
+        await invoker().invoke(agent, "run", hold(0.01), timeout_s=30)
     (line,) = lines
     assert line["event"] == "agent blocked the event loop"
     assert (line["agent"], line["method"]) == ("slow-stepper", "run")
@@ -139,11 +139,11 @@ async def test_an_agent_that_blocks_is_named_while_it_blocks(lines: Lines) -> No
 
 
 async def test_nobody_is_blamed_for_what_the_host_does(lines: Lines) -> None:
-    await invoker().invoke(agent_called("innocent"), "run", hold(0.3), timeout_s=5)  # before the watch began
+    await invoker().invoke(agent_called("innocent"), "run", hold(0.3), timeout_s=30)  # before the watch began
     watchdog = Watchdog(patience_s=0.05, beat_s=0.05)
     watchdog.start()
     try:
-        await invoker().invoke(agent_called("innocent"), "run", hold(0.001), timeout_s=5)
+        await invoker().invoke(agent_called("innocent"), "run", hold(0.001), timeout_s=30)
         lines.came.wait(20)  # the host's own code blocks
     finally:
         watchdog.stop()
@@ -157,7 +157,7 @@ async def test_an_agent_with_many_short_steps_in_one_turn_of_the_loop_is_named_t
     agent, runner = agent_called("crowd"), invoker()
     try:
         while not lines.came.is_set():
-            await asyncio.gather(*(runner.invoke(agent, "run", hold(0.01), timeout_s=5) for _ in range(60)))
+            await asyncio.gather(*(runner.invoke(agent, "run", hold(0.01), timeout_s=30) for _ in range(60)))
     finally:
         watchdog.stop()
     assert lines[0]["agent"] == "crowd"

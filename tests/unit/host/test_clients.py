@@ -183,7 +183,7 @@ async def test_a_refused_client_stays_open_for_those_who_use_it(host: Host, door
         assert doors.ledger.closed == 0
 
     doors.ledger.faults["get"] = hold
-    using = asyncio.ensure_future(host.get_task(handle, timeout_s=5))
+    using = asyncio.ensure_future(host.get_task(handle, timeout_s=30))
     await began.wait()
     await host.get_task(other)
     proceed.set()
@@ -222,7 +222,7 @@ async def test_closing_a_host_does_not_wait_for_a_login_that_hangs(doors: Doors)
     settings = HostSettings(submission_limit=timedelta(seconds=0.01))
     host = Host(Registry([doors]), settings)
     await host.create_task(ledger_task(), timeout_s=0.1)
-    await asyncio.wait_for(host.close(), 5)
+    await asyncio.wait_for(host.close(), 30)
 
 
 class Login(Connection):

@@ -80,7 +80,7 @@ async def test_whatever_is_raised_reaches_the_caller(raised: type[BaseException]
 
     pool = WorkerPool("raising", 1)
     with pytest.raises(seen):
-        await asyncio.wait_for(pool.run(fail), 5)
+        await asyncio.wait_for(pool.run(fail), 30)
     pool.close()
 
 

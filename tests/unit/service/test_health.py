@@ -65,7 +65,7 @@ async def check(stub: health_pb2_grpc.HealthStub, name: str) -> int:
 
 
 async def next_of(watch: Any) -> int:
-    return int((await asyncio.wait_for(watch.read(), 5)).status)
+    return int((await asyncio.wait_for(watch.read(), 30)).status)
 
 
 async def is_not_found(stub: health_pb2_grpc.HealthStub, name: str) -> bool:
@@ -127,7 +127,7 @@ async def test_a_watch_of_an_account_follows_it_from_before_its_first_call_to_th
     assert await next_of(watch) == SERVING
     health.drain()
     assert await next_of(watch) == NOT_SERVING
-    assert await asyncio.wait_for(watch.read(), 5) is grpc.aio.EOF
+    assert await asyncio.wait_for(watch.read(), 30) is grpc.aio.EOF
 
 
 async def test_a_watch_learns_that_an_account_was_forgotten(
@@ -149,7 +149,7 @@ async def test_a_watch_that_its_client_left_is_forgotten(
     assert await next_of(watch) == SERVING
     assert (len(health._watches), len(accounts._listeners)) == (1, 1)
     watch.cancel()
-    await asyncio.wait_for(_left(health), 5)
+    await asyncio.wait_for(_left(health), 30)
     assert not accounts._listeners
 
 
@@ -161,7 +161,7 @@ async def test_a_watch_during_the_drain_says_so_and_ends(
     health.drain()
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=name))
     assert await next_of(watch) == (UNKNOWN if name == "somebody.else" else NOT_SERVING)
-    assert await asyncio.wait_for(watch.read(), 5) is grpc.aio.EOF
+    assert await asyncio.wait_for(watch.read(), 30) is grpc.aio.EOF
 
 
 async def test_a_change_between_looking_and_telling_is_not_missed(accounts: Accounts) -> None:
@@ -181,7 +181,7 @@ async def test_a_change_between_looking_and_telling_is_not_missed(accounts: Acco
     accounts.answered(KEY)
     watched, stream = Health(["ledger"], [], accounts), Slow()
     request = health_pb2.HealthCheckRequest(service=NAME).SerializeToString()
-    await asyncio.wait_for(watched._watch(request, stream), 5)
+    await asyncio.wait_for(watched._watch(request, stream), 30)
     statuses = [health_pb2.HealthCheckResponse.FromString(told).status for told in stream.told]
     assert statuses == [SERVING, NOT_SERVING]
 

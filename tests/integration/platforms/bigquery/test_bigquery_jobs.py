@@ -397,6 +397,6 @@ async def test_the_metrics_page_tells_what_a_job_cost_by_account() -> None:
 def metrics_page() -> str:
     metrics = MetricsServer("127.0.0.1", 0)
     try:
-        return requests.get(f"http://127.0.0.1:{metrics.port}/metrics", timeout=5).text
+        return requests.get(f"http://127.0.0.1:{metrics.port}/metrics", timeout=30).text
     finally:
         metrics.close()

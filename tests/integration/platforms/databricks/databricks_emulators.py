@@ -79,7 +79,7 @@ def _running(name: str, arguments: list[str], folder: Path) -> Iterator[str]:
 def _await(url: str, process: subprocess.Popen[bytes]) -> None:
     give_up = time.monotonic() + _STARTING_S
     while True:
-        with contextlib.suppress(requests.ConnectionError):
+        with contextlib.suppress(requests.RequestException):
             requests.get(url, timeout=5)
             return
         if process.poll() is not None or time.monotonic() > give_up:
