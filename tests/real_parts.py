@@ -32,9 +32,8 @@ _ROOT: Final = Path(__file__).resolve().parents[1]
 HOME: Final = _ROOT / ".parts"
 _REQUIREMENTS: Final = _ROOT / "requirements" / "parts"
 _LIMIT_S: Final = 600
-_ROOM_BYTES: Final = (
-    4 * 2**30
-)  # the largest takes one, and pip as much again while it works; several may be made at once
+_ROOM_BYTES: Final = 3 * 2**30
+"""The largest part takes a third of it, and pip as much again while it works."""
 _LAST_WORDS: Final = 300
 _not_to_be_had: Final[dict[str, str]] = {}
 
