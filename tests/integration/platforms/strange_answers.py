@@ -29,7 +29,7 @@ FOR_A_YEAR = {"Retry-After": "31536000"}
 
 
 class Strange(PlatformServer):
-    """Answers otherwise once it has done its work: mix it in before a stand-in.
+    """Answers otherwise once it has done its work, and without having cancelled: mix it in before a stand-in.
 
     Attributes:
         instead: What is answered in place of the truth, by method.
@@ -46,9 +46,10 @@ class Strange(PlatformServer):
         return request.path.rpartition("/")[2]
 
     async def answer(self, request: web.Request, method: str, handler: Handler) -> web.StreamResponse:
-        real = await super().answer(request, method, handler)
         if method not in self.instead:
-            return real
+            return await super().answer(request, method, handler)
+        if not method.startswith("cancel"):  # which somebody on the way answers: the platform never hears of it
+            await super().answer(request, method, handler)
         self.told += 1
         status, content, *headers = self.instead[method]
         if isinstance(content, str):

@@ -112,7 +112,7 @@ class SnowflakeClient:
     async def cancel(self, handle: str) -> None:
         """Ask for the end of a statement; one that is over, or is not there, is left alone."""
         try:
-            await self._ask("POST", f"{_PATH}/{quote(handle, safe='')}/cancel", CANCEL)
+            _object(await self._ask("POST", f"{_PATH}/{quote(handle, safe='')}/cancel", CANCEL))
         except NoSuchStatement as error:
             if not is_snowflakes(error):
                 raise Unavailable("no SQL API answers at the account's address", sent=Sent.NO) from None

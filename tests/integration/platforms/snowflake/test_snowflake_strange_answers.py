@@ -10,6 +10,7 @@ import pytest
 from integration.platforms.snowflake.snowflake_hosts import site
 from integration.platforms.strange_answers import ANYWHERE, FOR_A_YEAR, HTML, Strange, Told, followed
 from outboard.agent import Phase
+from outboard.errors import OutboardError
 from outboard.testing.cases.snowflake import statement_task
 from outboard.testing.faults import Refuse
 from outboard.testing.ledger import Course
@@ -27,6 +28,7 @@ STRANGE: dict[str, Told] = {
     "a result that is a list": (200, {"resultSetMetaData": [], "code": "1"}),
     "Too many requests, for a year": (429, {"code": "390420", "message": "Too many requests."}, FOR_A_YEAR),
     "an error of theirs": (500, {"code": "000603", "message": "internal error"}),
+    "a page that says 408": (408, HTML),
     "an unknown error of theirs": (503, {"code": 7, "message": {"no": "text"}}),
 }
 OF_LOOKS: dict[str, Told] = {
@@ -36,7 +38,6 @@ OF_LOOKS: dict[str, Told] = {
     "a page that says 401": (401, HTML),
     "a page that says 403": (403, HTML),
     "a page that says 404": (404, HTML),
-    "a page that says 408": (408, HTML),
     "a page that says 422": (422, HTML),
 }
 """Those that a submission is refused by, or cannot tell from a true one."""
@@ -83,6 +84,36 @@ def test_a_cancel_that_is_told_of_an_end_is_done(code: str) -> None:
             asyncio.get_running_loop().call_later(1, at.server.ledger.settle, job, "SUCCEEDED")
             await at.host.delete_task(handle)
             assert at.server.faults.calls["cancel"] == 1
+            assert not at.server.ledger.live()
+
+    check()
+
+
+UNACCEPTED: dict[str, Told] = {
+    "an empty answer": (200, ""),
+    "a login page": (200, HTML),
+    "a redirect": (302, ""),
+    "a page that says 404": (404, HTML),
+    "a page that says 422": (422, HTML),
+    "a refusal of theirs": (422, {"code": "003001", "message": "Insufficient privileges"}),
+}
+
+
+@pytest.mark.parametrize("name", list(UNACCEPTED))
+def test_an_answer_that_accepts_no_cancel_is_not_taken_for_one_and_the_cancel_goes_on(name: str) -> None:
+    @virtually
+    async def check() -> None:
+        async with site(kind=StrangeAccount) as at:
+            assert isinstance(at.server, StrangeAccount)
+            handle = await at.start(statement_task("SELECT long"))
+            await at.host.get_task(handle)
+            at.server.instead = {"cancel": UNACCEPTED[name]}
+            with pytest.raises(OutboardError):
+                await at.host.delete_task(handle)
+            await asyncio.sleep(3600)  # an accepted cancel is watched for half as long
+            assert at.server.ledger.live()
+            at.server.instead = {}
+            await asyncio.sleep(600)
             assert not at.server.ledger.live()
 
     check()
