@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 
 from integration.platforms.databricks.databricks_hosts import site
-from integration.platforms.strange_answers import ANYWHERE, Strange, Told, followed
+from integration.platforms.strange_answers import ANYWHERE, HTML, Strange, Told, followed
 from outboard.agent import Inputs, Task
 from outboard.domain.phases import Phase
 from outboard.domain.types import EnumType, Interface, ListType, SimpleType, UnionType
+from outboard.errors import OutboardError
 from outboard.testing.cases.databricks import function_task, notebook_task, sql_task
 from outboard.testing.faults import Refuse
 from outboard.testing.ledger import Course
@@ -161,6 +162,33 @@ async def test_a_refused_cancel_is_told_and_asked_again() -> None:
             await at.host.delete_task(handle)
         await asyncio.sleep(60)
         assert not at.server.ledger.live()
+
+
+@pytest.mark.parametrize("told", [(302, ""), (307, ""), (200, HTML), (404, HTML), (403, HTML)], ids=str)
+@pytest.mark.parametrize(
+    "task",
+    [function_task("long"), replace(sql_task("SELECT forever"), interface=Interface())],
+    ids=["run", "statement"],
+)
+def test_an_answer_that_accepts_no_cancel_is_not_taken_for_one_and_the_cancel_goes_on(
+    task: Task[Any], told: Told
+) -> None:
+    @virtually
+    async def check() -> None:
+        server = StrangeWorkspace()
+        async with site(server=server) as at:
+            handle = await at.host.create_task(at.sent(task), timeout_s=10)
+            await at.host.get_task(handle, timeout_s=10)
+            server.instead = {"cancel": told}
+            with pytest.raises(OutboardError):
+                await at.host.delete_task(handle, timeout_s=10)
+            await asyncio.sleep(3600)  # an accepted cancel is watched for half as long
+            assert server.ledger.live()
+            server.instead = {}
+            await asyncio.sleep(600)
+            assert not server.ledger.live()
+
+    check()
 
 
 BY_X = "SELECT :x"
