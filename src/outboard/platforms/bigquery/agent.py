@@ -82,6 +82,9 @@ class BigQueryAgent(AsyncAgent[BigQueryConfig, BigQueryJob, BigQueryClient]):
         """Return the job of a key, if there is one that is ours."""
         location = await self._location(task, ctx)
         job = await ctx.client.get(key.name(), location, timeout_s=ctx.timeout_s)
+        if job is None and not location:  # and a job outside of US and EU is only got by its location
+            location = await ctx.client.whereabouts(key.name(), timeout_s=ctx.timeout_s)
+            job = await ctx.client.get(key.name(), location, timeout_s=ctx.timeout_s) if location else None
         if job is None or _key_label(job) != key.text:
             return []
         return [_job_ref(key, job, location, result_name(task))]

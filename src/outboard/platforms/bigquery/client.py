@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from outboard.agent import Http
-from outboard.errors import AgentError, Unavailable
+from outboard.errors import AgentError, Forbidden, Unavailable
 from outboard.platforms.bigquery.credentials import Tokens
 from outboard.platforms.bigquery.errors import NOT_FOUND, explained
 
@@ -110,6 +110,17 @@ class BigQueryClient:
         }
         async for job in self._listed(query, ("pending", "running"), pages, timeout_s):
             yield job
+
+    async def whereabouts(self, job_id: str, *, timeout_s: float, pages: int = 10) -> str:
+        """Return where this identity's job of an id runs, as listings of all locations tell; empty where they do not."""
+        query = {"projection": "full", "maxResults": str(PAGE), "fields": "nextPageToken,jobs(jobReference)"}
+        try:
+            async for job in self._listed(query, (), pages, timeout_s):
+                if job_id_of(job) == job_id:
+                    return location_of(job)
+        except Forbidden:
+            return ""  # an identity that may read its jobs but list none
+        return ""
 
     async def children(self, job_id: str, *, timeout_s: float, pages: int = 10) -> list[Job]:
         """Return the jobs that a script ran, the latest first."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,7 +19,7 @@ from outboard.agent import Phase, Sql, StructuredDataset
 from outboard.domain.provided import Provided
 from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RunAs
-from outboard.errors import InvalidTask, OutboardError
+from outboard.errors import Forbidden, InvalidTask, OutboardError, Unavailable
 from outboard.service.metrics import MetricsServer
 from outboard.testing.cases.bigquery import query_task
 from outboard.testing.faults import Cut, Refuse, When
@@ -178,6 +180,25 @@ async def test_a_cancel_is_asked_and_confirmed() -> None:
 
 
 @virtually
+async def test_a_refused_cancel_is_none_and_a_job_that_may_not_be_read_is_not_gone() -> None:
+    query = FakeQuery(location="europe-west3", course=Course(running_s=None))
+    async with fake(query) as server, host_for(settings_for(server)) as host:
+        handle = await host.create_task(sent(query_task("statement", Location="europe-west3")), timeout_s=10)
+        refusal = Refuse(status=403, code="accessDenied", words="Access Denied")
+        since = time.time()
+        server.faults.add(refusal, "get", within=(since, since + 3600))
+        server.faults.add(refusal, "cancel", within=(since, since + 7200))
+        for _ in range(100):
+            status = await host.get_task(handle, task_type=TYPE, timeout_s=10)
+            assert not status.phase.is_terminal, status
+            await asyncio.sleep(30)
+        with pytest.raises(Forbidden):
+            await host.delete_task(handle, task_type=TYPE, timeout_s=10)
+        await asyncio.sleep(7200)
+        assert server.ledger.live() == []
+
+
+@virtually
 async def test_a_job_that_somebody_stops_at_the_console_fails_and_is_not_retried() -> None:
     async with fake(FakeQuery(course=Course(running_s=None))) as server, host_for(settings_for(server)) as host:
         handle = await host.create_task(sent(STATEMENT), timeout_s=10)
@@ -215,6 +236,29 @@ async def test_a_location_that_no_dry_run_tells_is_read_from_the_refusal_of_the_
         status = await run(host, query_task("statement", Location=None))
         assert len(server.ledger.jobs) == 1
     assert status.phase is Phase.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_job_that_nobody_heard_of_is_found_although_no_dry_run_tells_its_location(is_cancelled: bool) -> None:
+    @virtually
+    async def check() -> None:
+        query = FakeQuery(location="europe-west3", refuses_dry_runs=True, course=Course(running_s=None))
+        async with fake(query) as server, host_for(settings_for(server)) as host:
+            server.faults.add(Cut(when=When.AFTER), "create", times=1)
+            server.faults.add(Refuse(status=503), "create")
+            handle = await host.create_task(sent(query_task("statement", Location=None)), timeout_s=10)
+            await asyncio.sleep(0 if is_cancelled else 1800)  # beyond the time in which a create is sent again
+            status = await host.get_task(handle, task_type=TYPE, timeout_s=10)
+            assert not status.phase.is_terminal, status
+            while server.ledger.live():
+                with contextlib.suppress(Unavailable):  # an engine asks again
+                    await host.delete_task(handle, task_type=TYPE, timeout_s=10)
+                status = await host.get_task(handle, task_type=TYPE, timeout_s=10)
+                assert not (status.phase.is_terminal and server.ledger.live()), status
+                await asyncio.sleep(5)
+            assert len(server.ledger.jobs) == 1
+
+    check()
 
 
 @virtually
@@ -349,6 +393,21 @@ def test_a_job_of_flytekits_connector_is_followed_and_its_result_handed_over(loc
 
 
 @virtually
+async def test_a_handle_without_a_location_is_looked_for_where_the_operator_says() -> None:
+    meta = json.dumps({"job_id": "j1", "project": "analytics-prod", "location": None}).encode()
+    settings = {"location": "europe-west3"}
+    async with (
+        fake(FakeQuery(location="europe-west3")) as server,
+        host_for(settings_for(server, **settings), accept_flytekit_handles=True) as host,
+    ):
+        await start_elsewhere(server, "j1", location="europe-west3")
+        for _ in range(20):
+            status = await host.get_task(meta, task_type=TYPE, timeout_s=10)
+            await asyncio.sleep(5)
+        assert status.phase is Phase.SUCCEEDED
+
+
+@virtually
 async def test_a_handle_without_a_location_whose_job_is_not_found_is_not_given_up() -> None:
     meta = {"job_id": "j1", "project": "analytics-prod", "location": None}
     async with fake() as server, host_for(settings_for(server), accept_flytekit_handles=True) as host:
@@ -359,12 +418,15 @@ async def test_a_handle_without_a_location_whose_job_is_not_found_is_not_given_u
         assert server.calls["jobs.get"] > 0
 
 
-async def start_elsewhere(server: FakeBigQuery, job_id: str) -> None:
+async def start_elsewhere(server: FakeBigQuery, job_id: str, location: str = "US") -> None:
     """Start a job as another program does."""
     from aiohttp import ClientSession
 
     url = f"{server.url}/bigquery/v2/projects/analytics-prod/jobs"
-    body = {"jobReference": {"jobId": job_id, "location": "US"}, "configuration": {"query": {"query": "statement"}}}
+    body = {
+        "jobReference": {"jobId": job_id, "location": location},
+        "configuration": {"query": {"query": "statement"}},
+    }
     async with ClientSession() as session, session.post(url, json=body) as answer:
         assert answer.status == 200
 
