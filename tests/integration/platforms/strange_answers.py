@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection
 from typing import Any
 
 from aiohttp import web
@@ -29,12 +30,15 @@ FOR_A_YEAR = {"Retry-After": "31536000"}
 
 
 class Strange(PlatformServer):
-    """Answers otherwise once it has done its work, and without having cancelled: mix it in before a stand-in.
+    """Answers otherwise once it has done its work: mix it in before a stand-in.
 
     Attributes:
         instead: What is answered in place of the truth, by method.
         told: How often that was done.
+        unheard: Methods that are not done then, since somebody on the way answers them.
     """
+
+    unheard: Collection[str] = ("cancel",)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -48,7 +52,7 @@ class Strange(PlatformServer):
     async def answer(self, request: web.Request, method: str, handler: Handler) -> web.StreamResponse:
         if method not in self.instead:
             return await super().answer(request, method, handler)
-        if not method.startswith("cancel"):  # which somebody on the way answers: the platform never hears of it
+        if method not in self.unheard:
             await super().answer(request, method, handler)
         self.told += 1
         status, content, *headers = self.instead[method]

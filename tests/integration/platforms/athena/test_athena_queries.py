@@ -163,6 +163,8 @@ async def test_a_cancel_is_asked_for_and_the_end_is_seen() -> None:
         (FakeQuery(error=(1, 200, False), reason="engine"), Phase.FAILED, "200", "engine"),
         (FakeQuery(error=(2, 1403, False), reason="S3 is busy"), Phase.RETRYABLE_FAILED, "1403", "busy"),
         (FakeQuery(error=(3, 233, None), reason="ICEBERG_COMMIT_ERROR: x"), Phase.RETRYABLE_FAILED, "233", "COMMIT"),
+        (FakeQuery(error=None, reason="nobody knows"), Phase.FAILED, "FAILED", "nobody knows"),
+        (FakeQuery(error=(7, 4242, None), reason="brand new"), Phase.FAILED, "4242", "brand new"),
         (FakeQuery(error=None, reason="Rate exceeded by Glue"), Phase.RETRYABLE_FAILED, "FAILED", "Rate"),
         (FakeQuery(error=(1, 2, False), reason="Query exhausted resources"), Phase.FAILED, "2", "at once"),
         (FakeQuery(error=(2, 4242, True), reason="new"), Phase.RETRYABLE_FAILED, "4242", "new"),

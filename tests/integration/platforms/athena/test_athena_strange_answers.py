@@ -11,6 +11,7 @@ from aiohttp import web
 from integration.platforms.athena.athena_hosts import host_for, sent
 from integration.platforms.strange_answers import ANYWHERE, FOR_A_YEAR, HTML, Strange, Told, followed
 from outboard.agent import Phase
+from outboard.errors import OutboardError
 from outboard.testing.cases.athena import presto_task, settings_for
 from outboard.testing.ledger import Course
 from outboard.testing.platforms.athena import FakeAthena
@@ -45,6 +46,11 @@ OF_LOOKS: dict[str, Told] = {
         FOR_A_YEAR,
     ),
     "no permission any more": (400, {"__type": "AccessDeniedException", "Message": "not authorized"}, FOR_A_YEAR),
+    "a refusal that says nothing of the query": (
+        400,
+        {"__type": "InvalidRequestException", "message": "no"},
+        FOR_A_YEAR,
+    ),
     "a page that says 403": (403, HTML),
     "a page that says 404": (404, HTML),
 }
@@ -54,6 +60,8 @@ LOOKS = ("GetQueryExecution", "BatchGetQueryExecution")
 
 class StrangeAthena(Strange, FakeAthena):
     """An Athena that answers otherwise."""
+
+    unheard = ("StopQueryExecution",)
 
     def job_id(self, request: web.Request, body: Any) -> str:
         return str(body.get("QueryExecutionId") or body.get("QueryExecutionIds", [""])[0])
@@ -83,5 +91,29 @@ def test_a_strange_answer_ends_no_query_and_starts_none_twice(name: str) -> None
             ):
                 assert status.phase is Phase.SUCCEEDED, status
             assert len(server.ledger.jobs) == 2
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [(302, ""), (200, ""), (200, HTML), (404, HTML), (400, {"__type": "InvalidRequestException", "message": "no"})],
+    ids=str,
+)
+def test_an_answer_that_accepts_no_cancel_is_not_taken_for_one_and_the_cancel_goes_on(told: Told) -> None:
+    @virtually
+    async def check() -> None:
+        queries = {"SELECT 1": FakeQuery(course=Course(running_s=None))}
+        task = sent(presto_task("SELECT 1"))
+        async with StrangeAthena(queries) as server, host_for(settings_for(server.url)) as host:
+            handle = await host.create_task(task, timeout_s=10)
+            server.instead = {"StopQueryExecution": told}
+            with pytest.raises(OutboardError):
+                await host.delete_task(handle, task_type=task.task_type, timeout_s=10)
+            await asyncio.sleep(3600)  # an accepted cancel is watched for half as long
+            assert server.ledger.live()
+            server.instead = {}
+            await asyncio.sleep(600)
+            assert not server.ledger.live()
 
     check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +19,7 @@ from outboard.agent import Cause, Container, Registry, Task, TaskType
 from outboard.domain.phases import Phase
 from outboard.domain.provided import Provided
 from outboard.domain.types import Interface, SimpleType
-from outboard.errors import OutboardError
+from outboard.errors import OutboardError, Unavailable
 from outboard.host import Host, HostSettings
 from outboard.host.settings import SecretSettings
 from outboard.platforms.databricks.platform import Databricks
@@ -236,6 +237,22 @@ async def test_a_run_is_found_by_its_name_where_no_record_of_it_is_left() -> Non
         ended = await other.start(LONG, node="x", attempt=2)
         assert (await other.end(ended)).phase is Phase.SUCCEEDED
         assert len(at.server.ledger.jobs) == 1
+
+
+@virtually
+async def test_runs_of_others_are_not_taken_for_ours() -> None:
+    async with site() as at, at.beside() as other:
+        await at.start(LONG, node="x")
+        at.server.faults.add(REPLY_LOST, "create", times=1)
+        at.server.faults.add(Refuse(status=503), "create")
+        handle = await other.start(LONG, node="y")
+        while len(at.server.ledger.live()) > 1:
+            with contextlib.suppress(Unavailable):  # an engine asks again
+                await other.host.delete_task(handle)
+            await asyncio.sleep(5)
+        (first, second) = at.server.ledger.jobs
+        assert at.server.ledger.jobs[second] not in at.server.ledger.live()
+        assert at.server.ledger.jobs[first] in at.server.ledger.live()
 
 
 @virtually

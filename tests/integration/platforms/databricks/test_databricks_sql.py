@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,6 +16,7 @@ from integration.platforms.databricks.databricks_hosts import site
 from outboard.agent import Cause, Inputs, Sql, StructuredDataset, Task
 from outboard.domain.phases import Phase
 from outboard.domain.types import BlobType, Interface, ListType, SimpleType, StructuredDatasetType, ValueType
+from outboard.errors import Unavailable
 from outboard.testing.cases.databricks import sql_task
 from outboard.testing.faults import REPLY_LOST, Refuse
 from outboard.testing.ledger import Course
@@ -103,6 +105,22 @@ async def test_a_statement_whose_answer_was_lost_is_found_and_not_started_again(
         status = await at.end(await at.start(QUICK))
         assert (status.phase, status.outputs) == (Phase.SUCCEEDED, {"rows": [{"one": 1}]})
         assert len(at.server.asked) == 1
+
+
+@virtually
+async def test_statements_of_others_in_the_history_are_not_taken_for_ours() -> None:
+    async with site() as at:
+        await at.start(LONG)
+        at.server.faults.add(REPLY_LOST, "create", times=1)
+        status = await at.end(await at.start(QUICK))
+        assert (status.phase, status.outputs) == (Phase.SUCCEEDED, {"rows": [{"one": 1}]})
+        at.server.faults.add(REPLY_LOST, "create", times=1)
+        handle = await at.start(LONG)
+        while len(at.server.ledger.live()) > 1:
+            with contextlib.suppress(Unavailable):  # an engine asks again
+                await at.host.delete_task(handle)
+            await asyncio.sleep(5)
+        assert next(iter(at.server.ledger.jobs.values())) in at.server.ledger.live()
 
 
 @virtually

@@ -164,7 +164,9 @@ async def test_a_refused_cancel_is_told_and_asked_again() -> None:
         assert not at.server.ledger.live()
 
 
-@pytest.mark.parametrize("told", [(302, ""), (307, ""), (200, HTML), (404, HTML), (403, HTML)], ids=str)
+@pytest.mark.parametrize(
+    "told", [(302, ""), (200, HTML), (200, {"error_code": "INTERNAL_ERROR"}), (404, HTML)], ids=str
+)
 @pytest.mark.parametrize(
     "task",
     [function_task("long"), replace(sql_task("SELECT forever"), interface=Interface())],
