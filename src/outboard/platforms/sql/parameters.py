@@ -1,8 +1,8 @@
 """Turns a task's inputs into values that travel to the worker as JSON.
 
-What JSON lacks is tagged: `{"datetime": "2026-01-31T12:00:00+00:00"}`, `{"duration": microseconds}`, `{"bytes": base64}`, and
-so is
-every dictionary, which becomes JSON in the database. Tables, files and schemas are no parameters: they are data elsewhere.
+What JSON lacks is tagged: `{"datetime": "2026-01-31T12:00:00+00:00"}`, `{"duration": microseconds}`, `{"bytes": base64}`,
+and so is every dictionary, which becomes JSON in the database. Tables, files and schemas are no parameters: they are data
+elsewhere.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """Finds where a SQL text names inputs, and puts a database's own placeholders there.
 
-Two forms name an input: `{{ .inputs.x }}`, which is what flytekit's tasks write, and `:x`. Values never become part of the text;
-what stands around a name is left as it is. To know what is a name and what merely looks like one, the text is read token by
-token,
-as its database reads it: strings, quoted identifiers, comments and PostgreSQL's dollar quotes are skipped. A template that fills
-a whole string (`'{{ .inputs.x }}'`, as people write who are used to pasting) counts as the value itself; one that is part of a
-string cannot be bound and is refused.
+Two forms name an input: `{{ .inputs.x }}`, which is what flytekit's tasks write, and `:x`. Values never become part of the
+text; what stands around a name is left as it is. To know what is a name and what merely looks like one, the text is read
+token by token, as its database reads it: strings, quoted identifiers, comments and PostgreSQL's dollar quotes are skipped.
+A template that fills a whole string (`'{{ .inputs.x }}'`, as people write who are used to pasting) counts as the value
+itself; one that is part of a string cannot be bound and is refused.
 
-Should a server read a text differently than we do (MySQL's NO_BACKSLASH_ESCAPES, for one), a placeholder may stand in a wrong
-place. Nothing else may: a value reaches the database beside the text or, in a protocol without parameters (MySQL's), as a literal
-that holds no quote.
+Should a server read a text differently than we do (MySQL's NO_BACKSLASH_ESCAPES, for one), a placeholder may stand in a
+wrong place. Nothing else may: a value reaches the database beside the text or, in a protocol without parameters (MySQL's),
+as a literal that holds no quote.
 """
 
 from __future__ import annotations

@@ -7,9 +7,8 @@ Nothing is held in memory, so any replica does any of this for any statement. Wh
 3. the `alive` mark: a worker on another machine that wrote lately lives;
 4. the database's list of sessions, one question for all that are left: a session of this key is a worker's.
 
-Where none of these shows life the statement is *settled*: `start` and then `decision` are taken in the worker's place, after
-which it
-can begin or commit nothing any more, and the database is asked what became of it.
+Where none of these shows life the statement is *settled*: `start` and then `decision` are taken in the worker's place,
+after which it can begin or commit nothing any more, and the database is asked what became of it.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """The worker: one detached process that holds one statement, from its claim to its end.
 
 1. It writes `claim`; a second worker of the same key leaves.
-2. It takes a slot, connects under the key's name, and writes `start`. Whoever wanted the statement never to begin wrote that
-first.
+2. It takes a slot, connects under the key's name, and writes `start`. Whoever wanted the statement never to begin wrote
+   that first.
 3. It runs the statements in one transaction, and writes the last rows to a file, which gets its name.
-4. It writes `decision` with all that a stranger needs to finish the story: the result, and how to ask what became of the commit.
-   Whoever cancelled the statement or gave the worker up wrote that first; then it rolls back.
+4. It writes `decision` with all that a stranger needs to finish the story: the result, and how to ask what became of the
+   commit. Whoever cancelled the statement or gave the worker up wrote that first; then it rolls back.
 5. It commits, writes `end`, and only then lets the session go.
 
-So at every moment a stranger who finds the worker gone can tell what became of the statement, as far as the database can. The
-main
-thread only ticks: it tells signs of life, hears SIGTERM and interrupts the statement; a commit is never interrupted.
+So at every moment a stranger who finds the worker gone can tell what became of the statement, as far as the database can.
+The main thread only ticks: it tells signs of life, hears SIGTERM and interrupts the statement; a commit is never
+interrupted.
 """
 
 from __future__ import annotations

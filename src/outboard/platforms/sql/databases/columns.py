@@ -1,8 +1,7 @@
 """Columns: from a driver's Python values to Arrow, a batch at a time, with the types that the database declared.
 
 What Parquet has no type for (intervals, ranges, addresses, numbers without a declared precision) becomes text in the
-database's own
-spelling, which loses nothing; the field's metadata `sql_type` says what it was.
+database's own spelling, which loses nothing; the field's metadata `sql_type` says what it was.
 """
 
 from __future__ import annotations

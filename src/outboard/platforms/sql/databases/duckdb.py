@@ -1,9 +1,8 @@
 """DuckDB: a database file on this machine, opened by the worker itself.
 
-One process may write a file at a time; a second worker is told so and may try again. There is no server, so nothing is seen from
-outside: the worker's own signs of life are all there is, and a transaction that its process did not commit is undone when the
-file
-is opened next. Whether a commit that was under way arrived is not to be found out.
+One process may write a file at a time; a second worker is told so and may try again. There is no server, so nothing is seen
+from outside: the worker's own signs of life are all there is, and a transaction that its process did not commit is undone
+when the file is opened next. Whether a commit that was under way arrived is not to be found out.
 
 The SQL can reach the file and nothing else: no other files, no extension to install, a locked configuration.
 """

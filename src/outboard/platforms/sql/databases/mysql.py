@@ -1,9 +1,8 @@
 """MySQL and MariaDB, through PyMySQL.
 
-Identity: the session holds the named lock of the key (`GET_LOCK`; keys and names are at most 64 characters) from its connect
-until it
-has written its end. So a key has one session at most, `IS_USED_LOCK` says which, and the lock goes with its session, however that
-ends. A cancel is `KILL QUERY` of that session; ids are never used twice while a server runs.
+Identity: the session holds the named lock of the key (`GET_LOCK`; keys and names are at most 64 characters) from its
+connect until it has written its end. So a key has one session at most, `IS_USED_LOCK` says which, and the lock goes with
+its session, however that ends. A cancel is `KILL QUERY` of that session; ids are never used twice while a server runs.
 
 Parameters: PyMySQL itself pastes values into the text, so it is given none. They are set as user variables, each from a literal
 that holds no quote (text and bytes in hexadecimal), and bound by `EXECUTE ... USING` to the question marks of a prepared

@@ -2,8 +2,7 @@
 
 Sources: https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html, client-error-reference.html, and
 https://mariadb.com/kb/en/mariadb-error-code-reference/ (read 2026-11-22). A number that is not listed is what PyMySQL's own
-classes
-say: a wrong statement is the user's, the rest the platform's.
+classes say: a wrong statement is the user's, the rest the platform's.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The port: what a kind of database must do for its statements to be started once, found, watched, ended and accounted for.
 
-A `Database` talks for the service and for workers, a `Session` is one worker's hold on it. Both are plain blocking objects: a
-worker
-does nothing else, and the service asks in its pool. A session bears the statement's identity, the submission key, from its first
-moment until after the `end` mark is written, where the database has sessions; so a key that is seen there is a worker that lives,
-or a statement that the database has not yet noticed to be an orphan.
+A `Database` talks for the service and for workers, a `Session` is one worker's hold on it. Both are plain blocking objects:
+a worker does nothing else, and the service asks in its pool. A session bears the statement's identity, the submission key,
+from its first moment until after the `end` mark is written, where the database has sessions; so a key that is seen there is
+a worker that lives, or a statement that the database has not yet noticed to be an orphan.
 
 This file is loaded by every worker, so it imports nothing of ours.
 """

@@ -1,10 +1,9 @@
 """PostgreSQL, through psycopg 3.
 
 Identity: the session's `application_name` is the key (both are at most 63 characters), so `pg_stat_activity` lists a worker
-from its
-connect until it has written its end. Statement and rows go through the extended protocol: `$1` and typed values apart from the
-text, one statement at a time, rows in chunks. All is one transaction. Its id is written down before the commit, so that
-`txid_status` tells anybody afterwards whether it was committed, however its worker ended.
+from its connect until it has written its end. Statement and rows go through the extended protocol: `$1` and typed values
+apart from the text, one statement at a time, rows in chunks. All is one transaction. Its id is written down before the
+commit, so that `txid_status` tells anybody afterwards whether it was committed, however its worker ended.
 
 A server of PostgreSQL 14 or later looks every ten seconds whether its client still lives, and gives an orphan up.
 

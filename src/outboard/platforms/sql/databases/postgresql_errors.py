@@ -1,8 +1,7 @@
 """PostgreSQL's errors: whose they are, and whether the same statement may pass later, by SQLSTATE.
 
 Source: https://www.postgresql.org/docs/current/errcodes-appendix.html (read 2026-11-22). A code goes before its class (its
-first two
-characters). `tests/unit/platforms/sql` holds the table against all classes of that page.
+first two characters). `tests/unit/platforms/sql` holds the table against all classes of that page.
 """
 
 from __future__ import annotations
