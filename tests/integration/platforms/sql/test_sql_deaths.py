@@ -129,7 +129,7 @@ async def test_a_commit_that_nobody_saw_the_end_of_is_asked_for_by_its_id(
                     postgresql,
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'ob-%'",
                 )
-            await where.host.get_task(handle)
+            await until(where, handle, lambda status: status.state in ("ORPHANED", "LOST"))
         status = await where.end(handle)
     rows = execute(postgresql, "SELECT count(*) FROM held")[0][0]
     assert (status.state, rows) == (("LOST", 0) if is_ended else ("SUCCEEDED", 1)), status

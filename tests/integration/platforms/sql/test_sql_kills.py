@@ -16,56 +16,23 @@ import pytest
 
 from integration.platforms.sql import sql_hosts
 from integration.platforms.sql.sql_hosts import Site, site, task
+from integration.platforms.sql.sql_workers import DIE, DIE_WITH_RUNNER, aim
 from integration.platforms.sql.test_sql_deaths import execute
-from outboard.detached import boot
 from outboard.domain.statuses import TaskStatus
-from outboard.platforms.sql import agent
 from sql_servers import DatabaseServer
 
 MARKS = ("claim", "start", "decision", "end")
 MOMENTS = tuple(itertools.product(("before", "after"), MARKS))
-SCRIPT = """
-import os, runpy, signal, sys
-from pathlib import Path
-
-boot = runpy.run_path({boot!r})
-boot["stand_in_package"]()
-from outboard.platforms.sql import marks, worker
-
-write = marks.Marks.write_once
-
-
-def die():
-    if {with_runner}:
-        os.kill(os.getppid(), signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
-    signal.pause()
-
-
-def write_once(self, name, document):
-    if name == {mark!r} and {when!r} == "before":
-        die()
-    answer = write(self, name, document)
-    if name == {mark!r}:
-        die()
-    return answer
-
-
-marks.Marks.write_once = write_once
-sys.exit(worker.main([]))
-"""
 
 
 @pytest.fixture
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what makes the next workers die at a moment."""
 
-    def aim(when: str, mark: str, *, with_runner: bool) -> None:
-        script = tmp_path / f"{when}-{mark}-{with_runner}.py"
-        script.write_text(SCRIPT.format(boot=boot.PATH, when=when, mark=f"{mark}.json", with_runner=with_runner))
-        monkeypatch.setattr(agent, "WORKER", (str(script),))
+    def aim_at(when: str, mark: str, *, with_runner: bool) -> None:
+        aim(monkeypatch, tmp_path, when, mark, DIE_WITH_RUNNER if with_runner else DIE)
 
-    return aim
+    return aim_at
 
 
 async def killed_everywhere(where: Site, deadly: Any, sql: str, **config: Any) -> dict[str, TaskStatus]:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 from obstore.store import MemoryStore
 
@@ -40,6 +41,23 @@ def test_of_many_writers_one_wins_and_the_others_read_what_it_wrote(marks: Any) 
     (winner,) = [name for name, other in answers if other is None]
     assert {other["who"] for _, other in answers if other is not None} == {winner}
     assert marks().read(DECISION)["who"] == winner
+
+
+@pytest.mark.parametrize("marks", ["bucket"], indirect=True)
+def test_a_mark_that_the_client_sent_again_after_a_lost_reply_is_ours(
+    marks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = obstore.put
+
+    def put_again(*arguments: Any, **options: Any) -> Any:
+        put(*arguments, **options)
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(obstore, "put", put_again)
+    assert marks().write_once(DECISION, {"who": "we"}) is None
+    other = marks().write_once(DECISION, {"who": "others"})
+    assert other is not None
+    assert other["who"] == "we"
 
 
 def test_what_is_not_there_is_none_and_the_latest_replaces(marks: Any) -> None:
