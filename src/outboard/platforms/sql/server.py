@@ -277,13 +277,13 @@ def _end_of(fate: Fate, decided: Mapping[str, Any], claim: Mapping[str, Any]) ->
         return ended_by(decided, is_begun=True)
     if fate is Fate.DONE and is_commit:
         return success(decided)
-    has_table = bool((claim.get("declared") or {}).get("table"))
-    if fate is Fate.DONE and not has_table:
+    declared = claim.get("declared") or {}
+    if fate is Fate.DONE and not (declared.get("table") or declared.get("has_rows")):
         return success({})
     if claim.get("is_idempotent"):
         return lost("its worker was gone before its end was known, and it may be run again")
     if fate is Fate.DONE:
-        return unknown("it took effect, and its rows were lost with its worker")
+        return unknown("it took effect, and its rows or their number were lost with its worker")
     return unknown("its worker was gone before its end was known")
 
 
