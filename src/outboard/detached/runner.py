@@ -166,8 +166,10 @@ class Runner:
         line = json.dumps({"time": round(time.time(), 3), "rss_bytes": usage[0], "cpu_seconds": round(usage[1], 3)})
         try:
             descriptor = _open_to_append(self._folder, job_files.METRICS)
-            os.write(descriptor, line.encode() + b"\n")
-            os.close(descriptor)
+            try:
+                os.write(descriptor, line.encode() + b"\n")
+            finally:
+                os.close(descriptor)  # a full disk must not cost the runner its descriptors
         except OSError:
             return
 

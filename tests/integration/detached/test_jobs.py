@@ -1,6 +1,7 @@
 """Jobs as real processes: started once, found again after every crash, read, cancelled, forgotten."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -95,9 +96,12 @@ def test_a_command_that_cannot_start_fails_as_in_a_shell_and_says_why(
     assert line.endswith(f": {named}")
 
 
-def test_creating_again_finds_the_job_in_every_state(jobs: JobDirectory) -> None:
+def test_creating_again_finds_the_job_in_every_state_and_starts_no_process(
+    jobs: JobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = shell("echo ran; mkfifo gate; read line < gate")
     started(jobs, "a", spec)
+    monkeypatch.setattr(sys, "executable", "/nowhere/to/be/found")
     assert jobs.create("a", spec).state is JobState.RUNNING
     open_gate(jobs)
     assert wait_for_end(jobs, "a").state is JobState.SUCCEEDED
@@ -271,6 +275,7 @@ def test_a_job_without_its_runner_is_cancelled_by_the_client(jobs: JobDirectory)
 def test_a_mark_alone_is_enough_for_a_living_runner(jobs: JobDirectory) -> None:
     started(jobs, "a", SLEEP)
     job_files.write_once(str(jobs.root / "a"), job_files.CANCEL, {"monotonic_s": time.monotonic()})
+    wait_until((jobs.root / "a" / job_files.EXIT).exists)  # nobody presses on: the runner does it alone
     assert wait_for_end(jobs, "a").state is JobState.CANCELLED
 
 
@@ -313,6 +318,44 @@ def test_a_runner_ended_by_someone_else_ends_its_job_as_killed(jobs: JobDirector
     runner_of(jobs, "a").send(signal.SIGTERM)
     ended = wait_for_end(jobs, "a")
     assert (ended.state, ended.signal) == (JobState.KILLED, signal.SIGTERM)
+
+
+def test_a_hangup_ends_no_runner(jobs: JobDirectory) -> None:
+    started(jobs, "a", shell("mkfifo gate; read line < gate"))
+    runner_of(jobs, "a").send(signal.SIGHUP)
+    open_gate(jobs)
+    assert wait_for_end(jobs, "a").state is JobState.SUCCEEDED
+
+
+@pytest.mark.skipif(not processes.IS_LINUX, reason="limits of another process are set on Linux only")
+def test_an_end_that_cannot_be_written_is_written_once_there_is_space(jobs: JobDirectory) -> None:
+    started(jobs, "a", shell("mkfifo gate; read line < gate"))
+    wait_until(lambda: jobs.metrics("a"))
+    runner, folder = runner_of(jobs, "a"), jobs.root / "a"
+    _, hard = resource.prlimit(runner.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(runner.pid, resource.RLIMIT_FSIZE, (0, hard))
+    before = folder.stat().st_mtime_ns
+    open_gate(jobs)
+    wait_until(lambda: folder.stat().st_mtime_ns != before and not list(folder.glob(f".{job_files.EXIT}.*")))
+    assert not (folder / job_files.EXIT).exists()
+    resource.prlimit(runner.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert wait_for_end(jobs, "a").state is JobState.SUCCEEDED
+
+
+SAMPLER = """
+import os, sys
+from outboard.detached.runner import Runner
+runner = Runner(sys.argv[1])
+before = os.listdir("/dev/fd")
+runner._sample(os.getpid())
+assert len(os.listdir("/dev/fd")) == len(before)
+"""
+
+
+@pytest.mark.skipif(not processes.IS_LINUX, reason="only Linux has a device that is always full")
+def test_samples_that_a_full_disk_refuses_cost_no_descriptors(tmp_path: Path) -> None:
+    (tmp_path / job_files.METRICS).symlink_to("/dev/full")
+    subprocess.run([sys.executable, "-c", SAMPLER, str(tmp_path)], check=True)
 
 
 def test_what_a_command_leaves_behind_ends_with_it(jobs: JobDirectory) -> None:
