@@ -133,15 +133,19 @@ async def test_a_cancel_that_comes_after_the_decision_leaves_the_commit_alone(
     assert execute(postgresql, "SELECT count(*) FROM held") == [(1,)]
 
 
-async def test_a_later_attempt_on_another_machine_finds_the_statement_of_the_one_before(
+async def test_a_later_attempt_finds_the_statement_of_one_of_which_there_is_no_record(
     server: DatabaseServer, tmp_path: Path
 ) -> None:
-    asked = task(INSERT)
-    async with site(tmp_path, {"checks": server.connection()}) as one, one.elsewhere() as other:
-        with held_back(server, "rivals"):
-            first = await one.start(asked, node="same", attempt=0)
+    asked, connections = task(INSERT), {"checks": server.connection()}
+    with held_back(server, "rivals"):
+        async with site(tmp_path, connections) as one:
+            await one.start(asked, node="same", attempt=0)
             await seen(server, INSERT)
-            second = await other.start(asked, node="same", attempt=1)
-        ends = [await one.end(first), await other.end(second)]
-    assert [status.state for status in ends] == ["SUCCEEDED", "SUCCEEDED"]
+        (record,) = (tmp_path / "out" / "same" / "0" / ".outboard").glob("ob-*")
+        record.unlink()
+        async with site(tmp_path, connections, machine="b") as other:
+            handle = await other.start(asked, node="same", attempt=1)
+            assert await state(other, handle) == "RUNNING"
+    async with site(tmp_path, connections, machine="b") as other:
+        assert (await other.end(handle)).state == "SUCCEEDED"
     assert execute(server, COUNT) == [(1,)]
