@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.platforms.sql.sql_hosts import Site, site, task
+from integration.platforms.sql.sql_hosts import Site, site, task, until
 from integration.platforms.sql.sql_workers import Halt, holds
 from integration.platforms.sql.test_sql_deaths import HELD_COMMIT, commits_held_back, execute, held_back, seen
 from outboard.detached.job_directory import JobDirectory
@@ -44,15 +44,21 @@ def start_rival(one: Site, other: Site) -> None:
     JobDirectory(other.jobs).create(job.name, spec)
 
 
-def end_session(server: DatabaseServer, where: Site) -> None:
+async def end_session(server: DatabaseServer, where: Site) -> None:
     """Let the server end the session of the only worker, as it does when it stops."""
     (start,) = where.folder.glob("out/**/start.json")
-    end = {"postgresql": "SELECT pg_terminate_backend({pid})", "mysql": "KILL {connection_id}"}[server.kind]
-    execute(server, end.format(**json.loads(start.read_text())))
+    facts = json.loads(start.read_text())
+    end, listed = {
+        "postgresql": ("SELECT pg_terminate_backend({pid})", "SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"),
+        "mysql": ("KILL {connection_id}", "SELECT 1 FROM information_schema.processlist WHERE id = {connection_id}"),
+    }[server.kind]
+    execute(server, end.format(**facts))
+    await holds(lambda: not execute(server, listed.format(**facts)))
 
 
-async def state(where: Site, handle: bytes) -> str:
-    return (await where.host.get_task(handle)).state
+async def state_of_begun(where: Site, handle: bytes) -> str:
+    """Return the first state after those of a statement that has not begun."""
+    return (await until(where, handle, lambda status: status.state not in ("", "STARTING"))).state
 
 
 async def test_a_worker_that_finds_its_statement_claimed_leaves_it_alone(
@@ -64,7 +70,7 @@ async def test_a_worker_that_finds_its_statement_claimed_leaves_it_alone(
             await seen(server, INSERT)
             start_rival(one, other)
             await worker_ends(other)
-            assert await state(other, handle) == "RUNNING"
+            assert await state_of_begun(other, handle) == "RUNNING"
         ends = [await where.end(handle) for where in (one, other)]
     assert {status.state for status in ends} == {"SUCCEEDED"}, ends
     assert execute(server, COUNT) == [(1,)]
@@ -79,8 +85,9 @@ async def test_a_worker_that_finds_a_mark_taken_by_a_cancel_has_no_effect(
         handle = await one.start(task(INSERT))
         await halt.is_reached()
         await other.host.delete_task(handle)
-        if mark == "start":
-            assert await state(other, handle) == "CANCELLED"  # it never begins, so nobody needs to wait for its worker
+        if mark == "start":  # it never begins, so nobody needs to wait for its worker
+            assert (await other.end(handle)).state == "CANCELLED"
+        await holds(lambda: any(one.folder.glob(f"out/**/{mark}.json")))
         halt.open()
         await worker_ends(one)
         assert [(await where.end(handle)).state for where in (one, other)] == ["CANCELLED", "CANCELLED"]
@@ -95,7 +102,7 @@ async def test_a_write_whose_session_the_server_ends_is_undone_or_unknown(
     async with site(tmp_path, {"checks": server.connection()}) as where:
         handle = await where.start(task(INSERT))
         await halt.is_reached()
-        end_session(server, where)
+        await end_session(server, where)
         halt.open()
         status = await where.end(handle)
     undone = (Phase.RETRYABLE_FAILED, "FAILED")
@@ -113,7 +120,7 @@ async def test_a_worker_without_a_sign_of_life_that_the_database_lists_is_not_gi
         with held_back(server, "rivals"):
             handle = await one.start(task(INSERT))
             await seen(server, INSERT)
-            assert await state(other, handle) == "RUNNING"
+            assert await state_of_begun(other, handle) == "RUNNING"
         assert [(await where.end(handle)).state for where in (one, other)] == ["SUCCEEDED", "SUCCEEDED"]
     assert execute(server, COUNT) == [(1,)]
 
@@ -145,7 +152,8 @@ async def test_a_later_attempt_finds_the_statement_of_one_of_which_there_is_no_r
         record.unlink()
         async with site(tmp_path, connections, machine="b") as other:
             handle = await other.start(asked, node="same", attempt=1)
-            assert await state(other, handle) == "RUNNING"
+            assert await state_of_begun(other, handle) == "RUNNING"
+        assert not any(other.jobs.glob("ob-*"))
     async with site(tmp_path, connections, machine="b") as other:
         assert (await other.end(handle)).state == "SUCCEEDED"
     assert execute(server, COUNT) == [(1,)]
