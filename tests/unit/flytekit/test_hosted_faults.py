@@ -131,6 +131,24 @@ async def test_what_a_platform_refused_was_not_started_and_may_be_tried_again(ya
     assert (status.phase, status.message) == (Phase.RETRYABLE_FAILED, "Refused: no such cluster")
 
 
+@pytest.mark.parametrize("written", [b"", "text", b"{}", TypeError("datetime is not JSON serializable")], ids=repr)
+async def test_a_job_whose_handle_cannot_be_written_or_read_again_is_ended_and_not_forgotten(
+    written: Any, yard: Yard
+) -> None:
+    class Unfollowable(YardMeta):
+        def encode(self) -> Any:
+            if isinstance(written, Exception):
+                raise written
+            return written
+
+    class Forgetful(YardConnector):
+        meta = Unfollowable
+
+    async with hosting(Forgetful(yard)) as host:
+        status = await told(host, await started(host))
+    assert (status.phase, len(yard.started), yard.deleted) == (Phase.FAILED, 1, ["job-1"])
+
+
 async def test_a_secret_that_a_connector_looked_up_is_in_no_message(yard: Yard, monkeypatch: Any) -> None:
     monkeypatch.setenv("_FSEC_YARD_TOKEN", "t0p-secret-value")
     async with hosting(SecretConnector(yard)) as host:

@@ -67,10 +67,15 @@ class Metas:
         """Return the bytes of what `create` returned.
 
         Raises:
-            AgentFault: It returned nothing that can be followed.
+            AgentFault: It returned nothing that can be followed, or failed to write it.
             UnreadableHandle: They could not be read again without the operator's permission.
         """
-        encoded = meta.encode() if hasattr(meta, "encode") else None
+        try:
+            encoded = meta.encode() if hasattr(meta, "encode") else None
+        except Exception as error:
+            # flytekit's own encode() writes JSON, which has no form for a date.
+            words = f"connector {self._connector} could not write the handle of its job ({type(error).__name__})"
+            raise AgentFault(words) from error
         if not isinstance(encoded, bytes) or not encoded or len(encoded) > _LARGEST_BYTES:
             raise AgentFault(
                 f"connector {self._connector} returned {type(meta).__name__}, whose encode() makes no bytes to follow a job by"
