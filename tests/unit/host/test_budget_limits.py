@@ -11,14 +11,14 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from outboard.agent.spending import CURRENT_CALL, AgentCall, Spending
+from outboard.agent.spending import CURRENT_CALL, AgentCall, Rank, Spending
 from outboard.domain.quotas import Quotas, Rate
 from outboard.errors import BudgetSpent
 from outboard.host.budgets.buckets import Bucket, Meter
 from outboard.host.budgets.budgets import AccountBudget
-from outboard.host.budgets.queues import _GOOD_FOR_S
+from outboard.host.budgets.queues import _GOOD_FOR_S, Line, Queue, Tally
 from outboard.host.budgets.throttles import FLOOR_PER_SECOND, Throttle
-from outboard.testing.virtual_time import run_virtually
+from outboard.testing.virtual_time import run_virtually, virtually
 
 RATES = st.builds(Rate, per_second=st.sampled_from([0.05, 0.3, 1.0, 7.0, 35.0]), burst=st.sampled_from([1, 2, 5, 20]))
 CALLERS = st.tuples(
@@ -81,6 +81,21 @@ def test_no_window_sees_more_calls_than_the_rate_and_a_burst_whoever_comes_leave
     assert_within([at for at, method in made if method == "get"], get)
     assert_within([at for at, method in made if method == "submit"], submit)
     assert not any(tickets for line in budget._lines.values() for tickets in line.waiting)
+
+
+@virtually
+async def test_a_turn_that_is_given_up_long_after_it_came_is_nobody_elses() -> None:
+    queue, line = Queue(), Line("get", [Bucket([Rate(per_second=1, burst=1)], 1.0, time.monotonic())], Tally())
+    assert queue.ask(line, Rank.SUBMISSION) is None
+    waiting = queue.ask(line, Rank.SUBMISSION)
+    assert waiting is not None
+    await asyncio.sleep(1)
+    queue.review()
+    assert waiting.has_come
+    await asyncio.sleep(5)
+    assert queue.ask(line, Rank.SUBMISSION) is None
+    queue.leave(waiting)
+    assert queue.ask(line, Rank.SUBMISSION) is not None
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,6 +1,7 @@
 """Clients: opened once, within limits, never closed under a caller, opened anew when secrets were rotated."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,11 +21,12 @@ from ledgers import (
     ledger_task,
     until,
 )
-from outboard.agent import AccountContext, Connection, Phase, Registry, SecretRef, SecretScope
+from outboard.agent import AccountContext, Connection, Inputs, Phase, Registry, SecretRef, SecretScope
 from outboard.domain.identity import Scope
 from outboard.errors import Sent, Unauthorized, Unavailable
 from outboard.host import Host, HostSettings
 from outboard.host.clients import client_key, secret_refs
+from outboard.testing.virtual_time import virtually
 
 
 class Doors(LedgerPlatform):
@@ -170,6 +172,35 @@ async def test_a_create_that_may_have_arrived_is_not_repeated_with_another_clien
     doors.ledger.faults["create"] = Unauthorized("no", sent=Sent.MAYBE)
     await host.create_task(ledger_task(), timeout_s=0.1)
     assert doors.ledger.opened == 1
+
+
+async def test_what_was_done_at_once_and_may_have_arrived_is_not_done_again_with_another_client(
+    host: Host, doors: Doors
+) -> None:
+    doors.ledger.faults["do"] = Unauthorized("no", sent=Sent.MAYBE)
+    await host.execute_task(ledger_task("greeter", inputs=Inputs({"name": "x"})))
+    assert (doors.ledger.starts, doors.ledger.opened) == ({"do": 1}, 1)
+
+
+@virtually
+async def test_a_create_whose_time_went_by_while_its_client_was_opened_is_left_to_the_next_claim() -> None:
+    doors = Doors(Ledger())
+    late: list[str] = []
+
+    def stand_still() -> None:
+        doors.entering = lambda: None
+        time.sleep(600)  # virtual: the process is suspended while the clock goes on
+
+    def look_at_the_clock() -> None:
+        late.extend("late" for ctx in doors.ledger.contexts[-1:] if ctx.timeout_s <= 0)
+
+    doors.entering = stand_still
+    doors.ledger.faults["create"] = look_at_the_clock
+    async with Host(Registry([doors]), HostSettings()) as host:
+        handle = await host.create_task(ledger_task(), timeout_s=10)
+        while (await host.get_task(handle)).phase is not Phase.RUNNING:
+            await asyncio.sleep(5)
+    assert (late, list(doors.ledger.starts.values())) == ([], [1])
 
 
 async def test_a_refused_client_stays_open_for_those_who_use_it(host: Host, doors: Doors) -> None:
