@@ -39,7 +39,6 @@ from outboard.platforms.snowflake.errors import (
     StatementFailed,
     StatementTimedOut,
     failure_of,
-    is_snowflakes,
     refusal_of,
 )
 from outboard.platforms.snowflake.results import SnowflakeQuery, facts_of, result_of, told
@@ -76,8 +75,6 @@ class SnowflakeAgent(AsyncAgent[SnowflakeConfig, SnowflakeQuery, SnowflakeClient
         try:
             handle = await ctx.client.submit(body, ctx.key.uuid())
         except (StatementFailed, StatementTimedOut) as error:
-            if not is_snowflakes(error):
-                raise
             raise refusal_of(error) from None
         return self._job(task, handle, output)
 

@@ -74,6 +74,11 @@ class SnowflakeClient:
                 f"no SQL API answers at {self._url.partition('://')[2]}; check the account identifier ({error.message})"
             )
             raise Forbidden(words, sent=Sent.NO) from None
+        except (StatementFailed, StatementTimedOut) as error:
+            if is_snowflakes(error):
+                raise
+            # Whoever stands in between cannot tell what Snowflake made of it.
+            raise Unavailable(f"the submission was refused on its way: {error.message}") from None
         return handle_of(_object(answer))
 
     async def look(self, handle: str) -> Json | None:

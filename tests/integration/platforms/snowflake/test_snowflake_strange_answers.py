@@ -69,6 +69,18 @@ def test_a_strange_answer_ends_no_statement_and_starts_none_twice(name: str) -> 
     check()
 
 
+@virtually
+async def test_a_page_that_refuses_a_submission_in_snowflakes_stead_leaves_no_statement_behind() -> None:
+    async with site(kind=StrangeAccount) as at:
+        assert isinstance(at.server, StrangeAccount)
+        at.server.instead = {"create": (422, HTML)}
+        handle = await at.start(statement_task("SELECT quick"))
+        await asyncio.sleep(5)
+        at.server.instead = {}
+        assert (await at.end(handle)).phase is Phase.SUCCEEDED
+        assert len(at.server.ledger.jobs) == 1
+
+
 @pytest.mark.parametrize("code", ["000604", "000605", "000709", "000710"])
 def test_a_cancel_that_is_told_of_an_end_is_done(code: str) -> None:
     """The statement ended between the last look and the cancel."""
