@@ -95,6 +95,20 @@ def test_a_strange_answer_ends_no_query_and_starts_none_twice(name: str) -> None
     check()
 
 
+@virtually
+async def test_a_query_alone_that_cannot_be_looked_at_for_an_hour_is_not_gone() -> None:
+    task = sent(presto_task("SELECT 1"))
+    queries = {"SELECT 1": FakeQuery(course=Course(running_s=None))}
+    async with StrangeAthena(queries) as server, host_for(settings_for(server.url)) as host:
+        handle = await host.create_task(task, timeout_s=10)
+        server.instead = {"GetQueryExecution": (400, {"__type": "InvalidRequestException", "message": "no"})}
+        assert not (await followed(host, handle, 3600, task_type=task.task_type)).phase.is_terminal
+        assert server.told > 0
+        server.instead = {}
+        server.ledger.settle(next(iter(server.ledger.jobs)), "SUCCEEDED")
+        assert (await followed(host, handle, 1500, task_type=task.task_type)).phase is Phase.SUCCEEDED
+
+
 @pytest.mark.parametrize(
     "told",
     [(302, ""), (200, ""), (200, HTML), (404, HTML), (400, {"__type": "InvalidRequestException", "message": "no"})],

@@ -12,6 +12,7 @@ from integration.platforms.bigquery.bigquery_hosts import TYPE, host_for, sent, 
 from outboard.agent import Phase
 from outboard.host import Host
 from outboard.platforms.bigquery.platform import BigQuery
+from outboard.platforms.bigquery.settings import BigQuerySettings
 from outboard.testing.cases.bigquery import query_task
 from outboard.testing.faults import Refuse
 from outboard.testing.ledger import Course
@@ -25,7 +26,11 @@ CORPUS = Path(__file__).parents[3] / "migration" / "handles" / "flytekit-1.16.31
 
 async def started(host: Host) -> list[bytes]:
     tasks = [sent(query_task("SELECT 1", Location="US"), node=f"n{number}") for number in range(JOBS)]
-    return list(await asyncio.gather(*(host.create_task(task, timeout_s=10) for task in tasks)))
+    handles = []
+    for task in tasks:
+        handles.append(await host.create_task(task, timeout_s=10))
+        await asyncio.sleep(1)
+    return handles
 
 
 async def polled(host: Host, handles: list[bytes]) -> list[Phase]:
@@ -101,3 +106,6 @@ def test_the_handle_of_flytekits_connector_in_the_corpus_is_read() -> None:
         "EU",
     )
     assert agent.read_flytekit({"job_id": 7}, TYPE) is None  # type: ignore[attr-defined]
+    (pinned,) = BigQuery(BigQuerySettings(location="asia-northeast1")).agents()
+    _, job = pinned.read_flytekit({"job_id": "j1", "project": "p", "location": None}, TYPE)  # type: ignore[attr-defined]
+    assert job.location == "asia-northeast1"

@@ -73,6 +73,29 @@ def test_a_strange_answer_ends_nothing_and_starts_nothing_twice(name: str) -> No
     check()
 
 
+@virtually
+async def test_a_job_that_may_not_be_looked_at_for_an_hour_is_not_gone() -> None:
+    queries = {"SELECT 1": FakeQuery(course=Course(running_s=None))}
+    async with StrangeBigQuery(queries) as server, host_for(settings_for(server)) as host:
+        handle = await host.create_task(sent(query_task("SELECT 1", Location="US")), timeout_s=10)
+        server.instead = {"jobs.get": refusal(403, "accessDenied")}
+        assert not (await followed(host, handle, 3600, task_type=TYPE)).phase.is_terminal
+        assert server.told > 0
+        server.instead = {}
+        server.ledger.settle(next(iter(server.ledger.jobs)), "SUCCEEDED")
+        assert (await followed(host, handle, 1500, task_type=TYPE)).phase is Phase.SUCCEEDED
+
+
+@virtually
+async def test_a_job_outside_of_us_and_eu_is_cancelled_where_it_runs() -> None:
+    queries = {"SELECT 1": FakeQuery(course=Course(running_s=None), location="asia-northeast1")}
+    async with FakeBigQuery(queries) as server, host_for(settings_for(server)) as host:
+        handle = await host.create_task(sent(query_task("SELECT 1", Location="asia-northeast1")), timeout_s=10)
+        assert server.ledger.live()
+        await host.delete_task(handle, task_type=TYPE, timeout_s=10)
+        assert not server.ledger.live()
+
+
 @pytest.mark.parametrize(
     "told",
     [

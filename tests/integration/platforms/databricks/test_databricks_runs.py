@@ -97,6 +97,7 @@ async def test_a_failure_brings_the_words_of_the_task_and_a_verdict() -> None:
         assert status.message == "Exception: it broke; Workload failed, see run output for details"
         assert status.error is not None
         assert (status.error.code, status.error.cause) == ("RUN_EXECUTION_ERROR", Cause.USER)
+        assert (await at.end(await at.start(notebook_task("failing")))).message == status.message
 
 
 @virtually

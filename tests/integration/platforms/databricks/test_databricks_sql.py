@@ -133,6 +133,16 @@ async def test_a_history_that_is_late_starts_nothing_twice() -> None:
 
 
 @virtually
+async def test_a_login_that_fails_starts_no_search_for_what_cannot_have_been_sent() -> None:
+    login = {"auth": "oauth_m2m", "client_id": "sp-1"}
+    async with site(settings=login, secrets={"databricks_client_secret": "s3cret"}) as at:
+        at.server.access.principals["sp-1"] = "s3cret"
+        at.server.faults.add(Refuse(status=503), "login", times=5)
+        assert (await at.end(await at.start(QUICK))).phase is Phase.SUCCEEDED
+        assert (len(at.server.asked), at.server.faults.calls["find"]) == (1, 0)
+
+
+@virtually
 async def test_a_cancel_ends_the_statement() -> None:
     async with site() as at:
         handle = await at.start(LONG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ from integration.platforms.databricks.databricks_hosts import site
 from integration.platforms.strange_answers import ANYWHERE, HTML, Strange, Told, followed
 from outboard.agent import Inputs, Task
 from outboard.domain.phases import Phase
-from outboard.domain.types import EnumType, Interface, ListType, SimpleType, UnionType
+from outboard.domain.types import EnumType, Interface, ListType, SimpleType, StructuredDatasetType, UnionType
 from outboard.errors import OutboardError
 from outboard.testing.cases.databricks import function_task, notebook_task, sql_task
-from outboard.testing.faults import Refuse
+from outboard.testing.faults import REPLY_LOST, Refuse
 from outboard.testing.ledger import Course
+from outboard.testing.platforms.databricks import number_of
 from outboard.testing.platforms.databricks_sql import Answer, DatabricksSqlServer
 from outboard.testing.virtual_time import virtually
 
@@ -114,6 +116,68 @@ def test_listings_that_go_round_or_are_forbidden_keep_nobody_waiting(task: Task[
             assert server.calls["get_many"] + server.calls["find"] < 100
 
     check()
+
+
+@virtually
+async def test_a_run_that_a_late_listing_shows_ended_is_asked_for_its_exit_value() -> None:
+    server = StrangeWorkspace()
+    async with site(server=server) as at:
+        at.server.courses["exits"] = Course(running_s=5, outputs={"exit": "done"})
+        handles = [await at.start(notebook_task("exits")) for _ in range(6)]
+        state = {"life_cycle_state": "TERMINATED", "result_state": "SUCCESS"}
+        runs = [{"run_id": number_of(job), "state": state} for job in at.server.ledger.jobs]
+        server.instead = {"get_many": (200, {"runs": runs})}
+        for status in await asyncio.gather(*(followed(at.host, handle, 200) for handle in handles)):
+            assert (status.phase, status.outputs) == (Phase.SUCCEEDED, {"o0": "done"}), status
+        assert server.told > 0
+
+
+class EndlessHistory(DatabricksSqlServer):
+    """A warehouse so busy that its history has another page after every one."""
+
+    is_endless = True
+
+    async def history(self, request: web.Request) -> web.Response:
+        if not self.is_endless:
+            return await super().history(request)
+        following = int(request.query.get("page_token", "0")) + 1
+        query = {"query_id": "theirs", "query_text": "SELECT 1", "status": "FINISHED"}
+        return web.json_response({"res": [query], "has_next_page": True, "next_page_token": str(following)})
+
+
+@virtually
+async def test_a_history_too_long_to_be_searched_starts_nothing_twice() -> None:
+    server = EndlessHistory()
+    async with site(server=server) as at:
+        at.server.faults.add(REPLY_LOST, "create", times=1)
+        handle = await at.host.create_task(at.sent(sql_task("SELECT 1 AS one")), timeout_s=10)
+        await followed(at.host, handle, 1200)
+        assert len(at.server.asked) == 1
+        server.is_endless = False
+        assert (await followed(at.host, handle, 1200)).phase is Phase.SUCCEEDED
+        assert len(at.server.asked) == 1
+
+
+@virtually
+async def test_a_link_that_leads_over_a_line_that_anyone_may_read_is_not_followed(tmp_path: Path) -> None:
+    async with site() as at:
+        at.server.answers["SELECT t"] = Answer(columns=[("n", "INT")], rows=[["1"]])
+        task = replace(sql_task("SELECT t"), interface=Interface(outputs={"t": StructuredDatasetType()}))
+        chunk = at.server._chunk
+
+        def led_astray(statement_id: str, index: int) -> dict[str, Any]:
+            (link,) = chunk(statement_id, index)["external_links"]
+            return {
+                "external_links": [{**link, "external_link": link["external_link"].replace("127.0.0.1", "localhost")}]
+            }
+
+        at.server._chunk = led_astray  # type: ignore[method-assign]
+        handle = await at.host.create_task(replace(at.sent(task), output_prefix=str(tmp_path)))
+        await followed(at.host, handle, 100)
+        assert at.server.links_followed == 0
+        at.server._chunk = chunk  # type: ignore[method-assign]
+        assert (await followed(at.host, handle, 600)).phase is Phase.SUCCEEDED
+        assert at.server.links_followed == 1
 
 
 @virtually

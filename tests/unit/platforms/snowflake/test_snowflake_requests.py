@@ -18,6 +18,7 @@ from outboard.errors import InvalidTask
 from outboard.platforms.snowflake.accounts import account_of, host_of, snowsight_of, token_name_of
 from outboard.platforms.snowflake.config import SnowflakeConfig
 from outboard.platforms.snowflake.connections import connection_of
+from outboard.platforms.snowflake.history import FIND
 from outboard.platforms.snowflake.settings import AccountSettings, SnowflakeSettings
 from outboard.platforms.snowflake.statements import body_of, output_of, query_tag
 from unit.platforms.snowflake import snowflake_sdk_tasks
@@ -251,3 +252,16 @@ def test_the_services_credentials_are_by_account_and_a_provided_key_goes_first()
 def test_settings_that_are_wrong_are_told(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         SnowflakeSettings.model_validate(settings)
+
+
+def test_of_a_request_with_several_statements_the_history_is_asked_for_the_first_alone() -> None:
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    with duckdb.connect() as history:
+        history.execute("CREATE TABLE history (query_id TEXT, query_tag TEXT, session_id INT, start_time INT)")
+        rows = [("child", 1, 2), ("parent", 1, 1), ("earlier", 2, 0), ("another key's", 3, 0)]
+        for name, session, at in rows:
+            tag = "ob-2" if session == 3 else "ob-1"
+            history.execute("INSERT INTO history VALUES (?, ?, ?, ?)", [name, tag, session, at])
+        begin, end = FIND.index("TABLE("), FIND.index(" WHERE ")
+        found = history.execute(f"{FIND[:begin]}history{FIND[end:]}", ["ob-1"]).fetchall()
+    assert found == [("earlier",), ("parent",)]
