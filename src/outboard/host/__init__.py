@@ -9,7 +9,7 @@ cancelled           `cancellations`
 answered at once    `answers`
 agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `accounts`, `account_metrics`, `labels`
 quotas              `budgets`
-shared              `stores`, `offloads`, `flights`, `secrets`, `words`, `logs`, `metrics`, `settings`
+shared              `stores`, `offloads`, `codecs`, `flights`, `secrets`, `words`, `logs`, `metrics`, `settings`
 ==================  ============================================================================================
 """
 
