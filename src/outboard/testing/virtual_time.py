@@ -9,8 +9,8 @@ Python offers no way to patch.
 Real work still happens. Calls in executors, in the worker pools of blocking agents, in the engine's journal and in
 extensions with threads of their own (obstore) are counted, and time stands still until they end; so it does inside
 `real_work()`. What cannot be counted (sockets, other threads) is given a moment of real time, `patience_s`, before each
-leap, where there is any. Work that takes longer than `HANGING_S` counts as hanging, and time goes on without it: deadlines
-still pass for hung threads.
+leap, where there is any. Counted work of which no processor sees anything for `HANGING_S` counts as hanging, and time goes on
+without it: deadlines still pass for hung threads.
 `time.sleep` is virtual too: in a worker thread it waits for the virtual clock; on the loop's own thread it moves the
 clock while nobody else runs, which is what blocking a loop does.
 
@@ -49,7 +49,10 @@ Ts = TypeVarTuple("Ts")
 START: Final = datetime(2030, 1, 1, tzinfo=timezone.utc)
 """The date on which a virtual run begins, unless told."""
 HANGING_S: Final = 2.0
-"""Real seconds after which counted work counts as hanging."""
+"""Real seconds after which counted work that does nothing counts as hanging."""
+_LONGEST_WORK_S: Final = 60.0
+_BUSY_SHARE: Final = 0.005
+"""The part of a processor that a process takes at least while one of its threads works, on a busy machine too."""
 _BOOT_S: Final = 100_000.0
 _LIMIT_S: Final = 100 * 86_400.0
 _LOOK_EVERY: Final = 64
@@ -218,8 +221,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def pass_time(self, seconds: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """Let time pass until something happens: at most `seconds` of virtual time, None for as long as it takes."""
         while self._working:
-            found = self._sockets.look(HANGING_S)
-            if found:
+            if found := self._await_work():
                 return found
             self._working.clear()
         is_peopled = len(self._sockets.get_map()) > 1 or self._has_threads
@@ -234,6 +236,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._now > self._ends_at:
             raise OutOfTime(f"virtual time ran past its limit; waiting: {_waiting(self)}")
         return []
+
+    def _await_work(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait in real time for what counted work brings; nothing where it hangs."""
+        give_up = time.perf_counter() + _LONGEST_WORK_S
+        while True:
+            spent_s = time.process_time()
+            found = self._sockets.look(HANGING_S)
+            is_busy = time.process_time() - spent_s > _BUSY_SHARE * HANGING_S
+            if found or not is_busy or time.perf_counter() > give_up:
+                return found
 
     @property
     def _has_threads(self) -> bool:

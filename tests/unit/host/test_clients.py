@@ -26,6 +26,7 @@ from outboard.domain.identity import Scope
 from outboard.errors import Sent, Unauthorized, Unavailable
 from outboard.host import Host, HostSettings
 from outboard.host.clients import client_key, secret_refs
+from outboard.testing.conformance.direct import Direct
 from outboard.testing.virtual_time import virtually
 
 
@@ -114,6 +115,16 @@ async def test_a_login_that_hangs_leaves_an_intent_whose_job_starts_when_it_no_l
 
         await until(runs)
         assert list(doors.ledger.starts.values()) == [1]
+
+
+@virtually
+async def test_a_login_that_takes_longer_than_any_may_is_named() -> None:
+    doors = Doors(Ledger())
+    doors.entering = asyncio.Event().wait
+    async with Direct(Registry([doors]), HostSettings()) as direct:
+        request = direct.prepare(ledger_task())
+        with pytest.raises(Unavailable, match=r"the connection to .+ was not open after 60 s"):
+            await direct.call(request, "create", request.task, timeout_s=300)
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError(), Unavailable("login is down"), SystemExit(1), KeyError("x")])

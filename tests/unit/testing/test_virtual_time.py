@@ -13,6 +13,7 @@ import pytest
 
 from outboard.host.pools import WorkerPool
 from outboard.host.stores import Stores
+from outboard.testing import virtual_time
 from outboard.testing.processes import Process
 from outboard.testing.virtual_time import (
     HANGING_S,
@@ -145,6 +146,24 @@ def test_a_deadline_passes_for_a_thread_that_hangs() -> None:
         return time.monotonic() - began
 
     assert run_virtually(scenario) == 300
+
+
+def test_time_stands_still_for_a_thread_that_computes_for_longer_than_one_may_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(virtual_time, "HANGING_S", 0.25)
+
+    def compute() -> str:
+        ends_at = time.process_time() + 0.75
+        while time.process_time() < ends_at:
+            pass
+        return "done"
+
+    async def scenario() -> tuple[str, float]:
+        began = time.monotonic()
+        return await asyncio.wait_for(asyncio.to_thread(compute), 300), time.monotonic() - began
+
+    assert run_virtually(scenario) == ("done", 0)
 
 
 def test_blocking_the_loop_moves_the_clock_while_nobody_else_runs() -> None:
