@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 _FIRST: Final = (
     "tests/interop/test_real_propeller.py",
@@ -28,6 +29,11 @@ _USERS: Final = (
     *("MYSQL_", "OTEL_", "OUTBOARD_", "PG", "SNOWFLAKE_"),
 )
 _OF_TESTS: Final = ("OUTBOARD_GO_WORK", "OUTBOARD_PROOF_PACKAGES", "OUTBOARD_REAL_PARTS")
+
+
+# How long an example takes says something of the machine, and nothing of us.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

@@ -14,7 +14,7 @@ from flyteidl.core import literals_pb2
 from flyteidl.service import agent_pb2_grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integration.service.probe import SETTINGS, ProbePlatform, make_task
@@ -252,7 +252,7 @@ _bytes = st.binary(max_size=64) | st.binary(max_size=64).map(lambda data: b"\x12
 async def test_random_bytes_are_never_an_unhandled_error(method: str) -> None:
     """Bytes straight to every method, through a channel that knows no messages."""
 
-    @settings(max_examples=20, deadline=None, database=None)
+    @settings(max_examples=20, database=None)
     @given(st.lists(_bytes, min_size=1, max_size=8))
     def check(requests: list[bytes]) -> None:
         codes = asyncio.run(codes_of(method, requests))
@@ -266,7 +266,7 @@ async def test_random_messages_are_never_an_unhandled_error(method: str) -> None
     """Well-formed messages with anything in them."""
     kind = {**UNARY, **STREAMS}[method]
 
-    @settings(max_examples=20, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=20, database=None)
     @given(st.lists(messages(kind), min_size=1, max_size=4))
     def check(requests: list[Message]) -> None:
         codes = asyncio.run(codes_of(method, [request.SerializeToString() for request in requests]))

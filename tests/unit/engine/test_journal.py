@@ -682,7 +682,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(STEPS)
 def test_whatever_the_order_of_steps_the_journal_holds_what_it_acknowledged(steps: list[tuple[str, str, int]]) -> None:
     """The model: a handle is never lost within its attempt, attempts only grow, the first end stands."""

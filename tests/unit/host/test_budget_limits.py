@@ -45,7 +45,7 @@ def assert_within(made: list[float], rate: Rate) -> None:
 SLOW = Rate(per_second=0.05, burst=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(SLOW, SLOW, SLOW, [(at, "create", "get", 200.0, None) for at in (0.0, 0.0, 20.0)], [(20.0, 1.0)])
 @given(RATES, RATES, RATES, st.lists(CALLERS, max_size=40), LEAPS)
 def test_no_window_sees_more_calls_than_the_rate_and_a_burst_whoever_comes_leaves_or_is_suspended(
@@ -98,7 +98,7 @@ async def test_a_turn_that_is_given_up_long_after_it_came_is_nobody_elses() -> N
     assert queue.ask(line, Rank.SUBMISSION) is not None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RATES, st.integers(1, 25), st.integers(0, 5), st.floats(0, 3))
 def test_nobody_waits_while_a_turn_is_free(rate: Rate, callers: int, leaving: int, leave_after_s: float) -> None:
     budget = AccountBudget(Quotas({"get": rate}))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
@@ -43,6 +42,7 @@ from outboard.errors import (
     Unavailable,
 )
 from outboard.host import Host, HostSettings
+from outboard.testing.virtual_time import run_virtually, virtually
 
 VISIBILITY_S = 55.0
 SETTINGS = HostSettings(status_limit=timedelta(seconds=0.2), status_call_limit=timedelta(seconds=0.02))
@@ -105,16 +105,15 @@ HANG = object()
 
 
 class Sky:
-    """One job of one host, under time that a test moves ahead."""
+    """One job of one host, in virtual time."""
 
     def __init__(self, host: Host, handle: bytes, ledger: Ledger, agent: type[Oracle]) -> None:
         self.host, self.handle, self.ledger, self.agent = host, handle, ledger, agent
-        self.ahead_s = 0.0
 
     async def ask(self, answer: Any, *, after_s: float = 0.0, times: int = 1) -> TaskStatus:
         """Let the platform answer this from now on, and poll `times` times, `after_s` apart."""
         for _ in range(times):
-            self.ahead_s += after_s
+            await asyncio.sleep(after_s)
             self.agent.answer = answer
             status = await self.host.get_task(self.handle)
         return status
@@ -123,28 +122,15 @@ class Sky:
         return [(await self.ask(answer, after_s=after_s)).phase for answer in answers]
 
 
-@contextmanager
-def _shifted(sky: Callable[[], float]) -> Iterator[None]:
-    monotonic, wall = time.monotonic, time.time
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "monotonic", lambda: monotonic() + sky())
-        patch.setattr(time, "time", lambda: wall() + sky())
-        yield
-
-
 def under_a_sky(play: Callable[[Sky], Any], kind: type[Oracle] = Oracle) -> None:
     """Run a coroutine function with a job that was just started."""
 
     async def run() -> None:
         ledger = Ledger()
         async with Host(Registry([LedgerPlatform(ledger, kind)]), SETTINGS) as host:
-            sky = Sky(host, await host.create_task(ledger_task(kind.task_types[0].name)), ledger, kind)
-            now.append(sky)
-            await play(sky)
+            await play(Sky(host, await host.create_task(ledger_task(kind.task_types[0].name)), ledger, kind))
 
-    now: list[Sky] = []
-    with _shifted(lambda: now[0].ahead_s if now else 0.0):
-        asyncio.run(run())
+    run_virtually(run)
 
 
 def failures() -> Sequence[Any]:
@@ -258,7 +244,7 @@ class Course:
         assert status.is_flagged is not (isinstance(state, str) and state in LIVE)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.lists(_STEPS, min_size=2, max_size=14))
 def test_any_course_of_answers_keeps_the_rules(steps: Sequence[tuple[Any, float]]) -> None:
     async def play(sky: Sky) -> None:
@@ -486,6 +472,7 @@ def test_a_job_that_reaches_a_replica_late_in_an_outage_is_told_as_the_other_job
     under_a_sky(play)
 
 
+@virtually
 async def test_a_submission_that_was_told_as_initializing_is_not_queued_on_another_replica() -> None:
     ledger, proceed = Ledger(), asyncio.Event()
     ledger.faults["create"] = proceed.wait

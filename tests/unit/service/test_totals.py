@@ -205,7 +205,7 @@ def test_scrapes_that_came_while_another_one_asked_share_what_is_asked_next(
     assert len(asked) == 3 * len(processes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["count", "end", "begin", "scrape"])), max_size=25))
 def test_no_counter_ever_goes_backwards(events: list[tuple[int, str]]) -> None:
     with TemporaryDirectory() as folder:

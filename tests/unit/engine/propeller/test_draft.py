@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outboard.domain.endpoints import AgentInfo
@@ -105,7 +105,6 @@ def test_every_line_that_decides_something_has_its_reason() -> None:
     assert max(len(line) for line in lines if line.strip().startswith("#")) <= 110
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=500_000))
 def test_rates_carry_the_jobs_they_are_for_and_stay_within_flytes_limits(live_jobs: int) -> None:
     rates = rates_for(live_jobs)

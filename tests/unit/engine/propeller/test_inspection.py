@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import outboard.engine.propeller
@@ -332,7 +332,6 @@ _VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(_VALUES, _VALUES, st.sampled_from([1, 2]))
 def test_no_content_brings_anything_but_findings(section: object, rest: object, flyte: int) -> None:
     document = {
