@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -68,6 +72,12 @@ def do(deed: str, file: str) -> None:
             os._exit(7)
         case "segfault":
             ctypes.string_at(0)
+        case "slow death":  # as of a large process whose core is dumped
+            subprocess.Popen(["/bin/sh", "-c", f"sleep 1; kill -KILL {os.getpid()}"])
+            for path in Path("/proc/self/fd").iterdir():
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(path.name))) as one:
+                    one.shutdown(socket.SHUT_RDWR)
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "exit in a task":
             asyncio.get_running_loop().call_soon(sys.exit, 3)
         case "leak":

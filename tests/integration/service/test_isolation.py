@@ -173,7 +173,7 @@ async def test_killing_a_child_fails_no_poll_and_its_jobs_are_followed_by_the_ne
         assert len(service.children) == 2
 
 
-@pytest.mark.parametrize("deed", ["os exit", "segfault"])
+@pytest.mark.parametrize("deed", ["os exit", "segfault", "slow death"])
 async def test_a_create_that_ends_its_process_is_unavailable_and_the_next_one_works(deed: str) -> None:
     async with isolated("--metrics-port", "0") as (service, remote):
         with pytest.raises(errors.Unavailable, match="hostile:Hostile ended while it worked on this"):

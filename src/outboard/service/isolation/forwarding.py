@@ -9,7 +9,8 @@ The rules while a child is down or does not answer:
 * GetTask never fails for a handle of ours: it answers what the child answered last for it, or, where nothing is remembered,
   what this process says of a handle whose agent it does not have (the fallback phase). Nobody waits for a child in doubt.
 * CreateTask, DeleteTask and ExecuteTaskSync wait a little, since a child is usually back within two seconds and an error
-  costs one of the user's retries; then they are UNAVAILABLE with the time to ask again.
+  costs one of the user's retries; then they are UNAVAILABLE with the time to ask again. A call whose connection breaks puts
+  the child in doubt: a process may take a while to die, and the next call is not to be sent after it.
 * A child's own errors pass as they are: code, sentence and metadata. It has logged them, and its lines come by here.
 """
 
@@ -91,14 +92,15 @@ class Forwarder:
         if not child.is_up:
             return None
         patience_s = POLL_PATIENCE_S if timeout_s is None else min(POLL_PATIENCE_S, timeout_s * 0.8)
+        life = child.life
         try:
             answer: bytes = await child.method(path)(data, timeout=patience_s)
         except grpc.aio.AioRpcError as error:
-            translated = _translated(child, error)
+            translated = _translated(child, error, life)
             if isinstance(translated, ForwardedError):
                 raise translated from None
-            if patience_s == POLL_PATIENCE_S or not isinstance(translated, TimeoutError):
-                child.doubt()  # a caller in a hurry proves nothing
+            if patience_s == POLL_PATIENCE_S:  # a caller in a hurry proves nothing
+                child.doubt(life)
             return None
         return answer
 
@@ -180,16 +182,16 @@ async def _arrive(child: PlatformChild, timeout_s: float | None) -> float | None
 
 
 async def _unary(child: PlatformChild, path: str, data: bytes, timeout_s: float | None) -> bytes:
-    left_s = await _arrive(child, timeout_s)
+    left_s, life = await _arrive(child, timeout_s), child.life
     try:
         answer: bytes = await child.method(path)(data, timeout=left_s)
     except grpc.aio.AioRpcError as error:
-        raise _translated(child, error) from None
+        raise _translated(child, error, life) from None
     return answer
 
 
 async def _conversation(child: PlatformChild, path: str, parts: tuple[bytes, ...], timeout_s: float | None) -> bytes:
-    left_s = await _arrive(child, timeout_s)
+    left_s, life = await _arrive(child, timeout_s), child.life
     call = child.method(path, "stream_stream")(timeout=left_s)
     try:
         with contextlib.suppress(asyncio.InvalidStateError):  # it is answered before all was sent
@@ -198,7 +200,7 @@ async def _conversation(child: PlatformChild, path: str, parts: tuple[bytes, ...
             await call.done_writing()
         answer = await call.read()
     except grpc.aio.AioRpcError as error:
-        raise _translated(child, error) from None
+        raise _translated(child, error, life) from None
     finally:
         call.cancel()
     if answer is grpc.aio.EOF:
@@ -207,13 +209,13 @@ async def _conversation(child: PlatformChild, path: str, parts: tuple[bytes, ...
 
 
 async def _stream(child: PlatformChild, path: str, data: bytes, timeout_s: float | None) -> AsyncGenerator[bytes, None]:
-    left_s = await _arrive(child, timeout_s)
+    left_s, life = await _arrive(child, timeout_s), child.life
     call = child.method(path, "unary_stream")(data, timeout=left_s)
     try:
         async for answer in call:
             yield answer
     except grpc.aio.AioRpcError as error:
-        raise _translated(child, error) from None
+        raise _translated(child, error, life) from None
     finally:
         call.cancel()
 
@@ -233,11 +235,13 @@ def _metadata(error: grpc.aio.AioRpcError) -> dict[str, str]:
     return {str(key): value for key, value in pairs if isinstance(value, str)}
 
 
-def _translated(child: PlatformChild, error: grpc.aio.AioRpcError) -> Exception:
+def _translated(child: PlatformChild, error: grpc.aio.AioRpcError, life: int) -> Exception:
     trailing = _metadata(error)
     if ERROR in trailing:
         ours = tuple((name, value) for name, value in trailing.items() if name.startswith(_OURS))
         return ForwardedError(WireError(code=error.code(), details=error.details() or "", trailing=ours))
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return TimeoutError()
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        child.doubt(life)
     return _ended(child, Sent.MAYBE)

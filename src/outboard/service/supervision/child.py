@@ -125,9 +125,15 @@ class Child:
                 await asyncio.wait_for(self._up.wait(), timeout_s)
         return self.is_up
 
-    def doubt(self) -> None:
-        """Note that it did not answer: nobody waits for it until its health has been seen again."""
+    def doubt(self, life: int | None = None) -> None:
+        """Note that it did not answer: nobody waits for it until its health has been seen again.
+
+        Args:
+            life: Whose silence it was; one that has been followed by another says nothing of that.
+        """
         was_up = self.is_up
+        if life not in (None, self.life):
+            return
         self._set_up(is_up=False)
         if was_up:  # told when it is so: who reads the line may ask at once
             self._log.warning(f"{self.role.noun} does not answer", pid=self.pid)
