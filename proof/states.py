@@ -5,7 +5,8 @@ a thousand that nobody documents (noise, near misses of real states, pairs) and 
 fake: state map, `judge`, outputs and the host's rules are the real ones. Asked:
 
 * a word that is not documented never ends a job, is flagged, and is not remembered once the platform makes sense again; only
-  an unknown *result* under a word that says "it is over" ends one, as FAILED and flagged, never as SUCCEEDED;
+  under a word that says "it is over" does an unknown *result*, or none, end one, as FAILED and flagged, never as SUCCEEDED;
+* where a table says of a first word that it is a failure whatever comes second, it is that failure and never a success;
 * a documented word ends a job exactly when its agent's table says so, with success only where the table says success;
 * a sensor ends with True and with nothing else.
 """
@@ -222,21 +223,26 @@ async def _judge_job(asked: _Asked, size: int, seed: int) -> Counter[str]:
     for word in odd_words(agent.states.documented, size, seed):
         figures["words"] += 1
         status = await asked.says(handle, word)
-        may_end = isinstance(word, tuple) and agent.states.read((word[0], "\x00")).phase is Phase.FAILED
-        figures["ended_wrongly"] += status.phase.is_terminal and not (may_end and status.phase is Phase.FAILED)
-        figures["unflagged"] += not status.is_flagged
+        first = word[0] if isinstance(word, tuple) else word
+        may_end = agent.states.read((first, "\x00")).phase is Phase.FAILED
+        may_come = {Phase.FAILED, _told(agent, word)} - {Phase.SUCCEEDED} if may_end else set()
+        figures["ended_wrongly"] += status.phase.is_terminal and status.phase not in may_come
+        figures["unflagged"] += not (status.is_flagged or (may_end and not agent.states.read(word).is_flagged))
         if status.phase.is_terminal:
             handle = asked.handle()
     for word in sorted(agent.states.documented, key=str):
         figures["documented"] += 1
         status = await asked.says(asked.handle(), word)
-        reading = agent.states.read(word)
-        expected = reading.phase
-        if expected is Phase.FAILED and reading.failure is not None and reading.failure.retry is Retry.YES:
-            expected = Phase.RETRYABLE_FAILED
-        figures["misread"] += status.phase is not expected
+        figures["misread"] += status.phase is not _told(agent, word)
         figures["flagged_wrongly"] += status.is_flagged
     return figures
+
+
+def _told(agent: JobAgent, word: State) -> Phase:
+    """Return the phase that an agent's table gives a word."""
+    reading = agent.states.read(word)
+    is_retryable = reading.failure is not None and reading.failure.retry is Retry.YES
+    return Phase.RETRYABLE_FAILED if reading.phase is Phase.FAILED and is_retryable else reading.phase
 
 
 async def _judge_sensor(asked: _Asked, size: int, seed: int) -> Counter[str]:
