@@ -2,8 +2,10 @@
 
 One per connection, shared by all its jobs. Every call names the platform's *method* (`runs/get`), which is what
 quotas count, spends from the account's budget, has a time limit, and answers either a decoded response or an error
-that the platform's `ErrorMap` classified: a refused connection was certainly not sent, a reset or a time-out may have
-been. An answer that means "slow down" slows the account's next calls, whatever its status (see `spending`).
+that the platform's `ErrorMap` classified: a refused connection was certainly not sent, a reset or a time-out may
+have been. A redirect is never followed, since it would take our login elsewhere, and is no answer: somebody on the
+way gives it, a login page or a proxy, and the platform may have heard nothing. An answer that means "slow down"
+slows the account's next calls, whatever its status (see `spending`).
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _DEFAULT_TIMEOUT_S: Final = 30.0
+_REDIRECT_STATUS: Final = 300
 _ERROR_STATUS: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An answer below 400.
+    """An answer below 300, or a redirect that was asked for.
 
     Attributes:
         headers: By lower-case name.
@@ -77,7 +80,7 @@ class Http:
         self._headers = dict(headers or {})
         self._session: ClientSession | None = None
 
-    async def request(
+    async def request(  # noqa: PLR0913 - the parts of an HTTP call
         self,
         verb: str,
         url: str,
@@ -88,6 +91,7 @@ class Http:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
+        takes_redirects: bool = False,
     ) -> Response:
         """Make one call.
 
@@ -100,6 +104,7 @@ class Http:
             data: Sent as it is.
             headers: Beside the session's own.
             timeout_s: For the wait for budget and the whole exchange.
+            takes_redirects: A redirect is an answer too, of platforms that tell an address so; it is in `headers["location"]`.
 
         Raises:
             AgentError: As the platform's error map says.
@@ -107,6 +112,7 @@ class Http:
         from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415 - services without HTTP platforms never load it
 
         give_up = time.monotonic() + timeout_s
+        refused_from = _ERROR_STATUS if takes_redirects else _REDIRECT_STATUS
         async with Spending(self.budget, method, timeout_s):
             session = self._open_session()
             left_s = give_up - time.monotonic()
@@ -124,7 +130,7 @@ class Http:
                 ) as answer:
                     body = await answer.read()
                     received = {name.lower(): value for name, value in answer.headers.items()}
-                    if answer.status >= _ERROR_STATUS:
+                    if answer.status >= refused_from:
                         raise self._refusal(answer.status, received, body)
                     return self._accepted(Response(status=answer.status, headers=received, body=body))
             except (ClientError, OSError, asyncio.TimeoutError) as error:
@@ -164,10 +170,12 @@ class Http:
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         facts = facts_of_answer(status, headers, body)
+        is_redirect = status < _ERROR_STATUS
+        said = f"HTTP {status}, a redirect, which is not followed; check the platform's address"
         return self._errors.classify(
             status=status,
             code=facts.codes,
-            words=facts.words or f"HTTP {status}",
+            words=said if is_redirect else facts.words or f"HTTP {status}",
             retry_after=facts.retry_after,
         )
 

@@ -45,6 +45,6 @@ def _parse(cursor: str | None) -> tuple[tuple[int, int], tuple[int, int]]:
         return (0, 0), (0, 0)
     found = _CURSOR.fullmatch(cursor)
     if found is None:
-        raise Rejected("this log cursor is none of the embedded platform's; start again without one")
+        raise Rejected("this log cursor is none of a job on this machine; start again without one")
     out_offset, out_skipped, error_offset, error_skipped = map(int, found.groups())
     return (out_offset, out_skipped), (error_offset, error_skipped)

@@ -35,7 +35,7 @@ from enum import Enum
 
 
 class JobState(str, Enum):
-    """The embedded platform's own word for where a job stands; the module's table says what each means."""
+    """Our own word for where a job stands; the module's table says what each means."""
 
     CLAIMED = "CLAIMED"
     STARTING = "STARTING"

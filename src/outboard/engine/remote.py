@@ -258,10 +258,8 @@ def _open(address: ServiceAddress) -> grpc.aio.Channel:
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ]
-    if is_local(address.target):
-        options.append(
-            ("grpc.enable_http_proxy", 0)
-        )  # a user's proxy is for the world outside; it has another loopback
+    if is_local(address.target):  # a user's proxy is for the world outside; it has another loopback
+        options.append(("grpc.enable_http_proxy", 0))
     if address.service_config:
         options.append(("grpc.service_config", address.service_config))
     if address.insecure:

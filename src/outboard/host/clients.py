@@ -17,6 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -263,8 +264,7 @@ class Clients:
         try:
             secrets = self._secrets.bind(secret_refs(connection), client.opening.scope, client.opening.provided)
             manager = platform.open(connection, secrets, client.http)
-            async with deadline(_OPENING_S):
-                client.value = await manager.__aenter__()
+            client.value = await self._entered(manager, call)
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
             classified = self._classified(platform, error)
             if not isinstance(error, asyncio.CancelledError):
@@ -281,6 +281,17 @@ class Clients:
         await client.stop.wait()
         await self._quietly(manager.__aexit__(None, None, None), log)
         await self._quietly(client.http.close(), log)
+
+    async def _entered(self, manager: AbstractAsyncContextManager[Any], call: AgentCall) -> Any:
+        """Return what a platform opens; that we wait no longer is told as ours, and its own time-outs as its own."""
+        try:
+            async with deadline(_OPENING_S):
+                return await manager.__aenter__()
+        except (asyncio.TimeoutError, TimeoutError):
+            if time.monotonic() < call.deadline:
+                raise
+            words = f"the connection to {call.agent} was not open after {_OPENING_S:g} s; see what its login waits for"
+            raise Unavailable(words, sent=Sent.NO) from None
 
     def _classified(self, platform: Platform[Any, Any], error: BaseException) -> OutboardError:
         if isinstance(error, asyncio.CancelledError):

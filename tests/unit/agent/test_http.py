@@ -147,8 +147,12 @@ async def test_nonsense_instead_of_json_is_unavailable(url: str, http: Http) -> 
         answered.json()
 
 
-async def test_a_redirect_is_not_followed(url: str, http: Http) -> None:
-    assert (await http.get(f"{url}/away", method="x")).status == 302
+async def test_a_redirect_is_not_followed_and_is_no_answer_unless_it_is_asked_for(url: str, http: Http) -> None:
+    error = await refusal(lambda: http.get(f"{url}/away", method="x"))
+    assert isinstance(error, Unavailable)
+    assert (error.sent, "a redirect, which is not followed" in error.message) == (Sent.MAYBE, True)
+    answered = await http.get(f"{url}/away", method="x", takes_redirects=True)
+    assert (answered.status, answered.headers["location"]) == (302, "/ok")
 
 
 async def test_a_budget_that_is_spent_past_the_deadline_is_throttled_and_nothing_is_sent(url: str) -> None:

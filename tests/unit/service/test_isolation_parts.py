@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from outboard.agent.registry import LoadFailure
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.tasks import TaskType
+from outboard.service.isolation.child import PlatformChild
 from outboard.service.isolation.memory import Memory
 from outboard.service.supervision.backoff import FIRST_S, HEALTHY_AFTER_S, LONGEST_S, Backoff
+from outboard.service.supervision.child import ChildSpec
 from outboard.service.supervision.hello import Hello
 from outboard.service.supervision.output import pass_through
 
@@ -131,3 +134,14 @@ async def test_a_childs_output_is_read_to_its_end_although_nothing_can_be_writte
     finally:
         structlog.reset_defaults()
     assert tried == ["one", "two"]
+
+
+async def test_a_child_is_doubted_for_its_own_silence_and_not_for_that_of_the_one_before(tmp_path: Path) -> None:
+    spec = ChildSpec(source="calm:Platform", command=("true",), document={}, drain_s=1)
+    child = PlatformChild(spec, tmp_path / "child", lambda: None)
+    child._set_up(is_up=True)
+    child.life = 2
+    child.doubt(1)
+    assert child.is_up
+    child.doubt(2)
+    assert not child.is_up

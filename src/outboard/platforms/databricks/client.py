@@ -26,8 +26,6 @@ RUNS_PER_PAGE: Final = 24
 QUERIES_PER_PAGE: Final = 100
 _DOWNLOAD_S: Final = 300.0
 _AT_ONCE: Final = 8
-_REDIRECTS: Final = 300
-"""The first status of somebody on the way, who sends us elsewhere: a cancel that is answered so was not accepted."""
 
 Json = Mapping[str, Any]
 
@@ -181,7 +179,7 @@ class Workspace:
             error.args = (error.message,)
             raise
         content = answer.json()
-        if content is None and answer.status < _REDIRECTS:
+        if content is None:
             return {}
         # A task's output tells its error as a text; an error as an object is a refusal that came with status 200.
         if isinstance(content, dict) and "error_code" not in content and not isinstance(content.get("error"), dict):

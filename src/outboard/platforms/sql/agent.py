@@ -241,13 +241,17 @@ def _status(view: View | None) -> Status | Missing:
     if end is None:
         return Status(state=view.state, message=view.message)
     if view.state == "SUCCEEDED":
-        result = end.get("result") or {}
-        rows = result.get("rows")
-        words = f"{rows:,} rows" if rows is not None else f"{end.get('affected') or 0:,} rows written"
         return Status(
-            state=view.state, message=words, outputs=values_of(end), usage=_usage(end), custom_info=_facts(end)
+            state=view.state, message=_words(end), outputs=values_of(end), usage=_usage(end), custom_info=_facts(end)
         )
     return Status(state=view.state, message=view.message, failure=_failure(view.state, end), custom_info=_facts(end))
+
+
+def _words(end: Mapping[str, Any]) -> str:
+    rows, affected = (end.get("result") or {}).get("rows"), end.get("affected")
+    if rows is not None:
+        return f"{rows:,} rows"
+    return f"{affected:,} rows written" if isinstance(affected, int) else ""
 
 
 def _failure(state: str, end: Mapping[str, Any]) -> Failure | None:

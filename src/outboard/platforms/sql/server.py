@@ -153,9 +153,8 @@ class Server:
         document = self.jobs.read_document(key, STATEMENT_FILE)
         place = str((document or {}).get("place", ""))
         local = self.jobs.snapshot(key)
-        if (
-            place and local is not None and local.state is not JobState.CLAIMED
-        ):  # whose creator died: it is created again
+        is_unborn = local is None or local.state is JobState.CLAIMED  # whose creator died: it is created again
+        if place and not is_unborn:
             return next((prefix for prefix in prefixes if self.place(key, prefix) == place), "")
         for prefix in prefixes:
             try:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from outboard.agent import Status
 from outboard.detached import job_directory
 from outboard.detached.jobs import JobSpec
+from outboard.platforms.sql.agent import _status
 from outboard.platforms.sql.databases.port import Fate, Target
 from outboard.platforms.sql.documents import STATEMENT_FILE
 from outboard.platforms.sql.marks import CLAIM, START, Marks
@@ -64,3 +66,18 @@ def test_a_statement_without_its_worker_has_succeeded_only_where_its_outputs_are
     fate: Fate, verdict: str, claim: dict[str, Any], state: str
 ) -> None:
     assert _end_of(fate, {"verdict": verdict}, claim)["state"] == state
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ({"result": {"rows": 12_000}}, "12,000 rows"),
+        ({"affected": 0}, "0 rows written"),
+        ({"affected": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_how_many_rows_were_written_is_told_only_where_it_is_known(end: dict[str, Any], words: str) -> None:
+    status = _status(View(state="SUCCEEDED", end=end))
+    assert isinstance(status, Status)
+    assert status.message == words
