@@ -296,11 +296,6 @@ class Clients:
     def _classified(self, platform: Platform[Any, Any], error: BaseException) -> OutboardError:
         if isinstance(error, asyncio.CancelledError):
             return Unavailable(f"the connection to {platform.name} was given up; ask another replica", sent=Sent.NO)
-        if isinstance(error, (asyncio.TimeoutError, TimeoutError)) and not str(error):
-            words = (
-                f"the connection to {platform.name} was not open after {_OPENING_S:g} s; see what its login waits for"
-            )
-            return Unavailable(words, sent=Sent.NO)
         if isinstance(error, Exception):
             classified = self._words.own(platform.errors.classify(error))
         else:

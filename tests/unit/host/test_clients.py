@@ -127,6 +127,22 @@ async def test_a_login_that_takes_longer_than_any_may_is_named() -> None:
             await direct.call(request, "create", request.task, timeout_s=300)
 
 
+@virtually
+async def test_a_time_out_of_a_platforms_own_is_not_told_as_ours() -> None:
+    doors = Doors(Ledger())
+
+    async def give_up() -> None:
+        await asyncio.sleep(10)
+        raise asyncio.TimeoutError
+
+    doors.entering = give_up
+    async with Direct(Registry([doors]), HostSettings()) as direct:
+        request = direct.prepare(ledger_task())
+        with pytest.raises(Unavailable) as caught:
+            await direct.call(request, "create", request.task, timeout_s=300)
+    assert "60 s" not in caught.value.message
+
+
 @pytest.mark.parametrize("fault", [ConnectionResetError(), Unavailable("login is down"), SystemExit(1), KeyError("x")])
 async def test_an_opening_that_fails_is_not_kept(host: Host, doors: Doors, fault: BaseException) -> None:
     def fail() -> None:
