@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup test conformance check demo bench interop warehouses proof lint types contracts format lock clean
+.PHONY: setup test conformance check demo bench interop warehouses docs proof lint types contracts format lock clean
 
 setup: $(VENV)/.ready
 
@@ -38,7 +38,7 @@ contracts: setup
 conformance: setup
 	$(BIN)/outboard check --all --strict --report build/reports/check.json
 
-check: lint types contracts
+check: lint types contracts docs
 	$(MAKE) test
 	$(MAKE) conformance
 
@@ -56,6 +56,10 @@ interop: setup
 # What the agents for warehouses keep, cost and say: storms, a thousand jobs each, bad input, and the vendors' own clients.
 warehouses: setup
 	$(BIN)/python tests/tables/run.py warehouses $(ARGS)
+
+# The documents as a site, in build/site; a link that leads nowhere fails it.
+docs: setup
+	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees -c docs/site . build/site
 
 # The promise, counted; the short form takes minutes, `make proof FULL=1` the figures of the release notes.
 proof: setup

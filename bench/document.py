@@ -244,7 +244,7 @@ def _repeat() -> str:
     return """
 ## How to repeat it
 
-```console
+```sh
 make bench                              # everything, under ten minutes on two cores; writes this page anew
 make bench ARGS="--only fleet,growth"   # some sections; the others keep the last run's numbers
 make bench ARGS="--quick --only calls"  # a short look, too noisy to judge by; leaves this page alone

@@ -1,0 +1,204 @@
+"""One who reads a document from the top and types what it says, in a folder of their own.
+
+Commands are run by bash, with `outboard` and its neighbours as they are installed here. Four words are stood in for:
+
+* `outboard serve` returns once the service answers, and the service ends with the document;
+* `make TARGET` and `pip install` are only looked at: the target must be there, and so must an extra of ours;
+* a port that a document names is another one here, the same in all of its blocks, since tests run side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from documents.stand_ins import PROGRAMS
+from outboard.cli import entry
+
+if TYPE_CHECKING:
+    from sybil import Example
+
+_SECONDS: Final = 90
+_PORTS: Final = re.compile(r"\b(8000|8001|8080|8443|9090|9091|5000|9050)\b")
+_STAND_INS: Final = "\n".join(
+    f'{name}() {{ "$READER_PYTHON" -m documents.stand_ins {name} "$@"; }}' for name in PROGRAMS
+)
+
+
+class Reader:
+    """Types in what one document shows.
+
+    Args:
+        root: The repository.
+
+    Attributes:
+        folder: Where the reader works.
+        next_file: The name under which the next block is saved; empty where it has none.
+        has_saved: Whether the last block was saved.
+        is_script: Whether the next block of Python is for a command to run.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = Path(tempfile.mkdtemp(prefix="outboard-reader-"))
+        self.next_file = ""
+        self.has_saved = False
+        self.is_script = False
+        self._ports: dict[str, int] = {}
+        self._modules = set(sys.modules)
+        self._were = Path.cwd()
+        self._state = self.folder / ".state"
+        self._state.mkdir()
+        os.chdir(self.folder)
+        sys.path.insert(0, str(self.folder))
+
+    def leave(self) -> None:
+        """End what was started, and leave nothing behind."""
+        for pid in self._state.glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(pid.read_text()), signal.SIGKILL)
+        os.chdir(self._were)
+        sys.path.remove(str(self.folder))
+        for name in set(sys.modules) - self._modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(self.folder):
+                del sys.modules[name]
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def save(self, text: str) -> Path | None:
+        """Save a block under the name that it was given; return where, or None where it was given none."""
+        name, self.next_file = self.next_file, ""
+        self.has_saved = bool(name)
+        if not name:
+            return None
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._with_ports(text), "utf-8")
+        return path
+
+    def run_python(self, text: str, example: Example) -> None:
+        """Run Python: a block with a file's name as that module, any other in the document's namespace."""
+        path = self.save(text)
+        is_script, self.is_script = self.is_script, False
+        if path is not None and is_script:
+            compile(text, path.name, "exec")
+            return
+        if path is not None:
+            importlib.invalidate_caches()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(path.stem)
+            return
+        padded = "\n" * (example.line + example.parsed.line_offset) + text
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries that a document imports may be old
+            exec(compile(padded, str(example.path), "exec", dont_inherit=True), example.namespace)  # noqa: S102 - its purpose
+
+    def run_script(self, text: str) -> str:
+        """Run a script, and return what it printed."""
+        self.save(text)
+        return self.run(text)
+
+    def type_in(self, text: str) -> None:
+        """Type the lines after `$`; what the others show must be printed, where `...` stands for anything."""
+        self.save(text)
+        steps = re.split(r"^\$ ", text, flags=re.MULTILINE)
+        assert not steps[0].strip(), "a console begins with a command, after `$ `"
+        for step in steps[1:]:
+            command, shown = _divide(step)
+            printed = self.run(command)
+            for line in filter(None, (line.strip() for line in shown)):
+                pattern = ".*".join(re.escape(part) for part in self._with_ports(line).split("..."))
+                assert re.search(pattern, printed), f"{line!r} is shown, and this was printed:\n{printed}"
+
+    def check_usage(self, text: str) -> None:
+        """Hold a synopsis against the command's own options."""
+        for synopsis in re.split(r"\n(?=outboard )", text.strip()):
+            words = synopsis.split()
+            assert words[0] == "outboard", synopsis
+            command = entry._group().get_command(None, words[1])
+            assert command is not None, f"there is no command {words[1]}"
+            known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+            named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", synopsis))
+            assert named <= known, f"{words[1]} has no {sorted(named - known)}"
+
+    def run(self, command: str) -> str:
+        """Run shell commands; return what they printed on both streams.
+
+        Raises:
+            AssertionError: One of them failed, with all that was printed.
+        """
+        kept = self._state / "variables"
+        script = "\n".join(
+            (
+                f"[ -f {kept} ] && . {kept}",
+                _STAND_INS,
+                "set -euo pipefail",
+                self._with_ports(_in_turn(command)),
+                f"set +u; export -p > {kept}",
+            )
+        )
+        environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "READER_PYTHON": sys.executable,
+            "READER_ROOT": str(self.root),
+            "READER_STATE": str(self._state),
+            "OUTBOARD_HOME": str(self.folder / ".outboard"),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(self.root / "tests")]),
+            "COLUMNS": "200",
+            "OUTBOARD_LISTEN_PORT": self._with_ports("8000"),
+        }
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\nended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def _with_ports(self, text: str) -> str:
+        text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - it is what no test listens on
+        return _PORTS.sub(lambda found: str(self._ports.setdefault(found[1], _free_port())), text)
+
+
+def _divide(step: str) -> tuple[str, list[str]]:
+    """Return a command, which may go on after a backslash or in an open quotation, and the lines shown below it."""
+    lines = step.splitlines()
+    for count in range(1, len(lines) + 1):
+        command = "\n".join(lines[:count])
+        with contextlib.suppress(ValueError):
+            shlex.split(command, comments=True)
+            if not lines[count - 1].endswith("\\"):
+                return command, lines[count:]
+    return step, []
+
+
+def _in_turn(command: str) -> str:
+    """Return a command whose services answer before the next line is typed."""
+    return re.sub(r"(?m)^(outboard serve\b[^\n]*?)\s*&\s*(#.*)?$", r"\1", command)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

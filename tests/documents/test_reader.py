@@ -1,0 +1,84 @@
+"""Blocks that are wrong are found to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from documents import blocks
+from documents.reader import Reader
+from documents.yaml_blocks import check_yaml
+from outboard.errors import OutboardError
+
+
+@pytest.fixture
+def reader() -> Iterator[Reader]:
+    made = Reader(blocks.ROOT)
+    yield made
+    made.leave()
+
+
+def test_a_command_that_fails_and_output_that_is_not_as_shown_are_found(reader: Reader) -> None:
+    reader.type_in("$ echo started 12 jobs\nstarted ... jobs\n$ echo over\nover\n")
+    with pytest.raises(AssertionError, match="ended with 3"):
+        reader.type_in("$ exit 3\n")
+    with pytest.raises(AssertionError, match="is shown"):
+        reader.type_in("$ echo started no jobs\nstarted ... tasks\n")
+
+
+def test_what_is_typed_goes_on_from_block_to_block(reader: Reader) -> None:
+    reader.type_in('$ export NAME="a\nb"\n')
+    assert reader.run_script("echo $NAME") == "a b\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["pip install 'outboard[nothing]'", "make nothing", "outboard serve --port nothing"]
+)
+def test_a_word_that_is_stood_in_for_is_still_held_to_what_there_is(reader: Reader, command: str) -> None:
+    with pytest.raises(AssertionError, match="ended with"):
+        reader.run_script(command)
+
+
+def test_an_option_that_the_command_does_not_have_is_found(reader: Reader) -> None:
+    reader.check_usage("outboard agents [--endpoint HOST:PORT] [--json]")
+    with pytest.raises(AssertionError, match="--jason"):
+        reader.check_usage("outboard agents [--jason]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "service: {prot: 8000}",
+        "platforms: {embedded: {rot: /x}}",
+        "type: duckdb\nconfig: {thread: 2}",
+        "type: nothing",
+        "plugins: {connector-service: {defaultConnector: {}}}",
+        "a: b",
+        "",
+    ],
+)
+def test_yaml_that_nothing_takes_is_found(reader: Reader, text: str) -> None:
+    with pytest.raises((AssertionError, OutboardError)):
+        check_yaml(text, reader)
+
+
+def test_a_service_ends_with_its_document() -> None:
+    reader = Reader(blocks.ROOT)
+    try:
+        reader.run_script("outboard serve --port 8000 --platforms files &\noutboard agents --endpoint localhost:8000")
+        (pid,) = (int(path.read_text()) for path in (reader.folder / ".state").glob("*.pid"))
+        assert Path(f"/proc/{pid}").exists()
+    finally:
+        reader.leave()
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_language_that_nobody_runs_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```rust\nfn main() {}\n```\n", "utf-8")
+    (example,) = blocks.SYBIL.parse(page).examples()
+    with pytest.raises(AssertionError, match="rust"):
+        example.evaluate()
