@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,9 +32,15 @@ if TYPE_CHECKING:
     from sybil import Example
 
 _SECONDS: Final = 90
+_END_S: Final = 10
+_NEXT: Final = "-- next --"
 _PORTS: Final = re.compile(r"\b(8000|8001|8080|8443|9090|9091|5000|9050)\b")
 _STAND_INS: Final = "\n".join(
-    f'{name}() {{ "$READER_PYTHON" -m documents.stand_ins {name} "$@"; }}' for name in PROGRAMS
+    (
+        'stand_in() { local it=("$READER_PYTHON" -m documents.stand_ins "$@")',
+        '  if [ $BASHPID = $$ ]; then "${it[@]}"; else exec "${it[@]}"; fi; }  # in the background `$!` is the program itself',
+        *(f'{name}() {{ stand_in {name} "$@"; }}' for name in PROGRAMS),
+    )
 )
 
 
@@ -66,9 +73,13 @@ class Reader:
 
     def leave(self) -> None:
         """End what was started, and leave nothing behind."""
-        for pid in self._state.glob("*.pid"):
+        groups = [int(path.read_text()) for path in self._state.glob("*.pid")]
+        for group in groups:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(int(pid.read_text()), signal.SIGKILL)
+                os.killpg(group, signal.SIGKILL)
+        deadline = time.monotonic() + _END_S
+        while any(map(_is_alive, groups)) and time.monotonic() < deadline:
+            time.sleep(0.01)
         os.chdir(self._were)
         sys.path.remove(str(self.folder))
         for name in set(sys.modules) - self._modules:
@@ -114,11 +125,11 @@ class Reader:
     def type_in(self, text: str) -> None:
         """Type the lines after `$`; what the others show must be printed, where `...` stands for anything."""
         self.save(text)
-        steps = re.split(r"^\$ ", text, flags=re.MULTILINE)
-        assert not steps[0].strip(), "a console begins with a command, after `$ `"
-        for step in steps[1:]:
-            command, shown = _divide(step)
-            printed = self.run(command)
+        first, *steps = re.split(r"^\$ ", text, flags=re.MULTILINE)
+        assert not first.strip(), "a console begins with a command, after `$ `"
+        divided = [_divide(step) for step in steps]
+        printed_by = self.run(f"\necho {_NEXT}\n".join(command for command, _ in divided)).split(f"{_NEXT}\n")
+        for (_, shown), printed in zip(divided, printed_by, strict=True):
             for line in filter(None, (line.strip() for line in shown)):
                 pattern = ".*".join(re.escape(part) for part in self._with_ports(line).split("..."))
                 assert re.search(pattern, printed), f"{line!r} is shown, and this was printed:\n{printed}"
@@ -161,19 +172,22 @@ class Reader:
             "COLUMNS": "200",
             "OUTBOARD_LISTEN_PORT": self._with_ports("8000"),
         }
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\nended with {done.returncode}:\n{done.stdout}"
-        return done.stdout
+        output = self._state / f"{time.monotonic_ns()}.log"
+        with output.open("wb") as written:  # no pipe: what goes on in the background would hold it open
+            shell = subprocess.Popen(
+                ["bash", "-c", script],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        output.with_suffix(".pid").write_text(str(shell.pid))
+        code = shell.wait(_SECONDS)
+        printed = output.read_text("utf-8")
+        assert code == 0, f"{command}\nended with {code}:\n{printed}"
+        return printed
 
     def _with_ports(self, text: str) -> str:
         text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - it is what no test listens on
@@ -195,6 +209,13 @@ def _divide(step: str) -> tuple[str, list[str]]:
 def _in_turn(command: str) -> str:
     """Return a command whose services answer before the next line is typed."""
     return re.sub(r"(?m)^(outboard serve\b[^\n]*?)\s*&\s*(#.*)?$", r"\1", command)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _free_port() -> int:

@@ -30,7 +30,7 @@ def outboard(arguments: Sequence[str]) -> int:
     """Run the command; a service goes on in the background once it answers."""
     command = [sys.executable, "-m", "outboard", *arguments]
     if arguments[:1] != ["serve"] or "--help" in arguments:
-        return subprocess.run(command, check=False).returncode
+        os.execv(sys.executable, command)  # noqa: S606 - signals must reach it
     log = Path(os.environ["READER_STATE"], f"service-{time.monotonic_ns()}.log")
     with log.open("wb") as written:
         service = subprocess.Popen(command, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
