@@ -11,6 +11,7 @@
 `demo`               a workflow whose service is killed half-way
 `exits`              which error ends the process with which code
 `home`               where the journal and the outputs lie
+`config`             what a service is set to, checked and explained
 `settings_files`     options, environment and settings file, joined; `documents` reads YAML with errors that name the place
 `connections`        whom a command talks to: agents in this process, or services
 `specs`              task files; `task_options` the same from options; `type_spellings` reads the types in them

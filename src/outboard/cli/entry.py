@@ -26,7 +26,19 @@ from outboard.local.notes import write_note
 
 COMMANDS: Final[Mapping[str, str]] = {
     name: f"outboard.cli.{name.replace('-', '_')}"
-    for name in ("serve", "agents", "check", "run", "jobs", "logs", "cancel", "resume", "flyte-config", "demo")
+    for name in (
+        "serve",
+        "config",
+        "agents",
+        "check",
+        "run",
+        "jobs",
+        "logs",
+        "cancel",
+        "resume",
+        "flyte-config",
+        "demo",
+    )
 }
 _USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[
     2

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from outboard.service.supervision.child import ChildSpec
 
 _ASKING_S: Final = 60.0
-_CHOOSING: Final = ("OUTBOARD_PLATFORMS", "OUTBOARD_AGENTS", "OUTBOARD_ENDPOINT", "OUTBOARD_ENGINE_CONFIG")
+_CHOOSING: Final = ("OUTBOARD_AGENTS", "OUTBOARD_ENDPOINT", "OUTBOARD_ENGINE_CONFIG")
+"""What the environment chooses by. `OUTBOARD_PLATFORMS` begins the names of platforms' settings, and the option overrules it."""
 
 
 def divide(
@@ -73,12 +74,12 @@ def _source_of(agent: str, sources: Sequence[str], choice: AgentChoice, installe
     """Return the platform of an agent, asking each in a process of its own."""
     for source in sources:
         option = "--agents" if ":" in source else "--platforms"
-        others = ("--platforms", "") if ":" in source else ()
+        others = ("--platforms" if ":" in source else "--agents", "")
         settings = ("--settings", str(choice.path)) if choice.path else ()
         asked = subprocess.run(  # noqa: S603 - this interpreter and this package, with names that the operator chose
             [sys.executable, "-m", "outboard", "agents", "--json", option, source, *others, *settings],
             cwd=choice.directory,
-            env={name: value for name, value in os.environ.items() if name not in _CHOOSING},
+            env={name: value for name, value in os.environ.items() if not name.startswith(_CHOOSING)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_ASKING_S,

@@ -20,6 +20,7 @@ from outboard.cli.grpc_environment import import_service
 from outboard.cli.isolating import divide
 from outboard.cli.light_imports import without
 from outboard.cli.workers import serve_workers
+from outboard.local.notes import write_note
 from outboard.local.settings_files import AgentChoice, names, open_host, read_choice, read_service_settings
 
 if TYPE_CHECKING:
@@ -74,11 +75,20 @@ Processes = Annotated[
     ),
 ]
 LogLevel = Annotated[
-    str, typer.Option(metavar="LEVEL", envvar="OUTBOARD_LOG_LEVEL", help="debug, info, warning or error.")
+    str | None,
+    typer.Option(metavar="LEVEL", envvar="OUTBOARD_LOG_LEVEL", help="debug, info, warning or error; info by default."),
 ]
 LogFormat = Annotated[
-    str,
+    str | None,
     typer.Option(metavar="FORMAT", envvar="OUTBOARD_LOG_FORMAT", help="json, pretty, or auto: pretty on a terminal."),
+]
+AdminPort = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        envvar="OUTBOARD_LISTEN_ADMIN_PORT",
+        help="Where probes and operators may ask: /healthz, /readyz, /metrics, /agents, /loglevel.",
+    ),
 ]
 
 
@@ -87,6 +97,7 @@ def command(  # noqa: PLR0913 - the options of the command
     host: ListenHost = None,
     port: ListenPort = None,
     metrics_port: MetricsPort = None,
+    admin_port: AdminPort = None,
     callbacks_port: CallbacksPort = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -96,8 +107,8 @@ def command(  # noqa: PLR0913 - the options of the command
     processes: Processes = None,
     installation: Installation = None,
     settings: SettingsFile = None,
-    log_level: LogLevel = "info",
-    log_format: LogFormat = "auto",
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> int:
     """Serve agents over gRPC until SIGTERM or Ctrl-C, which drain: what is in flight is finished.
 
@@ -111,22 +122,26 @@ def command(  # noqa: PLR0913 - the options of the command
         flytekit=flytekit,
         flytekit_modules=flytekit_modules,
     )
+    level, form = log_level or choice.log.level, log_format or choice.log.format
+    for name in choice.unknown:
+        write_note(f"warning: variable {name} is none of Outboard's settings; `outboard config --show` lists them")
     isolated = [name for each in isolate or () for name in names(each) or ()] or None
     service_settings = read_service_settings(
         choice,
         host=host,
         port=port,
         metrics_port=metrics_port,
+        admin_port=admin_port,
         callbacks_port=callbacks_port,
         isolate=isolated,
         processes=processes,
     )
     if service_settings.processes > 1:  # an account's quota is shared out among them
         choice = replace(choice, host={**choice.host, "processes": service_settings.processes})
-    own, specs = divide(choice, service_settings.isolate, service_settings, log_level)
+    own, specs = divide(choice, service_settings.isolate, service_settings, level)
     if service_settings.processes > 1:
-        return serve_workers(own, service_settings, specs, log_level=log_level, log_format=log_format)
-    return _serve_here(own, service_settings, specs, log_level=log_level, log_format=log_format)
+        return serve_workers(own, service_settings, specs, log_level=level, log_format=form)
+    return _serve_here(own, service_settings, specs, log_level=level, log_format=form)
 
 
 def _serve_here(

@@ -118,17 +118,18 @@ def _names_at(kind: type[BaseModel], location: Sequence[int | str]) -> Iterator[
     """Give the names that a model knows at a place inside it."""
     for part in location:
         models = [field.annotation for name, field in kind.model_fields.items() if part in (name, field.alias)]
-        nested = next((found for model in models for found in _models_in(model)), None)
+        nested = next((found for model in models for found in models_in(model)), None)
         if nested is not None:
             kind = nested
     return (field.alias or name for name, field in kind.model_fields.items())
 
 
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Give the models that an annotation is made of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
-        yield from _models_in(part)
+        yield from models_in(part)
 
 
 def _kind(value: object) -> str:

@@ -13,6 +13,7 @@ from outboard.errors import InvalidSettings
 from outboard.local.connections import Found
 from outboard.local.documents import read_model
 from outboard.local.home import outputs_base
+from outboard.local.settings.gathering import told_from
 from outboard.local.settings_files import AgentChoice
 
 
@@ -28,7 +29,8 @@ def engine_settings(choice: AgentChoice, **options: Any) -> EngineSettings:
     """
     given = {name: value for name, value in options.items() if value is not None}
     values = {"output_base": outputs_base(), **choice.engine, **given}
-    return read_model(EngineSettings, values, InvalidSettings, where=choice.where, path="engine")
+    with told_from(choice.origins):
+        return read_model(EngineSettings, values, InvalidSettings, where=choice.where, path="engine")
 
 
 def engine_over(

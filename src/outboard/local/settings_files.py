@@ -1,14 +1,17 @@
 """What the operator decides: options, environment, settings file, in that order of precedence.
 
-The file is YAML (or JSON) with five sections::
+The file is YAML (or JSON) with these sections::
 
+    agents:      which agents: `platforms`, `modules`
     host:        the fields of `HostSettings`: installation, service_keys, secrets ...; times in seconds
     service:     the fields of `ServiceSettings`: host, port, metrics_port, linger_s ...
     engine:      the fields of `EngineSettings`: output_base, max_live, cancel_wait ...; for `run` and `resume`
     platforms:   by platform name: its own settings; `enabled: false` leaves it out
     flytekit:    the fields of `HostingSettings`; only `serve` and `agents` host connectors
+    log:         `level`, `format`
 
-Options and `OUTBOARD_*` variables are joined by typer; what arrives here as None was given by neither.
+Every setting has a variable too (`settings.variables`). Options, and variables with short names, are joined by typer; what
+arrives here as None was given by neither.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from outboard.errors import InvalidSettings
-from outboard.local.documents import STDIN, read_document, read_model
+from outboard.local.documents import STDIN, read_model
 from outboard.local.home import home
+from outboard.local.settings.gathering import NO_FILE, gather, refuse_unknown_platforms, told_from
+from outboard.local.settings.sections import AgentsSettings, LogSettings
 
-NO_FILE: Final = "the configuration"
 _LOCAL_WAIT: Final = 1.0
 
 
@@ -38,6 +42,8 @@ class _Sections(BaseModel):
     engine: dict[str, Any] = Field(default_factory=dict)
     platforms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     flytekit: dict[str, Any] | None = None
+    agents: dict[str, Any] = Field(default_factory=dict)
+    log: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,9 @@ class AgentChoice:
         path: The settings file itself; None where there is none, or none that could be read again.
         installation: The installation, where an option named it.
         directory: Where modules are searched too; the working directory where it is None.
+        log: Its section `log`.
+        origins: Where a setting was made, by its place: a file's line, a variable.
+        unknown: Variables of our prefix that are none of ours.
     """
 
     platforms: Sequence[str] | None = None
@@ -69,6 +78,9 @@ class AgentChoice:
     path: Path | None = None
     installation: str | None = None
     directory: Path | None = None
+    log: LogSettings = field(default_factory=LogSettings)
+    origins: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
 
 
 def read_choice(
@@ -94,8 +106,13 @@ def read_choice(
         InvalidSettings: The file cannot be read or is wrong.
     """
     where = path or NO_FILE
-    document = read_document(path, InvalidSettings) if path else {}
-    sections = read_model(_Sections, {} if document is None else document, InvalidSettings, where=where)
+    named = [name for each in modules for name in names(each) or ()] if modules else None
+    gathered = gather(path, modules=named)
+    sections = read_model(_Sections, gathered.document, InvalidSettings, where=where)
+    with told_from(gathered.origins):
+        refuse_unknown_platforms(gathered)
+        chosen = read_model(AgentsSettings, sections.agents, InvalidSettings, where=where, path="agents")
+        log = read_model(LogSettings, sections.log, InvalidSettings, where=where, path="log")
     host = dict(sections.host)
     if installation is not None:
         host["installation"] = installation
@@ -103,8 +120,8 @@ def read_choice(
     if keys:
         host["service_keys"] = keys
     return AgentChoice(
-        platforms=None if platforms is None else names(platforms) or [],
-        modules=[name for each in modules or () for name in names(each) or ()],
+        platforms=chosen.platforms if platforms is None else names(platforms) or [],
+        modules=chosen.modules if named is None else named,
         host=host,
         service=sections.service,
         engine=sections.engine,
@@ -113,6 +130,9 @@ def read_choice(
         where=where,
         path=Path(path).absolute() if path and path != STDIN else None,
         installation=installation,
+        log=log,
+        origins=gathered.origins,
+        unknown=gathered.unknown,
     )
 
 
@@ -135,7 +155,8 @@ def open_host(choice: AgentChoice, *, is_local: bool) -> Any:
         values.setdefault("status_wait", _LOCAL_WAIT)  # there are no other polls that it could keep waiting
     if choice.modules or choice.flytekit is not None:
         search_in(choice.directory or Path.cwd())
-    settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
+    with told_from(choice.origins):
+        settings = read_model(HostSettings, values, InvalidSettings, where=choice.where, path="host")
     in_home = {"embedded": {"root": str(home() / "jobs")}, "sql": {"root": str(home() / "sql")}}  # this user's folder
     registry = discover(choice.settings, only=choice.platforms, modules=choice.modules, defaults=in_home)
     if choice.flytekit is not None:
@@ -171,7 +192,8 @@ def read_service_settings(choice: AgentChoice, **options: Any) -> Any:
     from outboard.service.settings import ServiceSettings  # noqa: PLC0415 - only `serve` needs it
 
     values = {**choice.service, **{name: value for name, value in options.items() if value is not None}}
-    return read_model(ServiceSettings, values, InvalidSettings, where=choice.where, path="service")
+    with told_from({place: told for place, told in choice.origins.items() if options.get(place[-1]) is None}):
+        return read_model(ServiceSettings, values, InvalidSettings, where=choice.where, path="service")
 
 
 def names(text: str | None) -> list[str] | None:

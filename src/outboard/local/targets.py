@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from outboard.engine.journal import Journal
 from outboard.errors import InvalidSettings
-from outboard.local.settings_files import NO_FILE, AgentChoice, read_choice
+from outboard.local.settings.gathering import NO_FILE
+from outboard.local.settings_files import AgentChoice, read_choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ largest age of connections a replica that was added gets no calls. And inputs ma
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,6 +26,10 @@ class ServiceSettings(BaseModel):
             Loopback unless told.
         port: 0 lets the system choose; `Service.port` tells which.
         metrics_port: Where Prometheus may scrape; None opens no port.
+        admin_port: Where probes and operators may ask (see `admin`); None opens no port.
+        admin_token_file: A file with the bearer token that changes on the admin port need; without one, they are taken from this
+            machine only.
+        wedged_after_s: How long the event loop may stand still before the admin port says that this process must be replaced.
         callbacks_port: Where platforms may call when a job changes; None opens no port.
         max_receive_bytes: The largest request that is taken; larger ones are RESOURCE_EXHAUSTED.
         max_answer_bytes: The largest answer that is sent; Go clients refuse 4 MiB.
@@ -46,6 +51,9 @@ class ServiceSettings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    admin_port: int | None = Field(default=None, ge=0, le=65535)
+    admin_token_file: Path | None = None
+    wedged_after_s: float = Field(default=60.0, ge=5)
     callbacks_port: int | None = Field(default=None, ge=0, le=65535)
     max_receive_bytes: int = Field(default=64 * _MIB, ge=4096, lt=2**31)
     max_answer_bytes: int = Field(default=7 * _MIB // 2, ge=4096, lt=2**31)
@@ -62,7 +70,7 @@ class ServiceSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:
-        ports = {"metrics_port": self.metrics_port, "callbacks_port": self.callbacks_port}
+        ports = {name: getattr(self, name) for name in ("metrics_port", "admin_port", "callbacks_port")}
         if not self.host.startswith("unix:"):
             ports["port"] = self.port
         names: dict[int, str] = {}

@@ -46,7 +46,8 @@ def serve_processes(
         OperatorError: Workers do not come up.
     """
     with ExitStack() as held:
-        theirs = {"port": held.enter_context(reserved(settings.host, settings.port)), "metrics_port": None}
+        theirs: dict[str, int | None] = {"metrics_port": None, "admin_port": None}
+        theirs["port"] = held.enter_context(reserved(settings.host, settings.port))
         if settings.callbacks_port is not None:
             port = held.enter_context(reserved(settings.host, settings.callbacks_port, field="callbacks_port"))
             theirs["callbacks_port"] = port
