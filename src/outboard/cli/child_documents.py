@@ -24,7 +24,7 @@ COMMAND: Final = (
 )
 HOSTED: Final = "flytekit"
 """What to isolate all hosted connectors by."""
-_OF_THE_PARENT: Final = ("host", "port", "metrics_port", "admin_port", "callbacks_port", "isolate", "processes")
+_OF_THE_PARENT: Final = ("host", "port", "metrics_port", "admin_port", "callbacks_port", "isolate", "processes", "tls")
 
 
 def platform_document(choice: AgentChoice, source: str, log_level: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from outboard.cli.isolating import divide
 from outboard.cli.light_imports import without
 from outboard.cli.workers import serve_workers
 from outboard.local.notes import write_note
-from outboard.local.settings_files import AgentChoice, names, open_host, read_choice, read_service_settings
+from outboard.local.settings_files import AgentChoice, names, open_host, read_choice, read_service_settings, tls_options
 
 if TYPE_CHECKING:
     from outboard.service.settings import ServiceSettings
@@ -34,6 +34,7 @@ EXAMPLES: Final = (
     "outboard serve --agents my_package.agents:MyPlatform --isolate my_package.agents:MyPlatform",
     "outboard serve --flytekit --isolate flytekit",
     "outboard serve --host 0.0.0.0 --processes 4 --metrics-port 9090",
+    "outboard serve --host 0.0.0.0 --tls-certificate tls.crt --tls-key tls.key --tls-client-ca ca.crt",
 )
 
 ListenHost = Annotated[
@@ -74,6 +75,26 @@ Processes = Annotated[
         help="Serve with N processes on the one port, for more than one core; 1 by default.",
     ),
 ]
+TlsCertificate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="OUTBOARD_LISTEN_TLS_CERTIFICATE",
+        help="Speak TLS, with this certificate (PEM); it may be replaced while the service serves.",
+    ),
+]
+TlsKey = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", envvar="OUTBOARD_LISTEN_TLS_KEY", help="The key of the certificate."),
+]
+TlsClientCa = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="OUTBOARD_LISTEN_TLS_CLIENT_CA",
+        help="Take only clients that show a certificate of these authorities.",
+    ),
+]
 LogLevel = Annotated[
     str | None,
     typer.Option(metavar="LEVEL", envvar="OUTBOARD_LOG_LEVEL", help="debug, info, warning or error; info by default."),
@@ -103,6 +124,9 @@ def command(  # noqa: PLR0913 - the options of the command
     agents: Agents = None,
     flytekit: Flytekit = None,
     flytekit_modules: FlytekitModules = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
     isolate: Isolate = None,
     processes: Processes = None,
     installation: Installation = None,
@@ -135,6 +159,7 @@ def command(  # noqa: PLR0913 - the options of the command
         callbacks_port=callbacks_port,
         isolate=isolated,
         processes=processes,
+        tls=tls_options(choice, certificate=tls_certificate, key=tls_key, client_ca=tls_client_ca),
     )
     if service_settings.processes > 1:  # an account's quota is shared out among them
         choice = replace(choice, host={**choice.host, "processes": service_settings.processes})

@@ -196,6 +196,13 @@ def read_service_settings(choice: AgentChoice, **options: Any) -> Any:
         return read_model(ServiceSettings, values, InvalidSettings, where=choice.where, path="service")
 
 
+def tls_options(choice: AgentChoice, **options: str | None) -> Mapping[str, Any] | None:
+    """Return the section `service.tls` with options over it; None where there is no such option."""
+    given = {name: value for name, value in options.items() if value is not None}
+    section = choice.service.get("tls") or {}
+    return {**(section if isinstance(section, Mapping) else {}), **given} if given else None
+
+
 def names(text: str | None) -> list[str] | None:
     """Return the names in a list with commas; None where there are none.
 

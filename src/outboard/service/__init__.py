@@ -17,6 +17,7 @@
 `processes`      several services on one port, for more than one core
 `isolation`      platforms in processes of their own, behind the same port
 `supervision`    a child process: started, watched, asked, started again
+`tls`            certificates that are replaced while it serves
 `settings`       what an operator decides
 ===============  =======================================================================
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from outboard.service.callbacks.point import CallbackPoint
     from outboard.service.isolation import Isolation
     from outboard.service.supervision.child import ChildSpec
+    from outboard.service.tls.keeper import TlsKeeper
 
 
 class Service:
@@ -84,6 +85,7 @@ class Service:
         self._watchdog: Watchdog | None = None
         self._metrics_server: MetricsServer | None = None
         self._callbacks: CallbackPoint | None = None
+        self._tls: TlsKeeper | None = None
         self.on_called_back: Callable[[str, Sequence[str]], None] | None = None
         self.metrics: Collector = REGISTRY
 
@@ -115,8 +117,9 @@ class Service:
         with grpc_threads.patient():
             server = grpc.aio.server(options=self.settings.channel_options())
         try:
+            self._keep_tls()
             if not self._is_worker:
-                self.port = _listen(server, self.settings)  # before anything is started for nothing
+                self.port = _listen(server, self.settings, self._tls)  # before anything is started for nothing
             await self._open(server)
         except BaseException:
             await self.__aexit__()
@@ -147,11 +150,20 @@ class Service:
             self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port, self.metrics)
         await self._take_callbacks()
         if self._is_worker:
-            self.port = _listen(server, self.settings)  # no sooner: from now on it has its part of all new connections
+            self.port = _listen(
+                server, self.settings, self._tls
+            )  # no sooner: from now on it has its part of all new connections
         await server.start()
         self._server = server
         self._watchdog = Watchdog()
         self._watchdog.start()
+
+    def _keep_tls(self) -> None:
+        if self.settings.tls is not None:
+            from outboard.service.tls.keeper import TlsKeeper  # noqa: PLC0415 - only who wants TLS pays for it
+
+            self._tls = TlsKeeper(self.settings.tls)
+            self._tls.start()
 
     async def _take_callbacks(self) -> None:
         """Open the port for callbacks, where the operator wants it."""
@@ -160,7 +172,9 @@ class Service:
         from outboard.service.callbacks.point import CallbackPoint  # noqa: PLC0415 - only who asks for the port pays for it
 
         named = None if self._isolation is None else self._isolation.forwarder.children.named
-        self._callbacks = CallbackPoint(self.host, self.settings, named, self._called_back)
+        has_tls = self._tls is not None and self._tls.settings.callbacks
+        tls = self._tls.http_context() if self._tls is not None and has_tls else None
+        self._callbacks = CallbackPoint(self.host, self.settings, named, self._called_back, tls)
         await self._callbacks.start()
         self._log.info("callbacks are taken", port=self._callbacks.port)
 
@@ -248,6 +262,9 @@ class Service:
         if self._metrics_server is not None:
             self._metrics_server.close()
             self._metrics_server = None
+        if self._tls is not None:
+            self._tls.close()
+            self._tls = None
 
 
 async def run_service(
@@ -324,9 +341,12 @@ class _Table:
         return self._handlers.get(method) or self._late.find(method)
 
 
-def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:
+def _listen(server: grpc.aio.Server, settings: ServiceSettings, tls: TlsKeeper | None) -> int:
     try:
-        port: int = server.add_insecure_port(settings.address)
+        if tls is None:
+            port: int = server.add_insecure_port(settings.address)
+        else:
+            port = server.add_secure_port(settings.address, tls.grpc_credentials())
     except RuntimeError:
         port = 0
     if port == 0:

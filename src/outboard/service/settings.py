@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from outboard.errors import InvalidSettings
+from outboard.service.tls.settings import TlsSettings
 
 _MIB: Final = 1024 * 1024
 
@@ -44,6 +45,7 @@ class ServiceSettings(BaseModel):
             lets others listen beside it. 1 is this process alone.
         isolate: Platforms (entry points, or `module:Platform`) whose agents run in a process of their own each.
         isolate_memory_bytes: Resident memory beyond which such a process is drained and started anew; None is no limit.
+        tls: Certificates; None is plain text.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +69,7 @@ class ServiceSettings(BaseModel):
     processes: int = Field(default=1, ge=1, le=256)
     isolate: tuple[str, ...] = ()
     isolate_memory_bytes: int | None = Field(default=None, ge=64 * _MIB)
+    tls: TlsSettings | None = None
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:
@@ -78,6 +81,14 @@ class ServiceSettings(BaseModel):
             other = names.setdefault(number, name) if number else name  # 0 is another one each time
             if other != name:
                 raise ValueError(f"{other} and {name} are both {number}; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if self.tls is not None and self.host.startswith("unix:"):
+            raise ValueError(
+                "a Unix socket has no TLS: whoever may enter its folder may call; leave tls out, or listen on a port"
+            )
         return self
 
     @classmethod
@@ -108,6 +119,8 @@ class ServiceSettings(BaseModel):
             ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self.min_ping_interval_s * 1000)),
             ("grpc.http2.max_ping_strikes", 0),
         ]
+        if self.tls is not None:  # counts from the connection to the client's first frames
+            options.append(("grpc.server_handshake_timeout_ms", int(self.tls.handshake_s * 1000)))
         if self.max_connection_age_s:
             options += [
                 ("grpc.max_connection_age_ms", int(self.max_connection_age_s * 1000)),

@@ -127,6 +127,7 @@ def test_gauges_are_added_or_the_greatest_or_the_least_by_what_they_tell(process
             gauge("outboard_account_reachable", value),
             gauge("outboard_isolated_up", value),
             gauge("outboard_account_silent_seconds", 10 * value),
+            gauge("outboard_tls_certificate_expiry_timestamp_seconds", 10 * value),
             gauge("python_info", 1, version="3"),
         ]
     page = read(Totals(Own(), lambda: processes))
@@ -135,6 +136,7 @@ def test_gauges_are_added_or_the_greatest_or_the_least_by_what_they_tell(process
         "outboard_account_reachable": 0,
         "outboard_isolated_up": 0,
         "outboard_account_silent_seconds": 10,
+        "outboard_tls_certificate_expiry_timestamp_seconds": 0,
         "python_info": 1,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -29,6 +30,7 @@ class CallbackPoint:
         settings: Where to listen.
         named: Returns the process that has the agent of a name; None where none has.
         on_jobs: Called with the agent and ids of jobs that a callback was about.
+        tls: Of the port; None is plain HTTP.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class CallbackPoint:
         settings: ServiceSettings,
         named: Callable[[str], Reached | None] | None = None,
         on_jobs: Callable[[str, Sequence[str]], None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         desk = Desk(host.callbacks, Relay(named) if named is not None else None)
         desk.on_jobs = on_jobs
@@ -46,6 +49,7 @@ class CallbackPoint:
             desk.answer,
             desk.refused,
             is_shared=settings.processes > 1,
+            tls=tls,
         )
 
     @property

@@ -1,11 +1,12 @@
-"""The port that platforms call: plain HTTP, one request per connection, and little of everything.
+"""The port that platforms call: HTTP, one request per connection, and little of everything.
 
 Anybody on the network may write to it, so all of it is bounded: how many connections there are, how long one may last (from its
 first byte to its last, however slowly they come), how large headers and bodies are, and how many requests a second are read at
 all. Who is over a bound is answered 413 or 429, or cut off. Answers are constants: they tell a forger nothing, and a platform
 whether to send it again. Bodies are taken as they came: nothing is decompressed, since signatures are over what was sent.
 
-The parser is aiohttp's. TLS ends before it, at the ingress that makes this port reachable at all.
+The parser is aiohttp's. TLS ends here where the service has a certificate, else at the ingress that makes this port reachable
+at all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
@@ -32,6 +34,8 @@ MOST_CONNECTIONS: Final = 256
 LONGEST_S: Final = 15.0
 """For all of a request. Platforms send some kilobytes at once and give up after 5 to 30 s themselves."""
 _LINGERING_S: Final = 2.0
+_HANDSHAKE_S: Final = 5.0
+"""For the TLS handshake, before the time above begins."""
 _LONGEST_NAME: Final = 200
 _MOST_HEADERS: Final = 100
 PER_SECOND: Final = 500.0
@@ -75,16 +79,25 @@ class CallbackServer:
         answer: What is done with a callback.
         refused: Told the status of every request that never became a callback.
         is_shared: Whether sibling processes listen on the same port, and the system shares connections out.
+        tls: What to speak TLS with; None is plain HTTP.
     """
 
     def __init__(
-        self, host: str, port: int, answer: Answer, refused: Callable[[int], None], *, is_shared: bool = False
+        self,
+        host: str,
+        port: int,
+        answer: Answer,
+        refused: Callable[[int], None],
+        *,
+        is_shared: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.port = port
         self._host = host.strip("[]")
         self._answer = answer
         self._refused = refused
         self._is_shared = is_shared
+        self._tls = tls
         self._rate = Meter(PER_SECOND, BURST, time.monotonic())
         self._web: web.Server | None = None
         self._listener: asyncio.Server | None = None
@@ -100,7 +113,12 @@ class CallbackServer:
         served = web.Server(self._handle)
         try:
             self._listener = await loop.create_server(
-                lambda: _Connection(served, self._refused), self._host, self.port, reuse_port=self._is_shared or None
+                lambda: _Connection(served, self._refused),
+                self._host,
+                self.port,
+                reuse_port=self._is_shared or None,
+                ssl=self._tls,
+                ssl_handshake_timeout=_HANDSHAKE_S if self._tls is not None else None,
             )
         except OSError as error:
             # asyncio puts the address into the words; errors of names have no number that `strerror` knows.

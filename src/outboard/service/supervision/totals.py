@@ -8,7 +8,7 @@ made through its own classes; ours are mostly plain numbers that become samples 
 * Counters, histograms and summaries add up, over processes that ended too: what a process said last is kept, so a total never
   goes backwards. What it counted between the last scrape and its end is lost, as with any process that ends.
 * Gauges of living processes add up, but for those that do not: how long something took or was silent is the greatest,
-  whether something is up or reachable is the least.
+  whether something is up or reachable is the least, and so is when something expires.
 * `process_*` are about one process, and so carry its name in the label `process`.
 
 A child that does not answer in time counts with what it said last. Scrapes come by threads, one after the other here; those
@@ -34,7 +34,7 @@ ANSWER_S: Final = 1.0
 """How long a scrape waits for children; Prometheus itself waits ten seconds by default."""
 _CUMULATIVE: Final = ("counter", "histogram", "summary")
 _GREATEST: Final = ("_seconds", "_timestamp", "_info")
-_LEAST: Final = ("_up", "_reachable", "_created")
+_LEAST: Final = ("_up", "_reachable", "_created", "_expiry_timestamp_seconds")
 _OF_ONE_PROCESS: Final = "process_"
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 _Combine = Callable[[float, float], float]

@@ -1,0 +1,222 @@
+"""The keeper: which certificate a service shows, and whose certificates it takes, at each moment.
+
+A thread looks at the files every `reload_s`. When they have changed it waits until they have been at rest for a second, since
+they may be written one after the other, reads all of them, and checks them (`outboard.tls.pairs`). What is whole and valid is in
+force for every handshake from then on; connections that stand are left alone, until they reach their largest age
+(`max_connection_age_s`). What is not is told, counted, and looked at again; the last good files stay in force, also beyond their
+own time, and the service serves.
+
+gRPC asks for the certificate at the beginning of each handshake, in threads of its own. It gets one only when it has changed, so
+a handshake costs one comparison here. A thread of its own watches, and not the event loop, because a loop that somebody blocks
+must not let a certificate expire.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import grpc
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from outboard.errors import InvalidSettings
+from outboard.host.logs import TaskLog
+from outboard.service.tls.contexts import FrontContext
+from outboard.service.tls.settings import SECTION, TlsSettings
+from outboard.tls.files import Stamp, stamp
+from outboard.tls.pairs import Authorities, Pair, read_authorities, read_pair
+
+_REST_S: Final = 1.0
+"""How long files must be left alone before they are read."""
+
+
+class TlsKeeper:
+    """Certificates of one service, read and checked; kept up to date from `start` to `close`.
+
+    Args:
+        settings: What the operator decided.
+
+    Attributes:
+        pair: The certificate in force.
+        problem: Why the files as they are now are not in force; empty where they are.
+
+    Raises:
+        InvalidSettings: The files are no certificate, key and authorities to serve with; it names the setting.
+    """
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self.settings = settings
+        self.problem = ""
+        self._log = TaskLog()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._fronts: list[FrontContext] = []
+        self._handshakes = 0
+        self._taken = self._refused = 0
+        self._warned = ""
+        self._seen = self._in_force = stamp(settings.files)
+        self.pair, self._authorities = self._read()
+        self._given = self._wanted = self._configuration()
+
+    def start(self) -> None:
+        """Watch the files."""
+        REGISTRY.register(self)
+        self._log.info(
+            "tls is on",
+            names=list(self.pair.names),
+            expires=_spelled(self.pair.expires_at),
+            client_certificates="required" if self.settings.asks_clients else "not asked for",
+        )
+        self.warn(datetime.now(timezone.utc))
+        self._thread = threading.Thread(target=self._watch, name="outboard-tls", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Watch no more; what was given out stays usable."""
+        self._ended.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+            REGISTRY.unregister(self)
+
+    def grpc_credentials(self) -> Any:
+        """Return what a gRPC port needs; once per keeper, since gRPC is told of each change once."""
+        return grpc.dynamic_ssl_server_credentials(self._given, self._handshake, self.settings.asks_clients)
+
+    def http_context(self, *, asks_clients: bool = False) -> Any:
+        """Return an `ssl.SSLContext` for an HTTP port, whose certificate is the one in force at each handshake.
+
+        Args:
+            asks_clients: Whether clients must show a certificate of `client_ca`.
+
+        Raises:
+            InvalidSettings: It should ask, and there is no `client_ca`.
+        """
+        if asks_clients and self._authorities is None:
+            raise InvalidSettings(
+                f"{SECTION}.client_ca is missing; name the clients' authorities", field=f"{SECTION}.client_ca"
+            )
+        front = FrontContext(asks_clients=asks_clients)
+        front.put(front.made_of(self.pair, self._authorities))
+        self._fronts.append(front)
+        return front.front
+
+    def look(self) -> bool:
+        """Look at the files once; tell whether they have changed and are to be looked at again soon."""
+        now = stamp(self.settings.files)
+        if now != self._seen:
+            self._seen = now  # somebody may be about to write the next one
+            return True
+        if now != self._in_force:
+            self._renew(now)
+        elif self.problem:
+            self._settle()
+        self.warn(datetime.now(timezone.utc))
+        return False
+
+    def _renew(self, seen: Stamp) -> None:
+        try:
+            pair, authorities = self._read()
+            contexts = [(front, front.made_of(pair, authorities)) for front in self._fronts]
+        except InvalidSettings as error:
+            self._refuse(error.message)
+            return
+        if stamp(self.settings.files) != seen:
+            return  # changed while it was read
+        is_new = (pair, authorities) != (self.pair, self._authorities)
+        self._in_force, self.pair, self._authorities = seen, pair, authorities
+        for front, context in contexts:
+            front.put(context)
+        if is_new:
+            self._wanted = self._configuration()
+            self._taken += 1
+            self._log.info("tls certificate is renewed", names=list(pair.names), expires=_spelled(pair.expires_at))
+        self._settle()
+
+    def _refuse(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self._refused += 1
+            expires = _spelled(self.pair.expires_at)
+            self._log.error("tls files are refused; the ones before stay in force", reason=problem, expires=expires)
+
+    def _settle(self) -> None:
+        if self.problem:
+            self.problem = ""
+            self._log.info("tls files are in order again")
+
+    def warn(self, now: datetime) -> None:
+        """Say once that a certificate should have been renewed by now, and once that it has expired."""
+        pair = self.pair
+        if now < pair.renewal_is_late_at:
+            return
+        words = "tls certificate has expired" if now >= pair.expires_at else "tls certificate expires soon"
+        told = f"{words} {pair.expires_at}"
+        if told != self._warned:
+            self._warned = told
+            log = self._log.error if now >= pair.expires_at else self._log.warning
+            log(words, expires=_spelled(pair.expires_at), certificate=str(self.settings.certificate))
+
+    def _read(self) -> tuple[Pair, Authorities | None]:
+        settings = self.settings
+        pair = read_pair(settings.certificate, settings.key, section=SECTION)
+        if settings.client_ca is None or not settings.asks_clients:
+            return pair, None
+        return pair, read_authorities(settings.client_ca, field=f"{SECTION}.client_ca")
+
+    def _configuration(self) -> Any:
+        authorities = self._authorities.pem if self._authorities is not None else None
+        return grpc.ssl_server_certificate_configuration([(self.pair.key, self.pair.chain)], authorities)
+
+    def _handshake(self) -> Any:
+        """Return what is in force, where gRPC does not have it yet. In gRPC's threads; must not raise."""
+        self._handshakes += 1
+        wanted = self._wanted
+        if wanted is self._given:
+            return None
+        self._given = wanted
+        return wanted
+
+    def _watch(self) -> None:
+        pause_s = self.settings.reload_s
+        while not self._ended.wait(pause_s):
+            pause_s = self.settings.reload_s
+            try:
+                if self.look():
+                    pause_s = min(_REST_S, pause_s)
+            except Exception as error:  # noqa: BLE001 - a watcher that dies would let the certificate expire
+                self._refuse(f"an unexpected {type(error).__name__}; please report it")
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the samples, as a Prometheus collector."""
+        expiry = GaugeMetricFamily(
+            "outboard_tls_certificate_expiry_timestamp_seconds", "When what is in force expires.", labels=["file"]
+        )
+        expiry.add_metric(["certificate"], self.pair.expires_at.timestamp())
+        if self._authorities is not None:
+            expiry.add_metric(["client_ca"], self._authorities.expires_at.timestamp())
+        reloads = CounterMetricFamily(
+            "outboard_tls_reloads", "Changes of the TLS files: taken, or refused.", labels=["result"]
+        )
+        reloads.add_metric(["taken"], self._taken)
+        reloads.add_metric(["refused"], self._refused)
+        held = GaugeMetricFamily(
+            "outboard_tls_files_refused", "Processes that go on with older TLS files, since the present ones are wrong."
+        )
+        held.add_metric([], float(bool(self.problem)))
+        handshakes = CounterMetricFamily(
+            "outboard_tls_handshakes", "TLS handshakes that clients began with the gRPC port."
+        )
+        handshakes.add_metric([], self._handshakes)
+        yield from (expiry, reloads, held, handshakes)
+
+    def describe(self) -> Iterable[Metric]:
+        """Claim no names: several services may be in one process."""
+        return ()
+
+
+def _spelled(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
