@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from outboard.agent.error_facts import facts_of_answer
 from outboard.agent.error_map import ErrorMap
+from outboard.agent.platform_calls import http_facts
 from outboard.agent.spending import Budget, Spending
 from outboard.errors import Sent, Unavailable
 
@@ -113,11 +114,14 @@ class Http:
 
         give_up = time.monotonic() + timeout_s
         refused_from = _ERROR_STATUS if takes_redirects else _REDIRECT_STATUS
-        async with Spending(self.budget, method, timeout_s):
+        async with Spending(self.budget, method, timeout_s) as spending:
             session = self._open_session()
             left_s = give_up - time.monotonic()
             if left_s <= 0:
                 raise Unavailable(f"no time was left for {method}; nothing was sent", sent=Sent.NO)
+            if spending.span is not None:
+                spending.span.note(http_facts(verb, url))
+                headers = {**(headers or {}), **spending.span.headers()}
             try:
                 async with session.request(
                     verb,
@@ -128,6 +132,7 @@ class Http:
                     timeout=ClientTimeout(total=left_s),
                     allow_redirects=False,
                 ) as answer:
+                    spending.came(answer.status)
                     body = await answer.read()
                     received = {name.lower(): value for name, value in answer.headers.items()}
                     if answer.status >= refused_from:

@@ -19,7 +19,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from outboard.agent.error_facts import retry_after
-from outboard.agent.spending import Budget, Spending
+from outboard.agent.platform_calls import CallSpan, http_facts, outcome_of, outcome_of_status, took
+from outboard.agent.spending import CURRENT_CALL, Budget, Spending
 from outboard.errors import Throttled
 
 if TYPE_CHECKING:
@@ -62,16 +63,26 @@ def spend_with_botocore(client: Any, budget: Budget, longest_wait_s: float = LON
     sending = threading.local()
 
     def before_send(event_name: str, **_: Any) -> None:
-        with Spending(budget, _operation(event_name), longest_wait_s):
+        asked_at = time.monotonic()
+        method = _operation(event_name)
+        with Spending(budget, method, longest_wait_s, makes_call=False):
             sending.at = time.monotonic()
+        call = CURRENT_CALL.get()
+        sending.span = call.trace.platform_call(method, sending.at - asked_at) if call and call.trace else None
 
     def response_received(event_name: str, **told: Any) -> None:
         answer: Mapping[str, Any] = told.get("response_dict") or {}
         error = (told.get("parsed_response") or {}).get("Error") or {}
         status, headers = answer.get("status_code", 0), _lower(answer.get("headers") or {})
+        sent_at = getattr(sending, "at", 0.0)
+        throttled = None
         if error.get("Code") in _AWS_THROTTLING or _means_slow_down(status, headers):
             throttled = _throttled(headers, code=error.get("Code"))
-            budget.failed(_operation(event_name), throttled, getattr(sending, "at", 0.0))
+            budget.failed(_operation(event_name), throttled, sent_at)
+        if sent_at:
+            raised = told.get("exception") or throttled
+            _count(_operation(event_name), status, raised, sent_at, getattr(sending, "span", None))
+            sending.at, sending.span = 0.0, None
 
     client.meta.events.register("before-send", before_send)
     client.meta.events.register("response-received", response_received)
@@ -112,9 +123,13 @@ class _SpendingAdapter:
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         method = self._method(request)
-        with Spending(self._budget, method, self._longest_wait_s):
+        with Spending(self._budget, method, self._longest_wait_s) as spending:
             sent_at = time.monotonic()
+            if spending.span is not None:
+                request.headers.update(spending.span.headers())
+                spending.span.note(http_facts(request.method or "", request.url or ""))
             answer: Response = self._inner.send(request, *args, **options)
+            spending.came(answer.status_code)
         headers = _lower(answer.headers)
         if _means_slow_down(answer.status_code, headers):
             self._budget.failed(method, _throttled(headers), sent_at)
@@ -122,6 +137,16 @@ class _SpendingAdapter:
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _count(method: str, status: int, error: BaseException | None, sent_at: float, span: CallSpan | None) -> None:
+    """Count a call that botocore made; a status without an exception tells by itself what came of it."""
+    outcome = outcome_of_status(status) if error is None else outcome_of(error)
+    call = CURRENT_CALL.get()
+    took(call.agent if call is not None else "", method, outcome, time.monotonic() - sent_at)
+    if span is not None:
+        span.note({"rpc.system": "aws-api", "rpc.method": method, "http.response.status_code": status})
+        span.end(outcome, error)
 
 
 def _operation(event_name: str) -> str:

@@ -16,6 +16,10 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Final, Protocol
 
+from typing_extensions import Self
+
+from outboard.agent.platform_calls import CallSpan, CallTrace, outcome_of, outcome_of_status, took
+
 
 class Rank(IntEnum):
     """Who goes first where calls wait."""
@@ -45,9 +49,10 @@ class AgentCall:
         rank: When its platform calls have their turn.
         is_over: Whether it has returned, or its caller has given up.
         spent: The platform's method that it asked its account's budget for last; empty if for none.
+        trace: Its span, where calls are traced.
     """
 
-    __slots__ = ("agent", "began_at", "deadline", "is_over", "method", "rank", "spent")
+    __slots__ = ("agent", "began_at", "deadline", "is_over", "method", "rank", "spent", "trace")
 
     def __init__(self, agent: str, method: str, deadline: float) -> None:
         self.agent = agent
@@ -57,6 +62,7 @@ class AgentCall:
         self.rank = RANKS.get(method, Rank.REST)
         self.is_over = False
         self.spent = ""
+        self.trace: CallTrace | None = None
 
 
 CURRENT_CALL: Final[ContextVar[AgentCall | None]] = ContextVar("outboard_agent_call", default=None)
@@ -102,44 +108,77 @@ class Spending:
         budget: Who knows when the call may be made.
         method: The platform's name of the call, as its quotas have it.
         timeout_s: How long to wait at most, where the agent's call has no earlier deadline.
+        makes_call: Whether the block makes the call; otherwise it only waits, and whoever makes the call counts it.
+
+    Attributes:
+        span: The call's span, where calls are traced.
 
     Raises:
         BudgetSpent: The call could not be made in time; nothing was sent.
     """
 
-    __slots__ = ("_budget", "_method", "_sent_at", "_timeout_s")
+    __slots__ = ("_agent", "_budget", "_makes_call", "_method", "_sent_at", "_status", "_timeout_s", "span")
 
-    def __init__(self, budget: Budget, method: str, timeout_s: float) -> None:
+    def __init__(self, budget: Budget, method: str, timeout_s: float, *, makes_call: bool = True) -> None:
         self._budget = budget
         self._method = method
         self._timeout_s = timeout_s
+        self._makes_call = makes_call
+        self._agent = ""
         self._sent_at = 0.0
+        self._status = 0
+        self.span: CallSpan | None = None
 
     def _deadline(self) -> float:
         call = current_call()
         own = time.monotonic() + self._timeout_s
         return own if call is None else min(own, call.deadline)
 
-    async def __aenter__(self) -> None:
+    def _begin(self, asked_at: float) -> None:
+        self._sent_at = time.monotonic()
+        call = CURRENT_CALL.get()
+        if call is not None and self._makes_call:
+            self._agent = call.agent
+            if call.trace is not None:
+                self.span = call.trace.platform_call(self._method, self._sent_at - asked_at)
+
+    def came(self, status: int) -> None:
+        """Take note of the HTTP status of an answer."""
+        self._status = status
+        if self.span is not None:
+            self.span.note({"http.response.status_code": status})
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._makes_call:
+            outcome = outcome_of_status(self._status) if error is None and self._status else outcome_of(error)
+            took(self._agent, self._method, outcome, time.monotonic() - self._sent_at)
+            if self.span is not None:
+                self.span.end(outcome, error)
+        if error is not None:
+            self._budget.failed(self._method, error, self._sent_at)
+
+    async def __aenter__(self) -> Self:
+        asked_at = time.monotonic()
         turn = self._budget.ask(self._method)
         if turn is not None:
             await turn.come(self._deadline())
-        self._sent_at = time.monotonic()
+        self._begin(asked_at)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._budget.failed(self._method, error, self._sent_at)
+        self._end(error)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
+        asked_at = time.monotonic()
         turn = self._budget.ask(self._method)
         if turn is not None:
             turn.come_blocking(self._deadline())
-        self._sent_at = time.monotonic()
+        self._begin(asked_at)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._budget.failed(self._method, error, self._sent_at)
+        self._end(error)

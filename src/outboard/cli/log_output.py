@@ -1,32 +1,36 @@
 """Log lines: JSON for machines, colours for people, and no secret in either.
 
-Every text of a line goes through the host's redactor, which knows all secrets that this process ever resolved. What other
-libraries log through the standard library takes the same way; of an exception they hand along only the type and the text are
-kept, since tracebacks may show values.
+Every text of a line goes through the host's redactor, which knows all secrets that this process ever resolved, and is made
+legible; storms of lines that are alike are cut short (see `log_lines`). What other libraries log through the standard library
+takes the same way; of an exception they hand along only the type and the text are kept, since tracebacks may show values.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
 
+from outboard.cli.log_lines import Legible, Processor, Storms
 from outboard.errors import InvalidSettings
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("auto", "json", "pretty")
 
 
-def configure_logs(redact: Callable[[str], str], *, level: str = "info", form: str = "auto") -> None:
+def configure_logs(
+    redact: Callable[[str], str], *, level: str = "info", form: str = "auto", extra: Sequence[Processor] = ()
+) -> None:
     """Send the log lines of this process to standard error.
 
     Args:
         redact: Removes secrets from a text.
         level: One of `LEVELS`; lower ones are dropped.
         form: One of `FORMATS`; `auto` is `pretty` on a terminal and `json` elsewhere.
+        extra: What adds fields to every line.
 
     Raises:
         InvalidSettings: There is no such level or form.
@@ -42,7 +46,9 @@ def configure_logs(redact: Callable[[str], str], *, level: str = "info", form: s
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _redacting(redact),
+            Storms(),
+            *extra,
+            Legible(redact),
             _pretty() if is_pretty else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -83,26 +89,6 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except (TypeError, ValueError):  # wrong arguments of somebody's logging call
         return str(record.msg)
-
-
-def _redacting(redact: Callable[[str], str]) -> Callable[[Any, str, MutableMapping[str, Any]], Mapping[str, Any]]:
-    def clean(value: Any) -> Any:
-        if isinstance(value, str):
-            return redact(value)
-        if isinstance(value, Mapping):
-            return {key: clean(each) for key, each in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [clean(each) for each in value]
-        return value
-
-    def process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-        whole = "\n".join(value for value in event.values() if isinstance(value, str))
-        is_flat = not any(isinstance(value, (Mapping, list, tuple)) for value in event.values())
-        if is_flat and redact(whole) == whole:  # one look at the line, and most lines hold no secret
-            return event
-        return {key: clean(value) for key, value in event.items()}
-
-    return process
 
 
 def _pretty() -> Any:

@@ -138,5 +138,10 @@ def earlier_attempts(
     return found
 
 
+def readable_part(execution: str) -> str:
+    """Return how an execution's name is spelled in the keys of its tasks, where there is room for it."""
+    return _readable(execution, _EXECUTION_CHARS)
+
+
 def _readable(text: str, limit: int) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[: max(limit, 0)].strip("-")

@@ -7,7 +7,8 @@ started once        `requests`, `submissions`
 followed            `jobs`, `statuses`, `outputs`, `sensors`, `insights`, `parking`, `foreign`, `callbacks`
 cancelled           `cancellations`
 answered at once    `answers`
-agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `accounts`, `account_metrics`, `labels`
+agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `accounts`, `account_metrics`, `labels`,
+                    `platform_call_metrics`
 quotas              `budgets`
 shared              `stores`, `offloads`, `codecs`, `flights`, `secrets`, `words`, `logs`, `metrics`, `settings`
 ==================  ============================================================================================

@@ -22,6 +22,7 @@ from outboard.host.budgets.budgets import guard
 from outboard.host.clients import Clients, OpenClient
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob
+from outboard.host.platform_call_metrics import expose
 from outboard.host.requests import Request
 
 _EFFECTIVE: Final = ("create", "do")
@@ -35,6 +36,7 @@ class Calls:
         self._clients = clients
         self._invoker = invoker
         self._accounts = accounts
+        expose()
 
     def status_wait_s(self, live: LiveJob) -> float:
         """Return about how long a status call about the job would wait for its account's budget; 0 when nobody knows."""
@@ -129,7 +131,7 @@ class Calls:
             token = CURRENT_CALL.set(call)
             try:
                 if client.budget.guarded and method in client.budget.guarded:
-                    async with Spending(client.budget, guard(method), context.timeout_s):
+                    async with Spending(client.budget, guard(method), context.timeout_s, makes_call=False):
                         call.spent = ""
                 if method in _EFFECTIVE and context.timeout_s <= 0:
                     # Opening the client took all of it, or this process was suspended: others may be at it by now.

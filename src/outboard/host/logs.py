@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from outboard.domain.handles import Handle
+from outboard.domain.keys import readable_part
 from outboard.domain.tasks import Task
 
 
@@ -88,12 +89,34 @@ def task_fields(task: Task[Any]) -> dict[str, Any]:
 
 
 def handle_fields(handle: Handle) -> dict[str, Any]:
-    """Return what identifies a job in a log line; the key holds execution, node and attempt."""
+    """Return what identifies a job in a log line."""
     return {
         "project": handle.scope.project,
         "domain": handle.scope.domain,
+        **_whose(handle),
         "task_type": handle.task_type,
         "agent": handle.agent,
         "key": handle.key.text,
         "job": str(handle.job.get("id", "")),
     }
+
+
+def _whose(handle: Handle) -> dict[str, Any]:
+    """Return execution, node and attempt, as far as they can be told for certain.
+
+    A handle has none of them as such. Its key spells them, in lower case and cut short; which part of it is the execution
+    is told by the output prefix, where engines put it: `<project>-<domain>-<execution>` (Flyte 1) or
+    `<project>/<domain>/<execution>` (Flyte 2).
+    """
+    readable, _, attempt = handle.key.text.removeprefix("ob-").rpartition("-")[0].rpartition("-")
+    if not attempt.isdigit():
+        return {}
+    found: dict[str, Any] = {"attempt": int(attempt)}
+    before = f"{handle.scope.project}-{handle.scope.domain}-"
+    for part in handle.output_prefix.split("/"):
+        execution = part.removeprefix(before)
+        spelled = readable_part(execution)
+        if spelled and (readable == spelled or readable.startswith(f"{spelled}-")):
+            return {"execution": execution, "node": readable[len(spelled) + 1 :], **found}
+    execution, _, node = readable.partition("-")
+    return {"execution": execution, "node": node, **found} if node and "-" not in node else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 ABSORBED: Final = Counter(
     "outboard_status_absorbed_total",
@@ -21,6 +21,12 @@ UNCLAIMED: Final = Counter(
     "outboard_jobs_unclaimed_total",
     "Jobs that were started here and that nobody asked this process about within ten minutes.",
     ["agent"],
+)
+CLAIMED: Final = Histogram(
+    "outboard_job_claimed_seconds",
+    "From a job's start to the first poll that asked this process about it.",
+    ["agent"],
+    buckets=(0.1, 1, 5, 15, 60, 300, 600),
 )
 FOREIGN: Final = Counter("outboard_foreign_handles_total", "Cancels of handles that this software never wrote.")
 USAGE: Final = Counter(

@@ -27,11 +27,12 @@ from outboard.domain.handles import HandleCodec
 from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.statuses import TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
-from outboard.errors import AgentFault, InvalidTask, OutboardError, Overloaded, Unavailable
+from outboard.errors import AgentFault, DrainingError, InvalidTask, OutboardError, Overloaded, Unavailable
 from outboard.host.accounts import Accounts
 from outboard.host.callbacks.callbacks import CallbackReceiver
 from outboard.host.logs import TaskLog, handle_fields, task_fields
 from outboard.service.forwarded import ForwardedError
+from outboard.service.loop_metrics import count_refused, watch_calls
 from outboard.service.metrics import CallMetrics
 from outboard.service.polls import Poll
 from outboard.wire.codes import WireError, encode_error
@@ -155,6 +156,7 @@ class Edge:
         self.metrics = metrics
         self.in_flight = 0
         self._max_calls = max_calls
+        watch_calls(self)
 
     def unary(self, operation: str, work: Work) -> grpc.RpcMethodHandler:
         """Return the handler of a method with one request and one answer."""
@@ -246,6 +248,7 @@ class Edge:
 
     def _refuse_excess(self) -> None:
         if self.in_flight > self._max_calls:
+            count_refused("excess")
             raise Overloaded(f"{self._max_calls} calls are running already; ask again, or add a replica")
 
     def _fail(self, call: Call, raised: BaseException) -> WireError:
@@ -261,6 +264,8 @@ class Edge:
             self.metrics.failed(call.operation, call.task_type, seconds, raised.wire.code.name)
             return raised.wire
         error = _classify(raised)
+        if isinstance(error, DrainingError):
+            count_refused("draining")
         reason = self._shown(error.message, _MESSAGE_CHARACTERS)
         wire = encode_error(error, reason)
         if isinstance(raised, _TIMEOUTS):

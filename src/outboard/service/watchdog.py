@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from outboard.host import agent_time
 from outboard.host.logs import TaskLog
+from outboard.service.loop_metrics import LoopLag, end_watch, watch_loop
 
 _FRAMES: Final = 4
 _BLAMED_SHARE: Final = 0.5
@@ -45,14 +46,17 @@ class Watchdog:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="outboard-watchdog", daemon=True)
         self._log = TaskLog()
+        self._lag = LoopLag(beat_s)
 
     def start(self) -> None:
         """Begin to watch."""
+        watch_loop(self._lag)
         self._beat()
         self._thread.start()
 
     def stop(self) -> None:
         """End the watch."""
+        end_watch(self._lag)
         self._ended.set()
         if self._handle is not None:
             self._handle.cancel()
@@ -61,6 +65,7 @@ class Watchdog:
     def _beat(self) -> None:
         self._spent_before = agent_time.spent()
         self._beat_at = time.monotonic()
+        self._lag.beat()
         self._handle = self._loop.call_later(self._beat_s, self._beat)
 
     def _watch(self) -> None:

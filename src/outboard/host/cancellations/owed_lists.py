@@ -132,7 +132,9 @@ class OwedList:
                 self._rest_until = time.monotonic() + _REST_S
                 if not self._is_told:
                     self._is_told = True
-                    TaskLog().error("owed cancels not shared", place=self.uri, reason=error.message)
+                    TaskLog().error(
+                        "owed cancels not shared", place=self.uri, error_id=error.error_id, reason=error.message
+                    )
                 return
             self._written, self._is_told = wanted, False
             self._carry_out(plan)
@@ -158,7 +160,9 @@ class OwedList:
         try:
             return self._codec.decode(encoded)
         except ForeignHandle as error:
-            TaskLog().error("owed cancels are begun anew", place=self.uri, reason=error.message)
+            TaskLog().error(
+                "owed cancels are begun anew", place=self.uri, error_id=error.error_id, reason=error.message
+            )
             return {}
 
     def _plan(self, entries: dict[str, OwedCancel]) -> _Plan:

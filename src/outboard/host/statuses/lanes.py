@@ -36,7 +36,6 @@ from outboard.agent.agents import PolledAgent
 from outboard.domain.statuses import Missing, Status, TaskStatus
 from outboard.errors import AgentFault, OutboardError
 from outboard.host.jobs import LiveJob
-from outboard.host.logs import TaskLog
 from outboard.host.statuses.metrics import tally_of
 
 Answer = Status | Missing | TaskStatus | OutboardError
@@ -343,7 +342,7 @@ class Lane:
             try:
                 self._settle(live, answer)
             except Exception as error:  # noqa: BLE001 - one job must not keep the others of its page from their answers
-                TaskLog().error("answer not taken", agent=live.agent.name, error=type(error).__name__)
+                live.log.error("answer not taken", error=type(error).__name__)  # noqa: TRY400 - no tracebacks
         is_news = answer is not None and not isinstance(answer, OutboardError)
         if is_news:
             live.rest_until = max(live.rest_until, now + self._rest_s(live, now))

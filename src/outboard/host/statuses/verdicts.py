@@ -110,10 +110,11 @@ class Verdicts:
         return replace(fallback, phase=Phase.WAITING_FOR_RESOURCES, message=told)
 
     def count(self, live: LiveJob, ended: TaskStatus) -> TaskStatus:
-        """Return an end, whose consumption is counted once."""
+        """Return an end, which is told and whose consumption is counted once."""
         if live.is_billed:
             return ended
         live.is_billed = True
+        live.log.info("job ended", phase=ended.phase.value, state=ended.state)
         for unit, amount in ((ended.custom_info or {}).get("usage") or {}).items():
             if amount > 0:
                 USAGE.labels(live.agent.name, live.site.account, unit).inc(amount)

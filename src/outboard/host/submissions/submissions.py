@@ -434,7 +434,9 @@ class Submissions:
                         self._accept(submission, found)
                         return
             except OutboardError as error:
-                submission.request.log.warning("intent not yet written down", reason=error.message)
+                submission.request.log.warning(
+                    "intent not yet written down", error_id=error.error_id, reason=error.message
+                )
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 

@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from outboard.host.logs import TaskLog
-from outboard.host.metrics import UNCLAIMED
+from outboard.host.metrics import CLAIMED, UNCLAIMED
 
 _PATIENCE_S: Final = 600.0
 _SWEEP_S: Final = 60.0
@@ -36,8 +36,11 @@ class UnclaimedJobs:
             self._sweeper = asyncio.ensure_future(self._sweep())
 
     def asked(self, encoded: bytes) -> None:
-        """Forget a job that somebody asked for."""
-        self._waiting.pop(encoded, None)
+        """Forget a job that somebody asked for, and count how long that took."""
+        waiting = self._waiting.pop(encoded, None)
+        if waiting is not None:
+            started_at, agent, _ = waiting
+            CLAIMED.labels(agent).observe(time.monotonic() - started_at)
 
     async def close(self) -> None:
         """Stop looking."""
