@@ -15,6 +15,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,6 +82,18 @@ class Http:
         self._errors = errors
         self._headers = dict(headers or {})
         self._session: ClientSession | None = None
+        self._dated: tuple[str, float] | None = None
+
+    @property
+    def clock_skew(self) -> timedelta | None:
+        """How far the platform's clock was ahead of ours when it answered last, to the second; None where it does not say."""
+        if self._dated is None:
+            return None
+        header, heard_at = self._dated
+        try:
+            return timedelta(seconds=round(parsedate_to_datetime(header).timestamp() - heard_at))
+        except (ValueError, TypeError, OverflowError):
+            return None
 
     async def request(  # noqa: PLR0913 - the parts of an HTTP call
         self,
@@ -135,6 +149,8 @@ class Http:
                     spending.came(answer.status)
                     body = await answer.read()
                     received = {name.lower(): value for name, value in answer.headers.items()}
+                    if "date" in received:
+                        self._dated = received["date"], time.time()
                     if answer.status >= refused_from:
                         raise self._refusal(answer.status, received, body)
                     return self._accepted(Response(status=answer.status, headers=received, body=body))

@@ -11,20 +11,20 @@ import contextlib
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from typing_extensions import Self
 
-from outboard.agent.context import Secrets
+from outboard.agent.context import AccountContext, Secrets
 from outboard.agent.error_map import ErrorMap
 from outboard.agent.http import Http
 from outboard.agent.jobs import Connection
 from outboard.domain.complaints import first_complaint
 from outboard.domain.quotas import Quotas
-from outboard.errors import ContractViolation, InvalidSettings
+from outboard.errors import ContractViolation, InvalidSettings, Unsupported
 
 if TYPE_CHECKING:
     from outboard.agent.agents import Agent
@@ -114,3 +114,29 @@ class Platform(ABC, Generic[ConnT, ClientT]):
         """Return what the platform counts quota by; by default every connection is an account of its own."""
         text = json.dumps(connection.to_json(), sort_keys=True)
         return f"{self.name}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def connections(self) -> Mapping[str, ConnT]:
+        """Return the connections that the settings name by themselves, by names for people; tasks may have others. Pure.
+
+        `outboard doctor` looks for their secrets and pings them. By default it is the one connection that needs nothing of a
+        task, where there is such.
+        """
+        if any(field.is_required() for field in self.connection_model.model_fields.values()):
+            return {}
+        return {self.name: cast("ConnT", self.connection_model())}
+
+    def ping(self, ctx: AccountContext[ClientT]) -> Awaitable[str] | str:  # noqa: ARG002 - those that define it need it
+        """Make the cheapest call that proves that the platform answers and takes the connection's credentials.
+
+        Optional: write `async def ping`, or `def ping` for SDKs that block, which then runs in a thread. It starts, changes and
+        costs nothing, spends from the account's budget as every call, and keeps `ctx.timeout_s`. Raise what the client raises.
+
+        Returns:
+            What was found, in some words for operators: as whom, which version. No secrets.
+        """
+        raise Unsupported(f"platform {self.name} offers no ping")
+
+    @property
+    def is_pinging(self) -> bool:
+        """Whether `ping` is defined."""
+        return type(self).ping is not Platform.ping

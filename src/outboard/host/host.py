@@ -12,6 +12,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 `answers`            sync agents answer a terminal phase, always
 `callbacks`          a platform may say that a job changed
 `insights`           logs and metrics leave without secrets
+`pings`              whether a platform answers and takes our credentials
 `outputs`            success needs proof
 ===================  =======================================================
 """
@@ -21,13 +22,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from typing_extensions import Self
 
+from outboard.agent.jobs import Connection
+from outboard.agent.platform import Platform
 from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import Handle
+from outboard.domain.identity import Scope
 from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
@@ -51,6 +55,7 @@ from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.labels import AccountLabels
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
+from outboard.host.pings import Ping, Pings
 from outboard.host.requests import Request, prepare
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.sensors import SensorMemos
@@ -64,6 +69,7 @@ from outboard.host.submissions.unclaimed import UnclaimedJobs
 from outboard.host.words import Words
 
 _DRAIN_MARGIN_S: Final = 5.0
+_NOBODY: Final = Scope()
 
 
 class Host:
@@ -137,6 +143,7 @@ class Host:
             self.settings, self._live_jobs, self._statuses, self._calls, self._submissions, self._owed
         )
         self._insights = Insights(self._live_jobs, self._calls, self.redact)
+        self._pings = Pings(self._clients, self.accounts, words)
         self._hastening = Hastening(self._statuses.hasten)
         self.callbacks = CallbackReceiver(registry, self._source, self.hasten)
         self._is_draining = False
@@ -261,6 +268,12 @@ class Host:
         """Return metrics of the job; no names means all."""
         return await self._insights.metrics(self._foreign.bound(handle, task_type), names=names, start=start, end=end)
 
+    async def ping(
+        self, platform: Platform[Any, Any], connection: Connection, *, scope: Scope = _NOBODY, timeout_s: float
+    ) -> Ping:
+        """Return what comes of a platform's ping of a connection; see `Pings.ping`."""
+        return await self._pings.ping(platform, connection, scope=scope, timeout_s=timeout_s)
+
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
         self._is_draining = True
@@ -282,6 +295,7 @@ class Host:
         await self._clients.close()
         await self._shares.close()
         self._invoker.close()
+        self._pings.close()
 
     async def _look(self, live: LiveJob) -> bool:
         return await self._statuses.look(live)

@@ -106,6 +106,11 @@ class AthenaAgent(AsyncAgent[AthenaConfig, AthenaJob, AthenaClient]):
                 secret_key=SecretRef(PROVIDED_KEY),
                 session=SecretRef(PROVIDED_TOKEN) if has_session else None,
             )
+        return self.connection_to(region, role)
+
+    def connection_to(self, region: str, role: str) -> AthenaConnection:
+        """Return the service's own connection to a region, acting as a role where one is named."""
+        settings = self.settings
         is_keyed = settings.login is Login.KEYS
         own = SecretRef(settings.secret, scope=settings.secret_scope) if is_keyed else None
         return AthenaConnection(region=region, role=role, credentials=own)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
+from uuid import UUID
 
 from outboard._version import __version__
-from outboard.agent import Agent, Http, Platform, Quotas, Rate, SecretRef, Secrets
+from outboard.agent import AccountContext, Agent, Http, Platform, Quotas, Rate, SecretRef, Secrets
 from outboard.errors import Sent, Unauthorized
 from outboard.platforms.athena.agent import AthenaAgent
 from outboard.platforms.athena.client import BATCH, GET, START, STOP, AthenaClient
@@ -55,6 +56,23 @@ class Athena(Platform[AthenaConnection, AthenaClient]):
     def hear_secrets(self, learn: Callable[[str], None]) -> None:
         """Tell keys that botocore finds or STS gives to whoever redacts them."""
         self._learn = learn
+
+    def connections(self) -> Mapping[str, AthenaConnection]:
+        """Return one connection per region and role of the settings."""
+        options = self.options
+        agent = AthenaAgent(self, options)
+        regions = dict.fromkeys(each for each in (options.region, *options.region_by_project.values()) if each)
+        roles = dict.fromkeys((options.role, *options.role_by_project.values()))
+        return {
+            f"{region} as {role}" if role else region: agent.connection_to(region, role)
+            for region in regions
+            for role in roles
+        }
+
+    async def ping(self, ctx: AccountContext[AthenaClient]) -> str:
+        """Ask for a query that was never: keys and signature are looked at before that, and so is the permission to look."""
+        await ctx.client.get_many([str(UUID(int=0))], timeout_s=ctx.timeout_s)
+        return f"Athena in {ctx.client.region} takes the keys"
 
     def account(self, connection: AthenaConnection) -> str:
         """Return one account per AWS account and region, which is what Athena counts by, as far as it can be told."""

@@ -127,6 +127,14 @@ class BigQueryAgent(AsyncAgent[BigQueryConfig, BigQueryJob, BigQueryClient]):
         connection = self._connection(project, "", self.settings.impersonate)
         return connection, BigQueryJob(id=job_id, location=location or self.settings.location or "")
 
+    def connection_to(self, project: str, account: str) -> BigQueryConnection:
+        """Return the service's own connection to a project, acting as a service account where one is named.
+
+        Raises:
+            InvalidTask: The operator does not allow the project.
+        """
+        return self._connection(project, "", account)
+
     def _connection(self, project: str, secret: str, account: str) -> BigQueryConnection:
         settings = self.settings
         if not settings.allows_project(project):

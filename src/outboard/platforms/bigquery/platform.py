@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from outboard._version import __version__
-from outboard.agent import Agent, Http, Platform, Quotas, QuotaScope, Rate, Secrets
+from outboard.agent import AccountContext, Agent, Http, Platform, Quotas, QuotaScope, Rate, Secrets
 from outboard.platforms.bigquery.agent import BigQueryAgent
 from outboard.platforms.bigquery.client import CANCEL, GET, INSERT, LIST, BigQueryClient
 from outboard.platforms.bigquery.credentials import (
@@ -65,6 +65,26 @@ class BigQuery(Platform[BigQueryConnection, BigQueryClient]):
     def account(self, connection: BigQueryConnection) -> str:
         """Return one account per Google Cloud project, which is what BigQuery counts by."""
         return f"bigquery:{connection.project}"
+
+    def connections(self) -> Mapping[str, BigQueryConnection]:
+        """Return one connection per Google Cloud project that `allowed_projects` spells out, and service account to act as."""
+        options = self.options
+        agent = BigQueryAgent(self, options)
+        accounts = dict.fromkeys((options.impersonate, *options.impersonate_by_project.values()))
+        return {
+            f"{project} as {account}" if account else project: agent.connection_to(project, account)
+            for project in options.allowed_projects
+            if not any(sign in project for sign in "*?[")
+            for account in accounts
+        }
+
+    async def ping(self, ctx: AccountContext[BigQueryClient]) -> str:
+        """Estimate `SELECT 1`: a dry run needs the permission that a job needs, leaves no job and costs nothing."""
+        reference = {"projectId": ctx.connection.project}
+        query = {"query": "SELECT 1", "useLegacySql": False}
+        body = {"jobReference": reference, "configuration": {"query": query, "dryRun": True}}
+        await ctx.client.insert(body, timeout_s=ctx.timeout_s)
+        return f"queries may be started in {ctx.connection.project}"
 
     def open(
         self, connection: BigQueryConnection, secrets: Secrets, http: Http

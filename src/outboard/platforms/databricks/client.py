@@ -89,6 +89,10 @@ class Workspace:
         """Ask for the end of a run and of its repairs; one that is over, or is not there, is left alone."""
         await self._ask_known("POST", f"{_JOBS}/cancel", quotas.CANCEL, json_body={"run_id": _number(run_id)})
 
+    async def ping(self) -> None:
+        """List one run at most; raises as every call does."""
+        await self._ask("GET", f"{_JOBS}/list", quotas.LIST, params={"run_type": "SUBMIT_RUN", "limit": "1"})
+
     async def execute(self, body: Json) -> Json:
         """Start a SQL statement."""
         answer = await self._ask("POST", _STATEMENTS, quotas.EXECUTE, json_body=body)

@@ -65,6 +65,14 @@ def connection_of(task: Task[Any], config: DatabricksConfig, settings: Databrick
     return _with_login(host, settings, config.auth_type, config.client_id)
 
 
+def own_connection(host: str, settings: DatabricksSettings) -> DatabricksConnection | None:
+    """Return the service's own connection to a workspace of the settings; None where it is the tasks that name the principal."""
+    try:
+        return _with_login(host, settings, None, "")
+    except InvalidTask:
+        return None
+
+
 def connection_of_flytekit(meta: Mapping[str, Any], settings: DatabricksSettings) -> DatabricksConnection | None:
     """Return the connection of a handle that flytekit's connector wrote; None where it names none.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from outboard.agent import Agent, Http, Platform, Secrets
+from outboard.agent import AccountContext, Agent, Http, Platform, Secrets
 from outboard.errors import Unauthorized
 from outboard.platforms.databricks.agent import DatabricksAgent
 from outboard.platforms.databricks.client import Workspace
-from outboard.platforms.databricks.connections import DatabricksConnection
+from outboard.platforms.databricks.connections import DatabricksConnection, own_connection
 from outboard.platforms.databricks.errors import ERRORS
 from outboard.platforms.databricks.exports import Exports
 from outboard.platforms.databricks.logins import login_of
@@ -57,6 +57,18 @@ class Databricks(Platform[DatabricksConnection, Workspace]):
     ) -> AbstractAsyncContextManager[Workspace]:
         """Return a client of the connection's workspace."""
         return self._opened(connection, secrets, http)
+
+    def connections(self) -> Mapping[str, DatabricksConnection]:
+        """Return the workspaces of the settings; of a service principal those with its client id."""
+        default = self.options.default_instance
+        names = dict.fromkeys((*((default,) if default else ()), *self.options.workspaces))
+        found = {name: own_connection(name, self.options) for name in names}
+        return {name: connection for name, connection in found.items() if connection is not None}
+
+    async def ping(self, ctx: AccountContext[Workspace]) -> str:
+        """List one run, which every user of a workspace may."""
+        await ctx.client.ping()
+        return f"{ctx.connection.host} takes the {ctx.connection.login} login"
 
     def account(self, connection: DatabricksConnection) -> str:
         """Return the workspace: its limits are for all who use it."""

@@ -5,13 +5,16 @@ There is no quota to count: a job is a process on this machine, and whoever asks
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
-from outboard.agent import Agent, Platform, Secrets
+from outboard.agent import AccountContext, Agent, Platform, Secrets
 from outboard.agent.http import Http
 from outboard.detached.job_directory import JobDirectory
+from outboard.errors import Unavailable
 from outboard.platforms.embedded.declared import WITHHELD
 from outboard.platforms.embedded.duckdb_agent import DuckDBAgent
 from outboard.platforms.embedded.process_agent import ProcessAgent
@@ -56,6 +59,22 @@ class Embedded(Platform[EmbeddedConnection, JobDirectory]):
     ) -> AbstractAsyncContextManager[JobDirectory]:
         """Return the job directory of a connection; it holds nothing open."""
         return nullcontext(JobDirectory(Path(connection.root)))
+
+    def connections(self) -> Mapping[str, EmbeddedConnection]:
+        """Return the job directory of the settings."""
+        root = str(self.options.root.expanduser().absolute())
+        return {root: EmbeddedConnection(root=root)}
+
+    def ping(self, ctx: AccountContext[JobDirectory]) -> str:
+        """Look whether jobs can be written where they are to be, or the folder can be made."""
+        root = ctx.client.root
+        nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.R_OK | os.W_OK | os.X_OK)):
+            raise Unavailable(
+                f"{nearest} cannot be written, and jobs are to lie in {root}; see platforms.embedded.root"
+            )
+        free_gib = shutil.disk_usage(nearest).free / 2**30
+        return f"{free_gib:,.1f} GiB free at {root}"
 
     def account(self, connection: EmbeddedConnection) -> str:
         """Return one account per job directory."""

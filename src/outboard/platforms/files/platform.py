@@ -7,11 +7,13 @@ for a glob or a folder. Stores have no quota worth counting: S3 serves 5,500 rea
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from outboard.agent import Agent, Connection, Platform, Secrets
+from outboard.agent import AccountContext, Agent, Connection, Platform, Secrets
 from outboard.agent.http import Http
+from outboard.platforms.files.addresses import parse_address
 from outboard.platforms.files.sensors import FileSensor, FlytekitFileSensor
 from outboard.platforms.files.settings import FilesSettings
 from outboard.platforms.files.stores import FileStores
@@ -46,6 +48,14 @@ class Files(Platform[Connection, FileStores]):
     ) -> AbstractAsyncContextManager[FileStores]:
         """Return the stores; each bucket is opened when it is first looked at."""
         return nullcontext(FileStores())
+
+    async def ping(self, ctx: AccountContext[FileStores]) -> str:
+        """Look into every place of `roots`, side by side: one request for each bucket, a listing of one folder's names."""
+        roots = self.options.roots
+        if not roots:
+            return "no place is named" if roots is None else "sensors may look nowhere"
+        await asyncio.gather(*(ctx.client.look_into(parse_address(f"{root.rstrip('/')}/")) for root in roots))
+        return f"can be looked into: {', '.join(roots)}"
 
     def account(self, connection: Connection) -> str:  # noqa: ARG002 - see above
         """Return the one account: the service's own credentials."""

@@ -85,6 +85,21 @@ class FileStores:
             raise _translated(error) from error
         return False
 
+    async def look_into(self, address: Address) -> None:
+        """Read one page of the names of a folder; raises as `has_file` does, and where a local folder is not there."""
+        if address.store == LOCAL:
+            text = address.text
+            if not await asyncio.to_thread(os.access, text, os.R_OK | os.X_OK):
+                raise Unavailable(
+                    f"{text} is not there, or may not be read; see platforms.files.roots", code="NotThere"
+                )
+            return
+        try:
+            stream: Any = self._store(address).list(address.folder or None, chunk_size=1)
+            await anext(aiter(stream), None)
+        except Exception as error:
+            raise _translated(error) from error
+
     @staticmethod
     async def real_path(address: Address) -> str:
         """Return where a local address leads once symbolic links are followed."""

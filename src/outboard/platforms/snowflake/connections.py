@@ -65,6 +65,14 @@ def connection_of(task: Task[SnowflakeConfig], settings: SnowflakeSettings) -> S
     return _with_login(account, user, config.login, settings)
 
 
+def own_connection(account: str, settings: SnowflakeSettings) -> SnowflakeConnection | None:
+    """Return the service's own connection to an account of the settings; None where it is the tasks that name the user."""
+    try:
+        return _with_login(account, settings.of(account).user, None, settings)
+    except InvalidTask:
+        return None
+
+
 def connection_of_flytekit(meta: Mapping[str, Any], settings: SnowflakeSettings) -> SnowflakeConnection | None:
     """Return the connection of a handle that an SDK's own connector wrote; None where it names none.
 

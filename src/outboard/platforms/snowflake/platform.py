@@ -7,15 +7,15 @@ the host slows an account down when it is told to.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from outboard.agent import Agent, Http, Platform, Secrets
+from outboard.agent import AccountContext, Agent, Http, Platform, Secrets
 from outboard.errors import Unauthorized
 from outboard.platforms.snowflake.accounts import key_of
 from outboard.platforms.snowflake.agent import SnowflakeAgent
 from outboard.platforms.snowflake.client import SnowflakeClient
-from outboard.platforms.snowflake.connections import SnowflakeConnection
+from outboard.platforms.snowflake.connections import SnowflakeConnection, own_connection
 from outboard.platforms.snowflake.errors import ERRORS
 from outboard.platforms.snowflake.logins import login_of
 from outboard.platforms.snowflake.settings import SnowflakeSettings
@@ -48,6 +48,18 @@ class Snowflake(Platform[SnowflakeConnection, SnowflakeClient]):
     ) -> AbstractAsyncContextManager[SnowflakeClient]:
         """Return a client of the connection's account."""
         return self._opened(connection, secrets, http)
+
+    def connections(self) -> Mapping[str, SnowflakeConnection]:
+        """Return the accounts of the settings; of a key pair those with a user."""
+        names = dict.fromkeys((*((self.options.account,) if self.options.account else ()), *self.options.accounts))
+        found = {key_of(name): own_connection(name, self.options) for name in names}
+        return {name: connection for name, connection in found.items() if connection is not None}
+
+    async def ping(self, ctx: AccountContext[SnowflakeClient]) -> str:
+        """Look at a statement that was never: refused logins are told before that, and no warehouse is woken."""
+        await ctx.client.ping()
+        user = ctx.connection.user
+        return f"{ctx.connection.account} takes the login" + (f" of {user}" if user else "")
 
     def account(self, connection: SnowflakeConnection) -> str:
         """Return the account: its limits are for all who use it."""

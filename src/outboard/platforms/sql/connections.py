@@ -77,8 +77,13 @@ def connection_of(task: Task[SqlConfig], settings: SqlSettings) -> SqlConnection
             field=field,
         )
     own = _own_secret(config, settings)
-    default = None if known.password_secret is None else _secret(known.password_secret)
-    return SqlConnection(name=name, password=own or default)
+    return own_connection(name, settings) if own is None else SqlConnection(name=name, password=own)
+
+
+def own_connection(name: str, settings: SqlSettings) -> SqlConnection:
+    """Return one of the operator's connections, with the operator's own password."""
+    secret = settings.connections[name].password_secret
+    return SqlConnection(name=name, password=None if secret is None else _secret(secret))
 
 
 def use_of(connection: SqlConnection, settings: SqlSettings) -> tuple[ConnectionSettings, Target]:

@@ -5,13 +5,13 @@ There is no quota to count: how many statements a database takes at once is the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from outboard.agent import Agent, ErrorMap, Http, Platform, Secrets, Verdict
+from outboard.agent import AccountContext, Agent, ErrorMap, Http, Platform, Secrets, Verdict
 from outboard.errors import Unavailable
 from outboard.platforms.sql.agent import SqlAgent
-from outboard.platforms.sql.connections import SqlConnection, use_of
+from outboard.platforms.sql.connections import SqlConnection, own_connection, use_of
 from outboard.platforms.sql.declared import NEEDS
 from outboard.platforms.sql.marks import MarksUnavailable
 from outboard.platforms.sql.server import Server
@@ -51,6 +51,14 @@ class SqlAnywhere(Platform[SqlConnection, Server]):
         use, target = use_of(connection, self.options)
         password = secrets[connection.password].get_secret_value() if connection.password is not None else ""
         return nullcontext(Server(self.options.root.expanduser().absolute(), use, target, password))
+
+    def connections(self) -> Mapping[str, SqlConnection]:
+        """Return the operator's connections."""
+        return {name: own_connection(name, self.options) for name in self.options.connections}
+
+    def ping(self, ctx: AccountContext[Server]) -> str:
+        """Log in and ask for the session of a statement that was never; of DuckDB, look whether the file is there."""
+        return ctx.client.ping()
 
     def account(self, connection: SqlConnection) -> str:
         """Return the database: its limits are for all who use it."""

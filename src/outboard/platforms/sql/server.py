@@ -13,6 +13,7 @@ after which it can begin or commit nothing any more, and the database is asked w
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ STALE_S: Final = 90.0
 """A worker writes `alive` every 15 s; clocks of the replicas may differ by some seconds."""
 
 CLAIM_S: Final = 5.0
+_NEVER: Final = "ob-ping-of-no-statement"
 LOOK_EVERY_S: Final = 0.02
 _NOT_YET: Final = ("claiming", "claimed", "connecting", "waiting")
 
@@ -90,6 +92,23 @@ class Server:
                 return
             time.sleep(LOOK_EVERY_S)
             snapshot = self.jobs.snapshot(key) or snapshot
+
+    def ping(self) -> str:
+        """Return what answers, once it took the login.
+
+        Raises:
+            AgentError: The database cannot be reached, or refuses.
+        """
+        kind, place = self.target.kind, self.target.database
+        if kind == "duckdb":
+            if not os.access(place if Path(place).exists() else Path(place).parent, os.R_OK | os.W_OK):
+                raise Unavailable(f"the file {place} cannot be read and written; check platforms.sql.connections")
+            return f"the file {place} is there" if Path(place).exists() else f"the file {place} will be made"
+        try:
+            self._database_now().sightings([_NEVER])
+        except Exception as error:
+            raise self._in_words(error) from error
+        return f"{kind} at {self.target.host}:{self.target.port} takes the login of {self.target.user}"
 
     def looks(self, asked: Sequence[tuple[str, str]]) -> dict[str, View | AgentError | None]:
         """Return where statements stand, by key; None for one that never was.
