@@ -6,6 +6,9 @@ that the platform's `ErrorMap` classified: a refused connection was certainly no
 have been. A redirect is never followed, since it would take our login elsewhere, and is no answer: somebody on the
 way gives it, a login page or a proxy, and the platform may have heard nothing. An answer that means "slow down"
 slows the account's next calls, whatever its status (see `spending`).
+
+The addresses it talks to are the operator's: a setting, or what a setting makes of a checked name. For one that a task wrote
+there is `outward`, a session of its own that reaches the public internet and nothing inside (see `agent.outward`).
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ from outboard.agent.error_facts import facts_of_answer
 from outboard.agent.error_map import ErrorMap
 from outboard.agent.platform_calls import http_facts
 from outboard.agent.spending import Budget, Spending
+from outboard.domain.egress import Egress
 from outboard.errors import Sent, Unavailable
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
+    from aiohttp import ClientResponse, ClientSession
 
 _DEFAULT_TIMEOUT_S: Final = 30.0
 _REDIRECT_STATUS: Final = 300
@@ -72,17 +76,27 @@ class Http:
         budget: Where calls are paid from.
         errors: The platform's error map.
         headers: Sent with every call.
+        egress: What addresses that tasks choose may reach.
 
     Attributes:
         budget: The same, for clients that do not talk through this session (see `sdk_budgets`).
     """
 
-    def __init__(self, *, budget: Budget, errors: ErrorMap, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        budget: Budget,
+        errors: ErrorMap,
+        headers: Mapping[str, str] | None = None,
+        egress: Egress | None = None,
+    ) -> None:
         self.budget = budget
         self._errors = errors
         self._headers = dict(headers or {})
+        self._egress = egress if egress is not None else Egress()
         self._session: ClientSession | None = None
         self._dated: tuple[str, float] | None = None
+        self._outward: Http | None = None
 
     @property
     def clock_skew(self) -> timedelta | None:
@@ -94,6 +108,19 @@ class Http:
             return timedelta(seconds=round(parsedate_to_datetime(header).timestamp() - heard_at))
         except (ValueError, TypeError, OverflowError):
             return None
+
+    @property
+    def outward(self) -> Http:
+        """The session for addresses that a task chose: it reaches public ones only, or what `host.egress` allows.
+
+        Same budget and error map, none of this session's headers. An address inside is `Rejected`, and nothing is sent. Give
+        it no credentials that are not the task's own.
+        """
+        if self._outward is None:
+            from outboard.agent.outward import OutwardHttp  # noqa: PLC0415 - only agents whose tasks choose addresses need it
+
+            self._outward = OutwardHttp(budget=self.budget, errors=self._errors, egress=self._egress)
+        return self._outward
 
     async def request(  # noqa: PLR0913 - the parts of an HTTP call
         self,
@@ -129,7 +156,7 @@ class Http:
         give_up = time.monotonic() + timeout_s
         refused_from = _ERROR_STATUS if takes_redirects else _REDIRECT_STATUS
         async with Spending(self.budget, method, timeout_s) as spending:
-            session = self._open_session()
+            session = self._open_session(url)
             left_s = give_up - time.monotonic()
             if left_s <= 0:
                 raise Unavailable(f"no time was left for {method}; nothing was sent", sent=Sent.NO)
@@ -147,7 +174,7 @@ class Http:
                     allow_redirects=False,
                 ) as answer:
                     spending.came(answer.status)
-                    body = await answer.read()
+                    body = await self._read(answer)
                     received = {name.lower(): value for name, value in answer.headers.items()}
                     if "date" in received:
                         self._dated = received["date"], time.time()
@@ -168,15 +195,21 @@ class Http:
     async def close(self) -> None:
         """Close the session; it opens again when it is used again."""
         session, self._session = self._session, None
+        outward, self._outward = self._outward, None
         if session is not None:
             await session.close()
+        if outward is not None:
+            await outward.close()
 
-    def _open_session(self) -> ClientSession:
+    def _open_session(self, url: str) -> ClientSession:  # noqa: ARG002 - see `outward`
         from aiohttp import ClientSession  # noqa: PLC0415 - see above
 
         if self._session is None or self._session.closed:
             self._session = ClientSession(headers=self._headers)
         return self._session
+
+    async def _read(self, answer: ClientResponse) -> bytes:
+        return await answer.read()
 
     def _accepted(self, response: Response) -> Response:
         if self._errors.in_body is not None and response.body:

@@ -27,6 +27,7 @@ from outboard.agent.http import Http
 from outboard.agent.jobs import Connection
 from outboard.agent.platform import Platform
 from outboard.agent.spending import CURRENT_CALL, AgentCall
+from outboard.domain.egress import Egress
 from outboard.domain.identity import Scope
 from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.secret_refs import SecretRef, SecretScope
@@ -117,6 +118,7 @@ class Clients:
         idle_s: When one that nobody uses is closed.
         accounts: Are told of those that cannot be opened.
         opened: Called in the event loop before the first is opened.
+        egress: What addresses that tasks choose may reach.
     """
 
     def __init__(
@@ -127,8 +129,10 @@ class Clients:
         idle_s: float,
         accounts: Accounts,
         opened: Callable[[], None] = lambda: None,
+        egress: Egress | None = None,
     ) -> None:
         self._opened = opened
+        self._egress = egress
         self._secrets = secrets
         self._budgets = budgets
         self._words = words
@@ -239,7 +243,7 @@ class Clients:
         account = str(account)[:_ACCOUNT_CHARACTERS]
         by_whom = json.dumps(key[1:], default=str)
         budget = self._budgets.of(platform.name, account, platform.quotas, connection=by_whom, errors=platform.errors)
-        http = Http(budget=budget, errors=platform.errors)
+        http = Http(budget=budget, errors=platform.errors, egress=self._egress)
         client = OpenClient(key, opening, (platform.name, account), http, budget)
         keeper = asyncio.ensure_future(self._keep(client))
         client.keeper = keeper

@@ -106,7 +106,9 @@ class Host:
         self._invoker = Invoker(words)
         self.accounts = Accounts(self.settings, words)
         idle_s = self.settings.idle_client.total_seconds()
-        self._clients = Clients(self._source, self._budgets, words, idle_s, self.accounts, self._shares.watch)
+        self._clients = Clients(
+            self._source, self._budgets, words, idle_s, self.accounts, self._shares.watch, self.settings.egress.rules()
+        )
         self._calls = Calls(self._clients, self._invoker, self.accounts)
         self._foreign = ForeignHandles(registry, self.codec, is_accepted=self.settings.accept_flytekit_handles)
         self._unclaimed = UnclaimedJobs()

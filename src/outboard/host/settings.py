@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
+
+from outboard.domain.egress import Egress
+
+_HOST: Final = re.compile(r"(?:\*\.)?(?![0-9.]+$)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
 
 class SecretSettings(BaseModel):
@@ -43,6 +48,38 @@ class RateSettings(BaseModel):
     burst: int = Field(default=1, ge=1)
 
 
+class EgressSettings(BaseModel):
+    """Where addresses that tasks choose may lead; by default to public ones only.
+
+    Attributes:
+        allow_hosts: Hosts that may be reached wherever they are, as `hooks.corp.example` or `*.corp.example`.
+        allow_networks: Networks that may be reached although they are private, as `10.20.0.0/16`.
+        deny_networks: Networks that may not be reached although they are public; they win over `allow_networks`.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    allow_hosts: tuple[str, ...] = ()
+    allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    deny_networks: tuple[IPvAnyNetwork, ...] = ()
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not _HOST.fullmatch(pattern):
+                raise ValueError(
+                    f"{pattern!r} is no host; write hooks.corp.example or *.corp.example, and addresses under allow_networks"
+                )
+        return tuple(pattern.rstrip(".").lower() for pattern in value)
+
+    def rules(self) -> Egress:
+        """Return what follows from them."""
+        return Egress(
+            allow_hosts=self.allow_hosts, allow_networks=self.allow_networks, deny_networks=self.deny_networks
+        )
+
+
 class HostSettings(BaseModel):
     """Settings of a host. Times are in seconds on the wire of YAML and environment, `timedelta` here.
 
@@ -55,6 +92,7 @@ class HostSettings(BaseModel):
         accept_flytekit_handles: Also follow jobs that flytekit's own connector service started, by its JSON handles; for
             the time in which such jobs are under way. Anybody can write such handles.
         secrets: Where secrets are looked up.
+        egress: Where addresses that tasks choose may lead.
         records: Where submission records are written, as a path or URI that all replicas share; empty puts each beside its
             task's outputs.
         submission_limit: For how long a process may submit on one claim; another one takes over 30 s later.
@@ -87,6 +125,7 @@ class HostSettings(BaseModel):
     accept_clear_handles: bool = False
     accept_flytekit_handles: bool = False
     secrets: SecretSettings = Field(default_factory=SecretSettings)
+    egress: EgressSettings = Field(default_factory=EgressSettings)
     records: str = ""
     submission_limit: timedelta = timedelta(seconds=60)
     status_limit: timedelta = Field(default=timedelta(seconds=1), ge=timedelta(0))
