@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from outboard.errors import InvalidTask
 
-_BUCKETS: Final = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss"})
+BUCKETS: Final = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss"})
+"""Schemes whose hosts are the clouds' own, or the operator's; of `http://` a task would choose the host itself."""
 _THIS_MACHINE: Final = ("", "localhost")
 
 
@@ -26,7 +27,7 @@ def result_place(output_prefix: str) -> str:
     if not output_prefix:
         return ""
     parts = urlsplit(output_prefix)
-    if parts.scheme in _BUCKETS:
+    if parts.scheme in BUCKETS:
         if not parts.netloc:
             raise _refusal(output_prefix, "it names no bucket")
         return output_prefix

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from outboard.detached.output_places import BUCKETS
 from outboard.errors import StoreUnavailable, Unavailable
 from outboard.platforms.databricks.client import Json, Workspace, objects
 from outboard.platforms.databricks.results import row_count
@@ -128,6 +129,10 @@ async def _upload(path: Path, place: str) -> None:
             target = Path(parts.path if parts.scheme else place)
             await LocalStore(target.parent, mkdir=True).put_async(target.name, path)
             return
+        if parts.scheme not in BUCKETS:
+            raise StoreUnavailable(
+                f"the output prefix lies at {parts.scheme[:40]}://, which is no object store; give a bucket"
+            )
         store = from_url(f"{parts.scheme}://{parts.netloc}")
         await store.put_async(parts.path.lstrip("/"), path)
     except (BaseError, OSError, ValueError) as error:

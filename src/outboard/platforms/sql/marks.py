@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from outboard.detached import job_files
+from outboard.detached.output_places import BUCKETS
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -149,6 +150,8 @@ class Marks:
 
         if self._store is None:
             parts = urlsplit(self.place)
+            if parts.scheme not in BUCKETS:
+                raise MarksUnavailable(f"{parts.scheme[:40]}:// is no object store")
             try:
                 self._store = from_url(f"{parts.scheme}://{parts.netloc}")
             except (BaseError, ValueError) as error:
