@@ -18,6 +18,11 @@ from outboard.cli.choices import (
     Insecure,
     Platforms,
     SettingsFile,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
 )
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
@@ -26,7 +31,7 @@ from outboard.cli.printing import write_result
 from outboard.domain.endpoints import AgentInfo
 from outboard.errors import EndpointUnreachable, OutboardError
 from outboard.local.notes import write_note
-from outboard.local.settings_files import names, read_choice
+from outboard.local.settings_files import client_options, names, read_choice
 
 if TYPE_CHECKING:
     from outboard.domain.endpoints import Endpoint
@@ -53,6 +58,11 @@ def command(  # noqa: PLR0913 - the options of the command
     *,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -67,8 +77,16 @@ def command(  # noqa: PLR0913 - the options of the command
     """
     from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
+    client = client_options(
+        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
+    )
     choice = read_choice(
-        settings, platforms=platforms, modules=agents, flytekit=flytekit, flytekit_modules=flytekit_modules
+        settings,
+        platforms=platforms,
+        modules=agents,
+        flytekit=flytekit,
+        flytekit_modules=flytekit_modules,
+        client=client,
     )
     target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
     listings, failures = run_loop(_list(target))

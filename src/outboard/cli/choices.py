@@ -81,6 +81,46 @@ Insecure = Annotated[
     bool | None,
     typer.Option("--insecure/--tls", help="Plain text or TLS; by default plain text on loopback and TLS elsewhere."),
 ]
+TlsCa = Annotated[
+    str | None,
+    typer.Option(
+        "--tls-ca",
+        metavar="FILE",
+        envvar="OUTBOARD_TLS_CA",
+        help="Authorities that vouch for the service; the system's by default.",
+    ),
+]
+TlsCertificate = Annotated[
+    str | None,
+    typer.Option(
+        "--tls-certificate",
+        metavar="FILE",
+        envvar="OUTBOARD_TLS_CERTIFICATE",
+        help="Your certificate, for a service that requires one.",
+    ),
+]
+TlsKey = Annotated[
+    str | None,
+    typer.Option("--tls-key", metavar="FILE", envvar="OUTBOARD_TLS_KEY", help="Its key; one file may hold both."),
+]
+TlsServerName = Annotated[
+    str | None,
+    typer.Option(
+        "--tls-server-name",
+        metavar="NAME",
+        envvar="OUTBOARD_TLS_SERVER_NAME",
+        help="The name in the service's certificate, where the address is another.",
+    ),
+]
+TokenFile = Annotated[
+    str | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        envvar="OUTBOARD_TOKEN_FILE",
+        help="A file with a bearer token that goes with each call; it is read anew when it changes.",
+    ),
+]
 JournalFile = Annotated[
     Path | None,
     typer.Option(

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from outboard.cli.choices import Agents, AsJson, EndpointAddress, Insecure, Platforms, SettingsFile
+from outboard.cli.choices import (
+    Agents,
+    AsJson,
+    EndpointAddress,
+    Insecure,
+    Platforms,
+    SettingsFile,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
+)
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
 from outboard.cli.loops import run_loop
@@ -20,7 +32,7 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.errors import EndpointUnreachable, InvalidSettings
 from outboard.local.documents import STDIN
 from outboard.local.notes import write_note
-from outboard.local.settings_files import read_choice
+from outboard.local.settings_files import client_options, read_choice
 
 if TYPE_CHECKING:
     from outboard.engine.propeller.findings import Finding
@@ -88,6 +100,7 @@ Checked = Annotated[
         "repeatable, in the engine's order.",
     ),
 ]
+_ABOUT_TLS: Final = {"ca", "certificate", "server_name"}
 Strict = Annotated[bool, typer.Option("--strict", help="In a check, warnings count as errors.")]
 
 
@@ -95,6 +108,11 @@ def command(  # noqa: PLR0913 - each is an option
     *,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
     platforms: Platforms = None,
     agents: Agents = None,
     settings: SettingsFile = None,
@@ -114,7 +132,10 @@ def command(  # noqa: PLR0913 - each is an option
     """
     from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
-    choice = read_choice(settings, platforms=platforms, modules=agents, flytekit=None)
+    client = client_options(
+        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
+    )
+    choice = read_choice(settings, platforms=platforms, modules=agents, flytekit=None, client=client)
     target = Target(endpoint=endpoint, insecure=insecure, choice=choice)
     if check:
         is_named = bool(endpoint or platforms is not None or choice.modules)
@@ -169,6 +190,8 @@ def _is_plain(target: Target, *, is_address_given: bool) -> bool:
     """Tell whether the engine is to speak plain text: as told, or as the endpoint that it shall reach too is called here."""
     if target.insecure is not None:
         return target.insecure
+    if target.endpoint and {**target.choice.client, **target.choice.client_options}.keys() & _ABOUT_TLS:
+        return False
     return is_address_given or not target.endpoint or _is_loopback(target.endpoint)
 
 

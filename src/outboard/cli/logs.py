@@ -20,6 +20,11 @@ from outboard.cli.choices import (
     JournalFile,
     Platforms,
     SettingsFile,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
 )
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
@@ -27,7 +32,7 @@ from outboard.cli.loops import run_loop
 from outboard.cli.printing import write_result
 from outboard.errors import AgentError, EndpointUnreachable, InvalidSettings
 from outboard.local.notes import write_note
-from outboard.local.settings_files import read_choice
+from outboard.local.settings_files import client_options, read_choice
 
 if TYPE_CHECKING:
     from outboard.domain.endpoints import Endpoint
@@ -54,6 +59,11 @@ def command(  # noqa: PLR0913 - the options of the command
     ] = 0,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -64,7 +74,10 @@ def command(  # noqa: PLR0913 - the options of the command
     """Print the log of a task's job; with --json one object per line."""
     from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
-    choice = read_choice(settings, platforms=platforms, modules=agents)
+    client = client_options(
+        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
+    )
+    choice = read_choice(settings, platforms=platforms, modules=agents, client=client)
     target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
     run_loop(_print_log(task, target, journal, follow=follow, tail=tail, as_json=as_json))
     return Exit.SUCCESS

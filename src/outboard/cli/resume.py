@@ -19,12 +19,17 @@ from outboard.cli.choices import (
     Platforms,
     Quiet,
     SettingsFile,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
 )
 from outboard.cli.exits import Exit
 from outboard.cli.loops import run_loop
 from outboard.errors import InvalidSettings
 from outboard.local.notes import write_note
-from outboard.local.settings_files import read_choice
+from outboard.local.settings_files import client_options, read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.driving import Drive
@@ -45,6 +50,11 @@ def command(  # noqa: PLR0913 - the options of the command
     force: Force = False,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -67,7 +77,10 @@ def command(  # noqa: PLR0913 - the options of the command
     if not run and not is_journal(journal):
         write_note("nothing to resume")
         return Exit.SUCCESS
-    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
+    client = client_options(
+        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
+    )
+    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation, client=client)
     drive = Drive(
         target=Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice),
         journal=journal,

@@ -18,10 +18,15 @@ from outboard.cli.choices import (
     Platforms,
     Quiet,
     SettingsFile,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
 )
 from outboard.cli.loops import run_loop
 from outboard.errors import InvalidTask
-from outboard.local.settings_files import read_choice
+from outboard.local.settings_files import client_options, read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.specs import NamedTask
@@ -88,6 +93,11 @@ def command(  # noqa: PLR0913 - the options of the command
     fail_fast: FailFast = False,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -121,7 +131,10 @@ def command(  # noqa: PLR0913 - the options of the command
         name=name,
         version=version,
     )
-    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation)
+    client = client_options(
+        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
+    )
+    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation, client=client)
     drive = Drive(
         target=Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice),
         journal=journal,

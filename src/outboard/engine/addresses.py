@@ -16,6 +16,7 @@ from typing import Final
 
 from typing_extensions import Self
 
+from outboard.engine.credentials import NOTHING, Credentials
 from outboard.errors import InvalidSettings
 
 _FORMS: Final = "host:port, dns:///host:port, k8s://service.namespace:port or unix:/path"
@@ -36,6 +37,7 @@ class ServiceAddress:
         timeouts: Per operation, by the RPC's name; the listing is `ListAgents` for both of Flyte's sections.
         default_timeout: For operations without their own; None is no deadline.
         service_config: A gRPC service configuration as JSON text.
+        credentials: How the client knows the service and shows who it is, beyond the system's authorities.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ServiceAddress:
     timeouts: Mapping[str, timedelta] = field(default_factory=dict)
     default_timeout: timedelta | None = None
     service_config: str | None = None
+    credentials: Credentials = NOTHING
 
     def timeout(self, operation: str) -> timedelta | None:
         """Return how long to wait for an operation (`CreateTask`, `ListAgents` ...); None is no deadline.
@@ -55,8 +58,17 @@ class ServiceAddress:
         return limit or None
 
     @classmethod
-    def at(cls, address: str, *, name: str | None = None, insecure: bool | None = None) -> Self:
-        """Return the endpoint at an address a user typed; plain text on loopback, TLS elsewhere, unless told.
+    def at(
+        cls,
+        address: str,
+        *,
+        name: str | None = None,
+        insecure: bool | None = None,
+        credentials: Credentials | None = None,
+    ) -> Self:
+        """Return the endpoint at an address a user typed.
+
+        It is plain text on loopback and TLS elsewhere, or where credentials are about TLS, unless told.
 
         Raises:
             InvalidSettings: The address has none of the known forms.
@@ -68,8 +80,9 @@ class ServiceAddress:
             target = parse_target(address)
         except ValueError as error:
             raise InvalidSettings(str(error), field="endpoint") from None
-        plain = is_local(target) if insecure is None else insecure
-        return cls(name=name or address, target=target, written=address, insecure=plain)
+        known = credentials if credentials is not None else NOTHING
+        plain = is_local(target) and not known.is_about_tls if insecure is None else insecure
+        return cls(name=name or address, target=target, written=address, insecure=plain, credentials=known)
 
 
 def parse_target(address: str) -> str:

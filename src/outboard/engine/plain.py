@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from outboard.agent.discovery import discover
 from outboard.agent.registry import Registry
 from outboard.domain.tasks import RawTask
+from outboard.engine.addresses import ServiceAddress
 from outboard.engine.engine import Engine
 from outboard.engine.journal import Journal
 from outboard.engine.outcomes import LeftRunning, TaskOutcome
@@ -50,7 +51,7 @@ def run_task(
     task: RawTask,
     *,
     registry: Registry | None = None,
-    endpoint: str | None = None,
+    endpoint: ServiceAddress | str | None = None,
     journal: Path | Journal | None = None,
     settings: EngineSettings | None = None,
     on_event: OnEvent | None = None,
@@ -60,7 +61,7 @@ def run_task(
     Args:
         task: The task.
         registry: Agents to run in this process; the installed ones where neither these nor an endpoint are given.
-        endpoint: The address of a service instead.
+        endpoint: A service instead: its address, or a `ServiceAddress` where that needs certificates or a token.
         journal: Where to record the run.
         settings: The engine's settings.
         on_event: Called, in another thread, with every change.
@@ -80,7 +81,7 @@ def run_tasks(
     tasks: Iterable[RawTask],
     *,
     registry: Registry | None = None,
-    endpoint: str | None = None,
+    endpoint: ServiceAddress | str | None = None,
     journal: Path | Journal | None = None,
     settings: EngineSettings | None = None,
     on_event: OnEvent | None = None,

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import grpc
 from flyteidl.admin import agent_pb2
@@ -30,7 +28,10 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.domain.secret_refs import redact_forms
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
-from outboard.engine.addresses import ServiceAddress, is_cluster_only, is_local
+from outboard.engine.addresses import ServiceAddress
+from outboard.engine.connecting import Connections
+from outboard.engine.credentials import Credentials
+from outboard.engine.refusals import remedy
 from outboard.errors import EndpointUnreachable, OutboardError, Unavailable
 from outboard.wire.codes import ERROR, decode_error
 from outboard.wire.listings import decode_agents, write_category
@@ -44,8 +45,6 @@ MessageT = TypeVar("MessageT", bound=Message)
 _ASYNC: Final = "/flyteidl.service.AsyncAgentService"
 _SYNC: Final = "/flyteidl.service.SyncAgentService"
 _METADATA: Final = "/flyteidl.service.AgentMetadataService"
-_RECEIVE_BYTES: Final = 64 * 1024 * 1024
-_KEEPALIVE_MS: Final = 30_000
 _NEVER_CONNECTED: Final = (
     "failed to connect",
     "connection refused",
@@ -68,16 +67,23 @@ class RemoteEndpoint:
 
     def __init__(self, address: ServiceAddress) -> None:
         self.address = address
-        self._channel = _open(address)
+        self._connections = Connections(address)
 
     @classmethod
-    def at(cls, address: str, *, insecure: bool | None = None, timeout_s: float | None = None) -> Self:
-        """Return the endpoint at an address a user typed; plain text on loopback, TLS elsewhere, unless told.
+    def at(
+        cls,
+        address: str,
+        *,
+        insecure: bool | None = None,
+        timeout_s: float | None = None,
+        credentials: Credentials | None = None,
+    ) -> Self:
+        """Return the endpoint at an address a user typed; see `ServiceAddress.at`.
 
         Raises:
-            InvalidSettings: The address has none of the known forms.
+            InvalidSettings: The address has none of the known forms, or the credentials' files are not in order.
         """
-        found = ServiceAddress.at(address, insecure=insecure)
+        found = ServiceAddress.at(address, insecure=insecure, credentials=credentials)
         limit = None if timeout_s is None else timedelta(seconds=timeout_s)
         return cls(replace(found, default_timeout=limit))
 
@@ -91,7 +97,7 @@ class RemoteEndpoint:
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
+        await self._connections.close()
 
     async def list_agents(self) -> Sequence[AgentInfo]:
         """Return what the service lists."""
@@ -133,18 +139,19 @@ class RemoteEndpoint:
             agent_pb2.ExecuteTaskSyncRequest(inputs=encode_inputs(task)),
         )
         limit_s = self._limit_s("ExecuteTaskSync", timeout_s)
-        call = self._channel.stream_stream(f"{_SYNC}/ExecuteTaskSync")(timeout=limit_s)
-        try:
-            # A service may answer before it has read everything; then writing fails, and reading tells how the call ended.
-            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.BaseError):
-                for part in parts:
-                    await call.write(part.SerializeToString())
-                await call.done_writing()
-            data = await call.read()  # one answer; what follows it is nothing that FlytePropeller would read
-        except grpc.aio.AioRpcError as error:
-            raise self._translate(error, "ExecuteTaskSync", limit_s) from None
-        finally:
-            call.cancel()
+        with self._connections.call() as (channel, metadata):
+            call = channel.stream_stream(f"{_SYNC}/ExecuteTaskSync")(timeout=limit_s, metadata=metadata)
+            try:
+                # A service may answer before it has read everything; then writing fails, and reading tells how the call ended.
+                with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.BaseError):
+                    for part in parts:
+                        await call.write(part.SerializeToString())
+                    await call.done_writing()
+                data = await call.read()  # one answer; what follows it is nothing that FlytePropeller would read
+            except grpc.aio.AioRpcError as error:
+                raise self._translate(error, "ExecuteTaskSync", limit_s) from None
+            finally:
+                call.cancel()
         if data is grpc.aio.EOF:
             raise self._nonsense("ExecuteTaskSync")
         answer = self._parse(agent_pb2.ExecuteTaskSyncResponse, data, "ExecuteTaskSync")
@@ -162,19 +169,21 @@ class RemoteEndpoint:
             token=cursor or "",
         )
         limit_s = self._limit_s("GetTaskLogs", None)
-        call = self._channel.unary_stream(f"{_ASYNC}/GetTaskLogs")(request.SerializeToString(), timeout=limit_s)
         token = ""
-        try:
-            async for data in call:
-                message = self._parse(agent_pb2.GetTaskLogsResponse, data, "GetTaskLogs")
-                if message.WhichOneof("part") == "header":
-                    token = message.header.token
-                else:
-                    yield decode_lines(message)
-        except grpc.aio.AioRpcError as error:
-            raise self._translate(error, "GetTaskLogs", limit_s) from None
-        finally:
-            call.cancel()
+        with self._connections.call() as (channel, metadata):
+            method = channel.unary_stream(f"{_ASYNC}/GetTaskLogs")
+            call = method(request.SerializeToString(), timeout=limit_s, metadata=metadata)
+            try:
+                async for data in call:
+                    message = self._parse(agent_pb2.GetTaskLogsResponse, data, "GetTaskLogs")
+                    if message.WhichOneof("part") == "header":
+                        token = message.header.token
+                    else:
+                        yield decode_lines(message)
+            except grpc.aio.AioRpcError as error:
+                raise self._translate(error, "GetTaskLogs", limit_s) from None
+            finally:
+                call.cancel()
         yield LogPage(lines=(), next_cursor=token or None, ended=not token)
 
     async def task_metrics(
@@ -202,10 +211,13 @@ class RemoteEndpoint:
     ) -> MessageT:
         operation = method.rpartition("/")[2]
         limit_s = self._limit_s(operation, timeout_s)
-        try:
-            data = await self._channel.unary_unary(method)(request.SerializeToString(), timeout=limit_s)
-        except grpc.aio.AioRpcError as error:
-            raise self._translate(error, operation, limit_s) from None
+        with self._connections.call() as (channel, metadata):
+            try:
+                data = await channel.unary_unary(method)(
+                    request.SerializeToString(), timeout=limit_s, metadata=metadata
+                )
+            except grpc.aio.AioRpcError as error:
+                raise self._translate(error, operation, limit_s) from None
         return self._parse(kind, data, operation)
 
     def _limit_s(self, operation: str, timeout_s: float | None) -> float | None:
@@ -238,36 +250,8 @@ class RemoteEndpoint:
         if code is grpc.StatusCode.UNAVAILABLE:
             words = redact_forms(" ".join(details.split()))[:_SHOWN_CHARACTERS]
             if any(sign in details.lower() for sign in _NEVER_CONNECTED):
-                message = f"{self._place} cannot be reached ({words}); {self._remedy}"
+                what_to_do = remedy(self.address, details, self._connections.problem)
+                message = f"{self._place} cannot be reached ({words}); {what_to_do}"
                 return EndpointUnreachable(message, endpoint=self.address.name)
             return Unavailable(f"{self._place} is not available for {operation} ({words})", code=code.name)
         return decode_error(code, details, trailing, operation)
-
-    @property
-    def _remedy(self) -> str:
-        if is_cluster_only(self.address.written):
-            return "the name resolves inside its cluster only: forward the port, and give localhost and that port"
-        if self.address.insecure:
-            return "start the service or correct the address; if it speaks TLS, set `insecure: false`"
-        return "start the service or correct the address; if it speaks plain text, set `insecure: true`"
-
-
-def _open(address: ServiceAddress) -> grpc.aio.Channel:
-    options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", _RECEIVE_BYTES),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-    ]
-    if is_local(address.target):  # a user's proxy is for the world outside; it has another loopback
-        options.append(("grpc.enable_http_proxy", 0))
-    if address.service_config:
-        options.append(("grpc.service_config", address.service_config))
-    if address.insecure:
-        return grpc.aio.insecure_channel(address.target, options=options)
-    return grpc.aio.secure_channel(address.target, grpc.ssl_channel_credentials(_system_roots()), options=options)
-
-
-def _system_roots() -> bytes | None:
-    """Return the system's certificate authorities; None leaves gRPC to its own."""
-    file = ssl.get_default_verify_paths().cafile
-    return Path(file).read_bytes() if file else None

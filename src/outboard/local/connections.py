@@ -15,11 +15,13 @@ from outboard.agent.registry import LoadFailure
 from outboard.domain.endpoints import Endpoint
 from outboard.domain.secret_refs import redact_forms
 from outboard.engine.addresses import ServiceAddress
+from outboard.engine.credentials import ClientSettings
 from outboard.engine.propeller.config import PropellerConfig, read_propeller_config
 from outboard.engine.remote import RemoteEndpoint
 from outboard.engine.routing import IN_PROCESS
 from outboard.errors import InvalidSettings
 from outboard.host.host import Host
+from outboard.local.documents import read_model
 from outboard.local.settings_files import open_host
 from outboard.local.targets import Target
 
@@ -72,7 +74,7 @@ async def find(target: Target, recorded: Iterable[str] = (), *, with_unsent: boo
         InvalidSettings: An address or a file is wrong, or a remembered name means nothing without its configuration.
     """
     config = read_propeller_config(target.engine_config) if target.engine_config else None
-    configured = config.addresses if config else {}
+    configured = _configured(config, target) if config else {}
     names = list(dict.fromkeys(recorded))
     addresses: dict[str, ServiceAddress] = {}
     is_hosting = IN_PROCESS in names
@@ -90,7 +92,7 @@ async def find(target: Target, recorded: Iterable[str] = (), *, with_unsent: boo
 
 def _recorded(name: str, target: Target, configured: Mapping[str, ServiceAddress]) -> ServiceAddress:
     if target.endpoint:
-        return replace(_address(target.endpoint, target), name=name)
+        return replace(_address(target.endpoint, target, name), name=name)
     if name in configured:
         return configured[name]
     try:
@@ -102,5 +104,20 @@ def _recorded(name: str, target: Target, configured: Mapping[str, ServiceAddress
         ) from None
 
 
-def _address(written: str, target: Target) -> ServiceAddress:
-    return ServiceAddress.at(written, insecure=target.insecure)
+def _address(written: str, target: Target, *names: str) -> ServiceAddress:
+    own = _client(target).of(written, *names, is_only=True, is_plain=target.insecure is True)
+    return ServiceAddress.at(written, insecure=target.insecure, credentials=own)
+
+
+def _configured(config: PropellerConfig, target: Target) -> Mapping[str, ServiceAddress]:
+    client, is_only = _client(target), len(config.addresses) == 1
+    return {
+        name: replace(each, credentials=client.of(name, each.written, is_only=is_only, is_plain=each.insecure))
+        for name, each in config.addresses.items()
+    }
+
+
+def _client(target: Target) -> ClientSettings:
+    choice = target.choice
+    values = {**choice.client, **choice.client_options}
+    return read_model(ClientSettings, values, InvalidSettings, where=choice.where, path="client")

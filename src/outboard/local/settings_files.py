@@ -5,6 +5,7 @@ The file is YAML (or JSON) with these sections::
     agents:      which agents: `platforms`, `modules`
     host:        the fields of `HostSettings`: installation, service_keys, secrets ...; times in seconds
     service:     the fields of `ServiceSettings`: host, port, metrics_port, linger_s ...
+    client:      the fields of `ClientSettings`: ca, certificate, key, token_file ...; for whoever calls a service
     engine:      the fields of `EngineSettings`: output_base, max_live, cancel_wait ...; for `run` and `resume`
     platforms:   by platform name: its own settings; `enabled: false` leaves it out
     flytekit:    the fields of `HostingSettings`; only `serve` and `agents` host connectors
@@ -39,6 +40,7 @@ class _Sections(BaseModel):
 
     host: dict[str, Any] = Field(default_factory=dict)
     service: dict[str, Any] = Field(default_factory=dict)
+    client: dict[str, Any] = Field(default_factory=dict)
     engine: dict[str, Any] = Field(default_factory=dict)
     platforms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     flytekit: dict[str, Any] | None = None
@@ -55,6 +57,8 @@ class AgentChoice:
         modules: Further platforms as `module:Platform`.
         host: The settings file's section `host`, options worked in.
         service: Its section `service`.
+        client: Its section `client`.
+        client_options: What options and variables say in the place of it.
         engine: Its section `engine`.
         settings: Its section `platforms`.
         flytekit: Its section `flytekit`, options worked in; None hosts no connectors.
@@ -71,6 +75,8 @@ class AgentChoice:
     modules: Sequence[str] = ()
     host: Mapping[str, Any] = field(default_factory=dict)
     service: Mapping[str, Any] = field(default_factory=dict)
+    client: Mapping[str, Any] = field(default_factory=dict)
+    client_options: Mapping[str, str] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     flytekit: Mapping[str, Any] | None = None
@@ -91,6 +97,7 @@ def read_choice(
     installation: str | None = None,
     flytekit: bool | None = False,
     flytekit_modules: Sequence[str] | None = None,
+    client: Mapping[str, str] | None = None,
 ) -> AgentChoice:
     """Return the choice that a settings file and options make.
 
@@ -101,6 +108,7 @@ def read_choice(
         installation: That of the installation.
         flytekit: Whether to host connectors; None does as the file says.
         flytekit_modules: Further modules with connectors.
+        client: Options about certificates and a token for services that are called; see `client_options`.
 
     Raises:
         InvalidSettings: The file cannot be read or is wrong.
@@ -124,6 +132,8 @@ def read_choice(
         modules=chosen.modules if named is None else named,
         host=host,
         service=sections.service,
+        client=sections.client,
+        client_options=client or {},
         engine=sections.engine,
         settings=sections.platforms,
         flytekit=_hosting(sections.flytekit, flytekit, flytekit_modules),
@@ -194,6 +204,15 @@ def read_service_settings(choice: AgentChoice, **options: Any) -> Any:
     values = {**choice.service, **{name: value for name, value in options.items() if value is not None}}
     with told_from({place: told for place, told in choice.origins.items() if options.get(place[-1]) is None}):
         return read_model(ServiceSettings, values, InvalidSettings, where=choice.where, path="service")
+
+
+def client_options(
+    *, ca: str | None, certificate: str | None, key: str | None, server_name: str | None, token_file: str | None
+) -> Mapping[str, str]:
+    """Return options about how services are called as fields of `ClientSettings`; files are meant from here."""
+    files = {"ca": ca, "certificate": certificate, "key": key, "token_file": token_file}
+    found = {name: str(Path(path).expanduser().absolute()) for name, path in files.items() if path}
+    return found | ({"server_name": server_name} if server_name else {})
 
 
 def tls_options(choice: AgentChoice, **options: str | None) -> Mapping[str, Any] | None:

@@ -25,7 +25,7 @@ from outboard.local.settings_files import AgentChoice, read_choice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the options say about whom to talk to.
+    """What the options say about whom to talk to; certificates and a token for that are in the choice.
 
     Attributes:
         endpoint: One service's address; None leaves the choice to the others.
@@ -60,6 +60,7 @@ class _Kept(BaseModel):
     installation: str | None = None
     directory: Path | None = None
     flytekit: dict[str, Any] | None = None
+    client: dict[str, str] = {}
 
 
 def kept_target(target: Target) -> Mapping[str, Any]:
@@ -77,6 +78,7 @@ def kept_target(target: Target) -> Mapping[str, Any]:
         installation=choice.installation,
         directory=(choice.directory or Path.cwd()) if is_searching and is_in_process else None,
         flytekit=None if choice.flytekit is None else dict(choice.flytekit),
+        client=dict(choice.client_options),
     )
     return kept.model_dump(mode="json", exclude_defaults=True)
 
@@ -112,6 +114,7 @@ def _choice_of(kept: _Kept, said: AgentChoice) -> AgentChoice:
         installation=installation,
         directory=None if said.modules else kept.directory,
         flytekit=kept.flytekit if said.flytekit is None else said.flytekit,
+        client_options={**kept.client, **said.client_options},
     )
 
 

@@ -62,8 +62,9 @@ async def calls_of(service: Served, number: int) -> float:
 async def connected(service: Served) -> AsyncIterator[RemoteEndpoint]:
     """A client with a connection of its own, which gRPC's channels to one address otherwise share."""
     async with RemoteEndpoint.at(service.address, timeout_s=30) as remote:
-        await remote._channel.close()
-        remote._channel = grpc.aio.insecure_channel(service.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        current = remote._connections._current
+        await current.channel.close()
+        current.channel = grpc.aio.insecure_channel(service.address, options=[("grpc.use_local_subchannel_pool", 1)])
         yield remote
 
 

@@ -216,7 +216,8 @@ class _Draft:
             (
                 "Plain text. "
                 if self._wanted.insecure
-                else "TLS, with a certificate of a CA that the engine's image knows. "
+                else "TLS, with a certificate of a CA that the engine's image knows and with this name in it; for a private "
+                "CA, mount a bundle with it into the engine's pod and name that in the variable SSL_CERT_FILE. "
             )
             + (
                 "Without this line a named service is called by TLS."

@@ -28,7 +28,7 @@ from typing import Final
 from outboard.engine.settings import EngineSettings
 from outboard.local.engines import engine_settings
 from outboard.local.home import journal_path
-from outboard.local.settings_files import read_choice
+from outboard.local.settings_files import client_options, read_choice
 from outboard.local.targets import Target
 
 LAST: Final = "last"
@@ -78,6 +78,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> RunningSetting
         installation=said("INSTALLATION"),
         flytekit=is_on("FLYTEKIT_HOSTED"),
         flytekit_modules=(said("FLYTEKIT_MODULES") or "").split(),
+        client=client_options(
+            ca=said("TLS_CA"),
+            certificate=said("TLS_CERTIFICATE"),
+            key=said("TLS_KEY"),
+            server_name=said("TLS_SERVER_NAME"),
+            token_file=said("TOKEN_FILE"),
+        ),
     )
     config = said("ENGINE_CONFIG")
     target = Target(endpoint=said("ENDPOINT"), engine_config=Path(config) if config else None, choice=choice)

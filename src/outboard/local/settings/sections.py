@@ -18,12 +18,13 @@ ENABLED: Final = "enabled"
 _NAMED: Final[Mapping[str, str]] = {
     "host": "outboard.host.settings:HostSettings",
     "service": "outboard.service.settings:ServiceSettings",
+    "client": "outboard.engine.credentials:ClientSettings",
     "engine": "outboard.engine.settings:EngineSettings",
     "flytekit": "outboard.flytekit.hosting.settings:HostingSettings",
     "agents": "outboard.local.settings.sections:AgentsSettings",
     "log": "outboard.local.settings.sections:LogSettings",
 }
-SECTIONS: Final = ("agents", "service", "host", PLATFORMS, "flytekit", "log", "engine")
+SECTIONS: Final = ("agents", "service", "host", PLATFORMS, "flytekit", "log", "engine", "client")
 """In the order in which people meet them."""
 
 
