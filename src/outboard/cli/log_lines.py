@@ -120,6 +120,16 @@ def _shown(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+def adding(fields: Callable[[], Mapping[str, str]]) -> Processor:
+    """Return a processor that adds fields to every line: those of the trace that it is written in."""
+
+    def process(_logger: Any, _method: str, event: Event) -> Mapping[str, Any]:
+        event.update(fields())
+        return event
+
+    return process
+
+
 class Storms:
     """A processor that leaves lines out where too many are alike.
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from outboard.cli.log_lines import Legible, Processor, Storms
+from outboard.cli.log_lines import Legible, Processor, Storms, adding
 from outboard.errors import InvalidSettings
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -56,6 +56,11 @@ def configure_logs(
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=max(threshold, logging.WARNING), force=True)
+
+
+def trace_fields(tracing: Any) -> Sequence[Processor]:
+    """Return what adds the ids of trace and span to lines that are written in a traced call; nothing where tracing is off."""
+    return () if tracing is None else (adding(tracing.fields),)
 
 
 def tell_notes(notes: Iterable[str]) -> None:

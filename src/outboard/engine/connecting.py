@@ -9,6 +9,7 @@ with the next failure to connect.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import grpc
 from outboard.engine.addresses import ServiceAddress, is_local
 from outboard.engine.credentials import SECTION, Credentials
 from outboard.engine.tokens import TokenFile
+from outboard.engine.trace_context import trace_metadata
 from outboard.errors import InvalidSettings
 from outboard.tls.files import Stamp, read_file, stamp
 
@@ -67,6 +69,7 @@ class Connections:
         self._closing: set[asyncio.Future[None]] = set()
         path = address.credentials.token_file
         self._token = TokenFile(path) if path is not None else None
+        self._trace = trace_metadata(os.environ)
 
     @contextmanager
     def call(self) -> Iterator[tuple[grpc.aio.Channel, Metadata]]:
@@ -92,7 +95,9 @@ class Connections:
         await asyncio.gather(*self._closing)
 
     def _metadata(self) -> Metadata:
-        return () if self._token is None else (("authorization", f"Bearer {self._token.read()}"),)
+        if self._token is None:
+            return self._trace
+        return (("authorization", f"Bearer {self._token.read()}"), *self._trace)
 
     def _look(self) -> None:
         """Take up files that have changed."""

@@ -10,6 +10,7 @@ answered at once    `answers`
 agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `accounts`, `account_metrics`, `labels`,
                     `platform_call_metrics`
 quotas              `budgets`
+traces              `tracing`, `spans`
 shared              `stores`, `offloads`, `codecs`, `flights`, `secrets`, `words`, `logs`, `metrics`, `settings`
 ==================  ============================================================================================
 """

@@ -11,29 +11,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from outboard.agent.agents import Agent
 from outboard.agent.context import AccountContext, Context
-from outboard.agent.spending import CURRENT_CALL, AgentCall, Spending
+from outboard.agent.jobs import JobRef
+from outboard.agent.platform_calls import CallTrace
+from outboard.agent.spending import CURRENT_CALL, STATUS_QUESTIONS, AgentCall, Spending
 from outboard.errors import OutboardError, Sent, Throttled, Unauthorized, Unavailable
 from outboard.host.accounts import Accounts
 from outboard.host.budgets.budgets import guard
 from outboard.host.clients import Clients, OpenClient
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob
+from outboard.host.logs import handle_fields, task_fields
 from outboard.host.platform_call_metrics import expose
 from outboard.host.requests import Request
+from outboard.host.tracing import Facts, Tracing
 
 _EFFECTIVE: Final = ("create", "do")
 _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 class Calls:
-    """Builds contexts and runs agents' methods with them."""
+    """Builds contexts and runs agents' methods with them.
 
-    def __init__(self, clients: Clients, invoker: Invoker, accounts: Accounts) -> None:
+    Attributes:
+        tracing: What makes spans; None where tracing is off.
+    """
+
+    def __init__(self, clients: Clients, invoker: Invoker, accounts: Accounts, tracing: Tracing | None = None) -> None:
         self._clients = clients
+        self.tracing = tracing
         self._invoker = invoker
         self._accounts = accounts
         expose()
@@ -73,7 +83,8 @@ class Calls:
             provided=request.secrets.provided,
         )
         options = _NO_OPTIONS if late is None else {"late": late}
-        return await self._run(agent, client, method, args, options, context)
+        run = partial(self._run, agent, client, method, args, options, context)
+        return await (run() if self.tracing is None else _traced(self.tracing, run, lambda: task_fields(request.task)))
 
     async def about_job(self, live: LiveJob, method: str, *args: Any, timeout_s: float, **options: Any) -> Any:
         """Call `method` with `args` and the job's context."""
@@ -96,7 +107,8 @@ class Calls:
             last_status=live.last,
             provided=live.secrets.provided,
         )
-        return await self._run(agent, client, method, args, options, context)
+        run = partial(self._run, agent, client, method, args, options, context)
+        return await (run() if self.tracing is None else _traced(self.tracing, run, lambda: handle_fields(live.handle)))
 
     async def about_account(self, live: LiveJob, method: str, *args: Any, timeout_s: float) -> Any:
         """Call `method` with `args` and the context of the job's account."""
@@ -113,7 +125,8 @@ class Calls:
             deadline=deadline,
             budget=client.budget,
         )
-        return await self._run(agent, client, method, args, _NO_OPTIONS, context)
+        run = partial(self._run, agent, client, method, args, _NO_OPTIONS, context)
+        return await (run() if self.tracing is None else _traced(self.tracing, run, dict))
 
     async def _run(
         self,
@@ -123,11 +136,13 @@ class Calls:
         args: tuple[Any, ...],
         options: Mapping[str, Any],
         context: AccountContext[Any],
+        trace: CallTrace | None = None,
     ) -> Any:
         is_repeated = False
         while True:
             client.users += 1
             call = AgentCall(agent.name, method, context.deadline)
+            call.trace = trace
             token = CURRENT_CALL.set(call)
             try:
                 if client.budget.guarded and method in client.budget.guarded:
@@ -170,6 +185,21 @@ class Calls:
                 self._accounts.failed(client.account, failures[-1])
                 return
         self._accounts.answered(client.account)
+
+
+async def _traced(tracing: Tracing, run: partial[Any], facts: Facts) -> Any:
+    """Make a call in a span of its own."""
+    agent, _, method, args, *_ = run.args
+    with tracing.agent_call(agent.name, method, facts, _job_ids(method, args)) as span:
+        return await run(trace=span)
+
+
+def _job_ids(method: str, args: tuple[Any, ...]) -> list[str]:
+    """Return the ids of the jobs that a status question asks about."""
+    if method not in STATUS_QUESTIONS or not args:
+        return []
+    jobs = args[0] if isinstance(args[0], list) else [args[0]]
+    return [str(job.id) for job in jobs if isinstance(job, JobRef)]
 
 
 def _is_refused(answer: object) -> bool:

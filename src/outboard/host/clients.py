@@ -37,6 +37,7 @@ from outboard.host.budgets.budgets import AccountBudget, Budgets
 from outboard.host.invocation import deadline
 from outboard.host.logs import TaskLog
 from outboard.host.secrets import SecretSource
+from outboard.host.tracing import Tracing
 from outboard.host.words import Words
 
 ClientKey = tuple[str, str, Scope | None, str]
@@ -119,6 +120,7 @@ class Clients:
         accounts: Are told of those that cannot be opened.
         opened: Called in the event loop before the first is opened.
         egress: What addresses that tasks choose may reach.
+        tracing: What makes spans; None where tracing is off.
     """
 
     def __init__(
@@ -130,9 +132,11 @@ class Clients:
         accounts: Accounts,
         opened: Callable[[], None] = lambda: None,
         egress: Egress | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._opened = opened
         self._egress = egress
+        self._tracing = tracing
         self._secrets = secrets
         self._budgets = budgets
         self._words = words
@@ -268,7 +272,7 @@ class Clients:
         try:
             secrets = self._secrets.bind(secret_refs(connection), client.opening.scope, client.opening.provided)
             manager = platform.open(connection, secrets, client.http)
-            client.value = await self._entered(manager, call)
+            client.value = await self._traced(manager, call)
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
             classified = self._classified(platform, error)
             if not isinstance(error, asyncio.CancelledError):
@@ -285,6 +289,13 @@ class Clients:
         await client.stop.wait()
         await self._quietly(manager.__aexit__(None, None, None), log)
         await self._quietly(client.http.close(), log)
+
+    async def _traced(self, manager: AbstractAsyncContextManager[Any], call: AgentCall) -> Any:
+        """Return what a platform opens, in a span of its own where tracing is on."""
+        if self._tracing is None:
+            return await self._entered(manager, call)
+        with self._tracing.agent_call(call.agent, call.method, dict) as call.trace:
+            return await self._entered(manager, call)
 
     async def _entered(self, manager: AbstractAsyncContextManager[Any], call: AgentCall) -> Any:
         """Return what a platform opens; that we wait no longer is told as ours, and its own time-outs as its own."""

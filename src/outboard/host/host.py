@@ -66,6 +66,7 @@ from outboard.host.submissions.late_answers import LateAnswers
 from outboard.host.submissions.records import Records
 from outboard.host.submissions.submissions import Submissions
 from outboard.host.submissions.unclaimed import UnclaimedJobs
+from outboard.host.tracing import open_tracing
 from outboard.host.words import Words
 
 _DRAIN_MARGIN_S: Final = 5.0
@@ -99,6 +100,7 @@ class Host:
         self.stores: Store = stores if stores is not None else Stores()
         registry.each_platform(lambda platform: platform.hear_secrets(self.redact.learn))
         self._source = SecretSource(self.settings.secrets, self.redact)
+        self.tracing = open_tracing(self.settings.tracing, self.redact.learn, self.redact)
         self._words = words = Words(self.redact)
         overrides = overridden_quotas(self.settings, registry)
         self._budgets = Budgets(overrides, AccountLabels(words.text), words.text)
@@ -107,9 +109,16 @@ class Host:
         self.accounts = Accounts(self.settings, words)
         idle_s = self.settings.idle_client.total_seconds()
         self._clients = Clients(
-            self._source, self._budgets, words, idle_s, self.accounts, self._shares.watch, self.settings.egress.rules()
+            self._source,
+            self._budgets,
+            words,
+            idle_s,
+            self.accounts,
+            self._shares.watch,
+            egress=self.settings.egress.rules(),
+            tracing=self.tracing,
         )
-        self._calls = Calls(self._clients, self._invoker, self.accounts)
+        self._calls = Calls(self._clients, self._invoker, self.accounts, self.tracing)
         self._foreign = ForeignHandles(registry, self.codec, is_accepted=self.settings.accept_flytekit_handles)
         self._unclaimed = UnclaimedJobs()
         self._live_jobs = LiveJobs(
@@ -298,6 +307,8 @@ class Host:
         await self._shares.close()
         self._invoker.close()
         self._pings.close()
+        if self.tracing is not None:
+            await self.tracing.close()
 
     async def _look(self, live: LiveJob) -> bool:
         return await self._statuses.look(live)

@@ -108,9 +108,13 @@ class _InThread(partial[Any]):
         return made
 
     def __call__(self) -> Any:
-        token = CURRENT_CALL.set(self.agent_call)
+        call = self.agent_call
+        token = CURRENT_CALL.set(call)
         try:
-            return super().__call__()
+            if call is None or call.trace is None:
+                return super().__call__()
+            with call.trace.attached():
+                return super().__call__()
         finally:
             CURRENT_CALL.reset(token)
 

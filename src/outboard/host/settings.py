@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
 
@@ -80,6 +80,34 @@ class EgressSettings(BaseModel):
         )
 
 
+class TracingSettings(BaseModel):
+    """Whether and where calls are traced; what is left out is as OpenTelemetry's own variables (`OTEL_*`) say.
+
+    Attributes:
+        enabled: None is on where an endpoint is named, here or by `OTEL_EXPORTER_OTLP_ENDPOINT`, and the extra `otel` is there.
+        endpoint: Where the collector is: `http://collector:4317` (gRPC), `http://collector:4318` (HTTP); https is with TLS.
+        protocol: `grpc` or `http/protobuf`.
+        sample_ratio: The share of traces that are kept, of those that begin here; callers decide for their own.
+        headers: Sent with every export; secrets.
+        service_name: `service.name` of the spans; `outboard` where nobody says otherwise.
+        tell_platforms: Also send `traceparent` with calls to platforms over HTTP.
+        export_limit: How long one export may take.
+        flush: How long the end of the process may wait for what is left to be exported.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool | None = None
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    protocol: Literal["grpc", "http/protobuf"] | None = None
+    sample_ratio: float | None = Field(default=None, ge=0, le=1)
+    headers: Mapping[str, SecretStr] = Field(default_factory=dict)
+    service_name: str | None = Field(default=None, min_length=1)
+    tell_platforms: bool = False
+    export_limit: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    flush: timedelta = Field(default=timedelta(seconds=3), ge=timedelta(0))
+
+
 class HostSettings(BaseModel):
     """Settings of a host. Times are in seconds on the wire of YAML and environment, `timedelta` here.
 
@@ -116,6 +144,7 @@ class HostSettings(BaseModel):
             `replicas` holds until they were.
         processes: How many processes share a replica's part.
         inline_limit_bytes: Outputs above this are written as `outputs.pb` instead of answered.
+        tracing: Whether and where calls are traced.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -144,3 +173,4 @@ class HostSettings(BaseModel):
     replicas_dns: str = ""
     processes: int = Field(default=1, ge=1)
     inline_limit_bytes: int = 3 * 1024 * 1024
+    tracing: TracingSettings = Field(default_factory=TracingSettings)

@@ -31,6 +31,7 @@ from outboard.errors import AgentFault, DrainingError, InvalidTask, OutboardErro
 from outboard.host.accounts import Accounts
 from outboard.host.callbacks.callbacks import CallbackReceiver
 from outboard.host.logs import TaskLog, handle_fields, task_fields
+from outboard.host.tracing import Tracing
 from outboard.service.forwarded import ForwardedError
 from outboard.service.loop_metrics import count_refused, watch_calls
 from outboard.service.metrics import CallMetrics
@@ -77,6 +78,11 @@ class ServedHost(Endpoint, Protocol):
     @property
     def redact(self) -> Callable[[str], str]:
         """Removes the secrets that the host has read from a text."""
+        ...
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """What makes spans; None where tracing is off."""
         ...
 
     @property
@@ -156,6 +162,7 @@ class Edge:
         self.metrics = metrics
         self.in_flight = 0
         self._max_calls = max_calls
+        self._tracing = host.tracing
         watch_calls(self)
 
     def unary(self, operation: str, work: Work) -> grpc.RpcMethodHandler:
@@ -171,6 +178,8 @@ class Edge:
                 failure = self._fail(call, raised)
             else:
                 self.metrics.succeeded(operation, call.task_type, time.perf_counter() - call.started)
+                if self._tracing is not None:
+                    self._tracing.note(lambda: self._identity(call))
                 return answer
             finally:
                 self.in_flight -= 1
@@ -197,6 +206,8 @@ class Edge:
                 answer: bytes = await ask(data, context)
                 return answer
             self.metrics.succeeded(operation, poll.shape.task_type, time.perf_counter() - started)
+            if self._tracing is not None:
+                self._tracing.note(lambda: {"task_type": poll.shape.task_type, "told": "memory"})
             return poll.answer
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -242,6 +253,8 @@ class Edge:
             return self._fail(call, raised)
         else:
             self.metrics.succeeded(call.operation, call.task_type, time.perf_counter() - call.started)
+            if self._tracing is not None:
+                self._tracing.note(lambda: self._identity(call))
             return None
         finally:
             self.in_flight -= 1
@@ -262,6 +275,8 @@ class Edge:
             raise raised
         if isinstance(raised, ForwardedError):  # logged by the process that raised it
             self.metrics.failed(call.operation, call.task_type, seconds, raised.wire.code.name)
+            if self._tracing is not None:
+                self._tracing.note(lambda: self._identity(call), code=raised.wire.code.value[0])
             return raised.wire
         error = _classify(raised)
         if isinstance(error, DrainingError):
@@ -271,6 +286,8 @@ class Edge:
         if isinstance(raised, _TIMEOUTS):
             wire = replace(wire, code=grpc.StatusCode.DEADLINE_EXCEEDED)
         self.metrics.failed(call.operation, call.task_type, seconds, wire.code.name)
+        if self._tracing is not None:
+            self._tracing.note(lambda: self._identity(call), code=wire.code.value[0], error_id=error.error_id)
         log = self.log(call)
         record = log.error if wire.code is grpc.StatusCode.INTERNAL else log.warning
         record(

@@ -42,6 +42,7 @@ from outboard.service.reflection import Reflection
 from outboard.service.settings import ServiceSettings, address
 from outboard.service.signals import told_to_end, unless_told
 from outboard.service.sync_calls import SyncCalls
+from outboard.service.traced_calls import traced
 from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -138,9 +139,11 @@ class Service:
         self._learn(own, edge)
         if isolation is not None:
             isolation.on_change = lambda: self._learn(own, edge)
-        parts = (Handlers(*common), SyncCalls(*common), self._health, self._reflection)
+        parts = (self._health, self._reflection)
         table = {name: handler for part in parts for name, handler in part.by_method().items()}
-        late = LateHandlers(lambda dialect: Handlers(*common, dialect).by_method())
+        for calls in (Handlers(*common), SyncCalls(*common)):
+            table.update(traced(calls.by_method(), self.host.tracing))
+        late = LateHandlers(lambda dialect: traced(Handlers(*common, dialect).by_method(), self.host.tracing))
         if self.settings.host.startswith("unix:"):  # as children of a service listen
             from outboard.service.callbacks.relay import internal_methods  # noqa: PLC0415 - children only
 
@@ -205,7 +208,7 @@ class Service:
         from outboard.service.isolation import Isolation  # noqa: PLC0415 - only who isolates pays for it
         from outboard.service.supervision.totals import Totals  # noqa: PLC0415 - same
 
-        self._isolation = isolation = Isolation(self._isolated, self.host.codec, self.host.reads)
+        self._isolation = isolation = Isolation(self._isolated, self.host.codec, self.host.reads, self.host.tracing)
         self.metrics = Totals(REGISTRY, lambda: isolation.all)
         await self._isolation.start(own)
         return self._isolation

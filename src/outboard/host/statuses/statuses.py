@@ -56,6 +56,7 @@ class Statuses:
         words: Words,
     ) -> None:
         self._submissions = submissions
+        self._tracing = calls.tracing
         self._live_jobs = live_jobs
         self._parked = ParkedHandles()
         self._endings = Endings(settings, outputs, submissions, accounts, words)
@@ -137,6 +138,8 @@ class Statuses:
         if live.success is not None:
             self._endings.begin(live, live.success)
         else:
+            if self._tracing is not None and live.job is not None:
+                self._tracing.asked(live.agent.name, live.job.id)
             await self._board.refresh(live, give_up - time.monotonic())
         await self._await_end(live, give_up)
         return live.report()

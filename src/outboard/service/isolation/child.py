@@ -6,7 +6,7 @@ What becomes of calls while it is down or does not answer stands in `forwarding`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -15,6 +15,7 @@ import grpc
 from outboard.service.supervision.child import END_S, Child, ChildSpec, Role
 from outboard.service.supervision.hello import Hello
 
+Carrier = Callable[[], Sequence[tuple[str, str]]]
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -30,11 +31,18 @@ class PlatformChild(Child):
 
     role: ClassVar[Role] = Role(noun="isolated platform", field="isolated")
 
-    def __init__(self, spec: ChildSpec, socket: Path, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, spec: ChildSpec, socket: Path, on_change: Callable[[], None], carrier: Carrier | None = None
+    ) -> None:
         super().__init__(spec, socket, on_change)
+        self._carrier = carrier
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Any] = {}
         self._closing: set[asyncio.Task[None]] = set()
+
+    def carried(self) -> Sequence[tuple[str, str]] | None:
+        """Return the metadata by which the child goes on with the present trace; None where there is none."""
+        return self._carrier() if self._carrier is not None else None
 
     def method(self, path: str, kind: str = "unary_unary") -> Any:
         """Return gRPC's callable of a method, which takes and gives bytes; only while it is up."""

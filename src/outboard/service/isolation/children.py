@@ -15,7 +15,7 @@ from typing import Final
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.tasks import TaskType
 from outboard.host.logs import TaskLog
-from outboard.service.isolation.child import PlatformChild
+from outboard.service.isolation.child import Carrier, PlatformChild
 from outboard.service.isolation.metrics import expose
 from outboard.service.supervision.child import ChildSpec
 from outboard.service.supervision.folders import private_directory
@@ -30,13 +30,17 @@ class Children:
     Args:
         specs: How to start them.
         on_change: Called when one has come up or is down.
+        carrier: Returns the metadata by which children go on with the present trace.
 
     Attributes:
         all: The children; none before `start`.
     """
 
-    def __init__(self, specs: Sequence[ChildSpec], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, specs: Sequence[ChildSpec], on_change: Callable[[], None], carrier: Carrier | None = None
+    ) -> None:
         self._specs = tuple(specs)
+        self._carrier = carrier
         self._own: Sequence[AgentInfo] = ()
         self.all: list[PlatformChild] = []
         self._by_name: dict[str, PlatformChild] = {}
@@ -89,7 +93,8 @@ class Children:
         self._own = own
         self._directory = directory = private_directory("isolate")
         self.all = [
-            PlatformChild(spec, directory / str(number), self._changed) for number, spec in enumerate(self._specs)
+            PlatformChild(spec, directory / str(number), self._changed, self._carrier)
+            for number, spec in enumerate(self._specs)
         ]
         expose(self.all)
         for child in self.all:

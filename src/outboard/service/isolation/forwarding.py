@@ -94,7 +94,7 @@ class Forwarder:
         patience_s = POLL_PATIENCE_S if timeout_s is None else min(POLL_PATIENCE_S, timeout_s * 0.8)
         life = child.life
         try:
-            answer: bytes = await child.method(path)(data, timeout=patience_s)
+            answer: bytes = await child.method(path)(data, timeout=patience_s, metadata=child.carried())
         except grpc.aio.AioRpcError as error:
             translated = _translated(child, error, life)
             if isinstance(translated, ForwardedError):
@@ -184,7 +184,7 @@ async def _arrive(child: PlatformChild, timeout_s: float | None) -> float | None
 async def _unary(child: PlatformChild, path: str, data: bytes, timeout_s: float | None) -> bytes:
     left_s, life = await _arrive(child, timeout_s), child.life
     try:
-        answer: bytes = await child.method(path)(data, timeout=left_s)
+        answer: bytes = await child.method(path)(data, timeout=left_s, metadata=child.carried())
     except grpc.aio.AioRpcError as error:
         raise _translated(child, error, life) from None
     return answer
@@ -192,7 +192,7 @@ async def _unary(child: PlatformChild, path: str, data: bytes, timeout_s: float 
 
 async def _conversation(child: PlatformChild, path: str, parts: tuple[bytes, ...], timeout_s: float | None) -> bytes:
     left_s, life = await _arrive(child, timeout_s), child.life
-    call = child.method(path, "stream_stream")(timeout=left_s)
+    call = child.method(path, "stream_stream")(timeout=left_s, metadata=child.carried())
     try:
         with contextlib.suppress(asyncio.InvalidStateError):  # it is answered before all was sent
             for part in parts:
@@ -210,7 +210,7 @@ async def _conversation(child: PlatformChild, path: str, parts: tuple[bytes, ...
 
 async def _stream(child: PlatformChild, path: str, data: bytes, timeout_s: float | None) -> AsyncGenerator[bytes, None]:
     left_s, life = await _arrive(child, timeout_s), child.life
-    call = child.method(path, "unary_stream")(data, timeout=left_s)
+    call = child.method(path, "unary_stream")(data, timeout=left_s, metadata=child.carried())
     try:
         async for answer in call:
             yield answer

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import HandleCodec
 from outboard.domain.tasks import TaskType
+from outboard.host.tracing import Tracing
 from outboard.service.isolation.child import PlatformChild
 from outboard.service.isolation.children import Children
 from outboard.service.isolation.forwarding import Forwarder
@@ -20,6 +21,7 @@ class Isolation:
         specs: How to start each.
         codec: Reads handles.
         reads: Tells whether this process reads bytes that are no handle of ours.
+        tracing: What makes this process's spans: children go on with them.
 
     Attributes:
         forwarder: Passes calls on.
@@ -27,9 +29,13 @@ class Isolation:
     """
 
     def __init__(
-        self, specs: Sequence[ChildSpec], codec: HandleCodec, reads: Callable[[bytes, TaskType], bool]
+        self,
+        specs: Sequence[ChildSpec],
+        codec: HandleCodec,
+        reads: Callable[[bytes, TaskType], bool],
+        tracing: Tracing | None = None,
     ) -> None:
-        self._children = Children(specs, self._changed)
+        self._children = Children(specs, self._changed, None if tracing is None else tracing.carrier)
         self.forwarder = Forwarder(self._children, codec, reads)
         self.on_change: Callable[[], None] | None = None
 
