@@ -17,6 +17,21 @@ from outboard.errors import InvalidSettings
 from outboard.service.tls.settings import TlsSettings
 
 _MIB: Final = 1024 * 1024
+_BOUNDS: Final = (
+    # What a client may have under way at once on one connection; it waits with more. Without, calls that are begun and reset as
+    # fast as a wire carries them crowd out everybody else's (CVE-2023-44487).
+    ("grpc.max_concurrent_streams", 1000),
+    # That protection counts calls that were answered and not yet tidied up, and so cuts off clients that keep to the number.
+    ("grpc.http.overload_protection", 0),
+    # Calls that came and were not yet taken up. Beyond a thousand gRPC answers some with CANCELLED, anybody's, before we see
+    # them; FlytePropeller would count that against a task, and a burst of its own is enough.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
+    # Bit 0 is "not compressed": a few KiB would become `max_receive_bytes` of zeros here, as often as somebody likes.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.server_handshake_timeout_ms", 20_000),
+)
+"""Bounds on what strangers may do to gRPC's own code, before any of ours runs; tried by `make attack`."""
 
 
 class ServiceSettings(BaseModel):
@@ -112,6 +127,7 @@ class ServiceSettings(BaseModel):
         options = [
             ("grpc.max_receive_message_length", self.max_receive_bytes),
             ("grpc.max_send_message_length", -1),
+            *_BOUNDS,
             # Two services on one port would share its calls silently; the second must fail instead. Only the workers of one
             # parent share, and it sees to it that there is no second one.
             ("grpc.so_reuseport", int(self.processes > 1)),
