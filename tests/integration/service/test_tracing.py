@@ -76,7 +76,7 @@ async def traced(heard: Heard, *options: str, **environment: str) -> AsyncIterat
 
 
 def caller(remote: RemoteEndpoint, flags: str = "01") -> RemoteEndpoint:
-    remote._metadata = [("traceparent", f"00-{TRACE}-{PARENT}-{flags}")]
+    remote._connections._trace = (("traceparent", f"00-{TRACE}-{PARENT}-{flags}"),)
     return remote
 
 
@@ -246,7 +246,7 @@ async def test_a_broken_context_begins_a_trace_of_its_own() -> None:
     with grpc_sink() as sink:
         async with platform() as heard, traced(heard, OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint) as (_, remote):
             for broken in ("", "00-xyz", f"00-{TRACE}-{'0' * 16}-01", "0" * 4000):
-                remote._metadata = [("traceparent", broken)]
+                remote._connections._trace = (("traceparent", broken),)
                 await remote.list_agents()
     spans = sink.named("flyteidl.service.AgentMetadataService/ListAgents")
     assert len({span.trace_id for span in spans} - {TRACE}) == 4
