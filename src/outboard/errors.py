@@ -31,6 +31,9 @@
     │   ├── JournalUnwritable     the engine's journal cannot be opened or written
     │   ├── RunOwned              another living engine drives this run
     │   ├── Overloaded            too much is asked of this process at once
+    │   ├── UnknownCaller         a service does not know who calls: no credentials, or none that it accepts
+    │   ├── UnverifiedCaller      it cannot tell just now, since who issued the token does not answer
+    │   ├── RefusedCaller         it knows, and the caller may not do this
     │   └── DrainingError         this process is shutting down
     └── TaskFailed                raised by the engine's API when a task it was asked to await did not succeed
 
@@ -289,6 +292,22 @@ class Overloaded(OperatorError):
     """Too much is asked of this process at once."""
 
     retry = Retry.YES
+
+
+class UnknownCaller(OperatorError):
+    """A service does not know who calls: there are no credentials, or none that it accepts."""
+
+    retry = Retry.YES  # tokens and certificates are renewed, and the call that comes between two is worth another try
+
+
+class UnverifiedCaller(OperatorError):
+    """A service cannot tell just now who calls, since whoever issued the token does not answer."""
+
+    retry = Retry.YES
+
+
+class RefusedCaller(OperatorError):
+    """A service knows who calls, and that caller may not do this."""
 
 
 class DrainingError(OperatorError):

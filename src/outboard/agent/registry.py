@@ -224,6 +224,11 @@ class Registry:
             self._load(deferred)  # also for a type that is withheld: jobs of it may live
         return self._readers.get(task_type, ())
 
+    @property
+    def natives(self) -> Sequence[TaskType]:
+        """The task types that have `readers`, of platforms that are loaded."""
+        return tuple(self._readers)
+
     def named(self, name: str) -> Agent | None:
         """Return the agent of a name or an alias."""
         self._load_for(self._by_name.get(name))

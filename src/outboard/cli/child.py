@@ -114,6 +114,7 @@ def _hello(service: Any, *, is_idle: bool) -> Any:
         agents=service.listed,
         names=[name for agent in registry for name in (agent.name, *agent.aliases)],
         failures=service.failures,
+        natives=registry.natives,
     )
 
 

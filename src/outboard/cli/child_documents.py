@@ -24,7 +24,17 @@ COMMAND: Final = (
 )
 HOSTED: Final = "flytekit"
 """What to isolate all hosted connectors by."""
-_OF_THE_PARENT: Final = ("host", "port", "metrics_port", "admin_port", "callbacks_port", "isolate", "processes", "tls")
+_OF_THE_PARENT: Final = (
+    "host",
+    "port",
+    "metrics_port",
+    "admin_port",
+    "callbacks_port",
+    "isolate",
+    "processes",
+    "tls",
+    "access",
+)
 
 
 def platform_document(choice: AgentChoice, source: str, log_level: str) -> dict[str, Any]:

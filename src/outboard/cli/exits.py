@@ -72,6 +72,9 @@ EXITS: Final[Mapping[type[OutboardError], Exit]] = {
     errors.JournalUnwritable: Exit.JOURNAL,
     errors.RunOwned: Exit.JOURNAL,
     errors.Overloaded: Exit.UNREACHABLE,
+    errors.UnknownCaller: Exit.USAGE,
+    errors.UnverifiedCaller: Exit.UNREACHABLE,
+    errors.RefusedCaller: Exit.USAGE,
     errors.DrainingError: Exit.UNREACHABLE,
     errors.TaskFailed: Exit.FAILED,
 }

@@ -96,6 +96,15 @@ class HandleCodec:
     def __init__(self, service_keys: Sequence[ServiceKey] = (), *, accepts_clear: bool = False) -> None:
         self._envelope = Envelope(_MAGIC, _FOREIGN, service_keys, accepts_clear=accepts_clear)
 
+    @property
+    def is_sealing(self) -> bool:
+        """Whether there is a key, so that nobody else can write what this codec reads as sealed."""
+        return self._envelope.is_sealing
+
+    def is_sealed(self, encoded: bytes) -> bool:
+        """Tell whether a handle that `decode` takes was sealed."""
+        return self._envelope.is_sealed(encoded)
+
     def encode(self, handle: Handle) -> bytes:
         """Return the handle's bytes.
 

@@ -100,6 +100,15 @@ class Envelope:
         self._sealer = service_keys[0] if service_keys else None
         self._keys = {key.key_id: key for key in service_keys}
 
+    @property
+    def is_sealing(self) -> bool:
+        """Whether there is a key to seal with."""
+        return self._sealer is not None
+
+    def is_sealed(self, framed: bytes) -> bool:
+        """Tell whether something that `open` takes was sealed."""
+        return framed[len(self._magic) + 1 : len(self._magic) + 2] == bytes((_SEALED,))
+
     def frame(self, body: bytes, bound_to: bytes = b"") -> bytes:
         """Return a body in its envelope.
 

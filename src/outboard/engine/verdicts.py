@@ -32,9 +32,19 @@ from outboard.errors import (
     Sent,
     StoreUnavailable,
     Unauthorized,
+    UnknownCaller,
+    UnverifiedCaller,
 )
 
-_NOT_NOW: Final = (AgentError, EndpointUnreachable, DrainingError, Overloaded, StoreUnavailable)
+_NOT_NOW: Final = (
+    AgentError,
+    EndpointUnreachable,
+    DrainingError,
+    Overloaded,
+    StoreUnavailable,
+    UnknownCaller,
+    UnverifiedCaller,
+)
 _ABOUT_THE_REQUEST: Final = (Rejected, InvalidTask, InvalidInputs, OutcomeUnknown)
 
 

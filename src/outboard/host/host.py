@@ -214,6 +214,10 @@ class Host:
         self._live_jobs.provide(bound, provided)
         return await self._statuses.status(bound, timeout_s)
 
+    def keeps_native(self, task_type: TaskType) -> bool:
+        """Tell whether engines keep a hosted connector's own bytes for jobs of a task type; those do not say whose they are."""
+        return bool(self.registry.readers(task_type))
+
     def reads(self, handle: bytes, task_type: TaskType) -> bool:
         """Tell whether an agent here reads a handle."""
         try:

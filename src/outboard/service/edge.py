@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -38,6 +38,11 @@ from outboard.service.metrics import CallMetrics
 from outboard.service.polls import Poll
 from outboard.wire.codes import WireError, encode_error
 
+if TYPE_CHECKING:
+    from outboard.service.access.access import Access, Admission
+    from outboard.service.access.refusals import Refused
+    from outboard.service.access.rules import Subject
+
 MessageT = TypeVar("MessageT", bound=Message)
 _CAUSE_CHARACTERS: Final = 500
 _MESSAGE_CHARACTERS: Final = 2000
@@ -46,6 +51,7 @@ _READ_CHARACTERS: Final = 16_384
 """Beyond this a text is not even looked at: it may quote a name of megabytes, and removing secrets takes time with length."""
 _FRAMES: Final = 4
 _HALF_CLOSE_S: Final = 1.0
+_METADATA: Final = frozenset({"list_agents", "get_agent"})
 _TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes before Python 3.11
 
 
@@ -73,6 +79,10 @@ class ServedHost(Endpoint, Protocol):
 
     def reads(self, handle: bytes, task_type: TaskType) -> bool:
         """Tell whether an agent here reads a handle."""
+        ...
+
+    def keeps_native(self, task_type: TaskType) -> bool:
+        """Tell whether engines keep a hosted connector's own bytes for jobs of a task type."""
         ...
 
     @property
@@ -134,7 +144,7 @@ class ServedHost(Endpoint, Protocol):
 class Call:
     """One call: what it is about, for its metrics and log lines."""
 
-    __slots__ = ("context", "handle", "operation", "started", "task", "task_type")
+    __slots__ = ("admission", "context", "handle", "operation", "started", "task", "task_type")
 
     def __init__(self, operation: str, context: Any) -> None:
         self.operation = operation
@@ -143,23 +153,39 @@ class Call:
         self.task_type = ""
         self.task: RawTask | None = None
         self.handle = b""
+        self.admission: Admission | None = None
 
     @property
     def timeout_s(self) -> float | None:
-        """What is left of the caller's time; None when it set no deadline."""
+        """What is left of the caller's time; None when it set no deadline, and 0 for a status over its caller's limits."""
+        if self.admission is not None and self.admission.is_over:
+            return 0.0
         left: float | None = self.context.time_remaining()
         return left
+
+    def release(self) -> None:
+        """Say that it has ended."""
+        if self.admission is not None:
+            self.admission.release()
 
 
 Work = Callable[[bytes, Call], Awaitable[bytes]]
 
 
 class Edge:
-    """Puts metrics, log lines and status codes around the service's methods."""
+    """Puts metrics, log lines and status codes around the service's methods.
 
-    def __init__(self, host: ServedHost, metrics: CallMetrics, max_calls: int) -> None:
+    Args:
+        host: What is served.
+        metrics: Counts calls.
+        max_calls: How many may run at once.
+        access: Who may call; None lets everybody.
+    """
+
+    def __init__(self, host: ServedHost, metrics: CallMetrics, max_calls: int, access: Access | None = None) -> None:
         self.host = host
         self.metrics = metrics
+        self.access = access
         self.in_flight = 0
         self._max_calls = max_calls
         self._tracing = host.tracing
@@ -173,6 +199,8 @@ class Edge:
             self.in_flight += 1
             try:
                 self._refuse_excess()
+                if self.access is not None:
+                    await self._admit(self.access, call, len(data))
                 answer = await work(data, call)
             except BaseException as raised:  # noqa: BLE001 - the RPC edge
                 failure = self._fail(call, raised)
@@ -182,7 +210,7 @@ class Edge:
                     self._tracing.note(lambda: self._identity(call))
                 return answer
             finally:
-                self.in_flight -= 1
+                self._end(call)
             await context.abort(failure.code, failure.details, failure.trailing)
             raise AssertionError  # `abort` raises
 
@@ -195,6 +223,7 @@ class Edge:
         refused for there being too many.
         """
         ask = self.unary(operation, work).unary_unary
+        access = self.access
 
         async def handle(data: bytes, context: Any) -> bytes:
             started = time.perf_counter()
@@ -202,7 +231,7 @@ class Edge:
                 poll = recall(data)
             except BaseException:  # noqa: BLE001 - `ask` meets it again, and answers with it
                 poll = None
-            if poll is None:
+            if poll is None or (access is not None and not access.recalls(context, poll.shape.subject)):
                 answer: bytes = await ask(data, context)
                 return answer
             self.metrics.succeeded(operation, poll.shape.task_type, time.perf_counter() - started)
@@ -216,7 +245,7 @@ class Edge:
         """Return the handler of a method with one request and a stream of answers, which `work` writes to the call."""
 
         async def handle(data: bytes, context: Any) -> None:
-            failure = await self._run(Call(operation, context), lambda call: work(data, call))
+            failure = await self._run(Call(operation, context), lambda call: work(data, call), len(data))
             if failure is not None:
                 await context.abort(failure.code, failure.details, failure.trailing)
 
@@ -243,11 +272,59 @@ class Edge:
         """Return a logger with the identity of what the call is about."""
         return TaskLog(operation=call.operation, **self._identity(call))
 
-    async def _run(self, call: Call, work: Callable[[Call], Awaitable[Any]]) -> WireError | None:
+    def judge_task(self, call: Call, request: Any, *, keeps_native: bool = False) -> None:
+        """Refuse a task that its caller may not have started, or may not have written there.
+
+        Args:
+            call: The call.
+            request: A request with a template, metadata and an output prefix.
+            keeps_native: Its handle would be a connector's own, which does not say whose job it is.
+        """
+        if self.access is None:
+            return
+        from outboard.service.access.rules import Subject  # noqa: PLC0415 - only who has rules pays for it
+
+        metadata = request.task_execution_metadata
+        execution = metadata.task_execution_id.node_execution_id.execution_id
+        subject = Subject(request.template.type, execution.project, execution.domain, metadata.namespace)
+        self.access.judge_task(call, subject, request.output_prefix, keeps_native=keeps_native)
+
+    def judge_handle(self, call: Call, *, is_status: bool = False) -> Subject | None:
+        """Refuse a job that the caller may not see; return what its handle binds, where that is known."""
+        if self.access is None:
+            return None
+        return self.access.judge_handle(call, call.handle, call.task_type, is_status=is_status)
+
+    async def guard(self, context: Any, operation: str) -> None:
+        """Refuse a call of a service that has no edge of its own, unless its caller is let in; abort it then."""
+        if self.access is None or self.access.is_metadata_open:
+            return
+        call = Call(operation, context)
+        try:
+            await self._admit(self.access, call, 0)
+        except BaseException as raised:  # noqa: BLE001 - the RPC edge
+            failure = self._fail(call, raised)
+        else:
+            call.release()
+            return
+        await context.abort(failure.code, failure.details, failure.trailing)
+
+    @staticmethod
+    async def _admit(access: Access, call: Call, size_bytes: int) -> None:
+        if not (access.is_metadata_open and call.operation in _METADATA):
+            call.admission = await access.admit(call.context, call.operation, size_bytes)
+
+    def _end(self, call: Call) -> None:
+        self.in_flight -= 1
+        call.release()
+
+    async def _run(self, call: Call, work: Callable[[Call], Awaitable[Any]], size_bytes: int = 0) -> WireError | None:
         """Run a streaming call's work and return what it failed with."""
         self.in_flight += 1
         try:
             self._refuse_excess()
+            if self.access is not None:
+                await self._admit(self.access, call, size_bytes)
             await work(call)
         except BaseException as raised:  # noqa: BLE001 - the RPC edge
             return self._fail(call, raised)
@@ -257,7 +334,7 @@ class Edge:
                 self._tracing.note(lambda: self._identity(call))
             return None
         finally:
-            self.in_flight -= 1
+            self._end(call)
 
     def _refuse_excess(self) -> None:
         if self.in_flight > self._max_calls:
@@ -278,6 +355,11 @@ class Edge:
             if self._tracing is not None:
                 self._tracing.note(lambda: self._identity(call), code=raised.wire.code.value[0])
             return raised.wire
+        if self.access is not None and (refused := _refusal(raised)) is not None:
+            wire = encode_error(refused.error)
+            self.metrics.failed(call.operation, call.task_type, seconds, wire.code.name)
+            self.access.refused(refused, call.context, call.operation, self._identity(call))
+            return wire
         error = _classify(raised)
         if isinstance(error, DrainingError):
             count_refused("draining")
@@ -365,6 +447,12 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
     except DecodeError:
         name = kind.DESCRIPTOR.full_name
         raise InvalidTask(f"the request is not a {name}; send one as {name.partition('.')[0]} defines it") from None
+
+
+def _refusal(raised: BaseException) -> Refused | None:
+    from outboard.service.access.refusals import Refused  # noqa: PLC0415 - only who has rules pays for it
+
+    return raised if isinstance(raised, Refused) else None
 
 
 def _classify(raised: BaseException) -> OutboardError:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from flyteidl.admin import agent_pb2
@@ -81,6 +81,7 @@ class Handlers:
         task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
+        subject = self._edge.judge_handle(call, is_status=True)
         provided = self._dialect.read_provided(request)
         status = None if provided else self._host.recall_task(call.handle)
         if status is None and self._forwarder is not None:
@@ -96,12 +97,15 @@ class Handlers:
                 provided=provided,
             )
         return (
-            self._answers.polled(status) if provided else self._polls.answer(data, call.handle, task_type.name, status)
+            self._answers.polled(status)
+            if provided
+            else self._polls.answer(data, call.handle, task_type.name, status, subject)
         )
 
     async def _create_task(self, data: bytes, call: Call) -> bytes:
         request = parse(self._messages.CreateTaskRequest, data)
         self._edge.note_task(call, request.template.type, request.inputs)
+        self._judge_task(call, request)
         if self._forwarder is not None:
             task_type = TaskType(request.template.type, request.template.task_type_version)
             passed = await self._forwarder.about_task(self._create, data, task_type, call.timeout_s)
@@ -116,6 +120,7 @@ class Handlers:
         task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
+        self._edge.judge_handle(call)
         if self._forwarder is not None:
             passed = await self._forwarder.about_job(self._delete, data, call.handle, task_type, call.timeout_s)
             if passed is not None:
@@ -134,6 +139,7 @@ class Handlers:
         task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
+        self._edge.judge_handle(call)
         if self._forwarder is not None:
             passed = await self._forwarder.about_job(self._metrics, data, call.handle, task_type, call.timeout_s)
             if passed is not None:
@@ -158,6 +164,7 @@ class Handlers:
         task_type = self._dialect.read_task_type(request)
         call.task_type = task_type.name
         call.handle = request.resource_meta
+        self._edge.judge_handle(call)
         if self._forwarder is not None:
             messages = self._forwarder.logs(self._logs, data, call.handle, task_type, call.timeout_s)
             if messages is not None:
@@ -174,6 +181,13 @@ class Handlers:
                     await call.context.write(message.SerializeToString())
                 cursor = None if page.ended else page.next_cursor or cursor
         await call.context.write(encode_token(cursor).SerializeToString())
+
+    def _judge_task(self, call: Call, request: Any) -> None:
+        if self._edge.access is None:
+            return
+        task_type = TaskType(request.template.type, request.template.task_type_version)
+        is_isolated = self._forwarder is not None and self._forwarder.children.keeps_native(task_type)
+        self._edge.judge_task(call, request, keeps_native=is_isolated or self._host.keeps_native(task_type))
 
     async def _list_agents(self, data: bytes, _call: Call) -> bytes:
         parse(self._dialect.list_request, data)

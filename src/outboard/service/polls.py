@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from outboard.domain.statuses import TaskStatus
+
+if TYPE_CHECKING:
+    from outboard.service.access.rules import Subject
 
 _LIMIT_BYTES: Final = 128 * 1024 * 1024
 _LARGEST_ANSWER_BYTES: Final = 4096
@@ -34,10 +37,11 @@ _LONGEST_NAME: Final = 200
 
 
 class _Shape(NamedTuple):
-    """What requests about many jobs have in common."""
+    """What requests about many jobs have in common: where the handle lies, and what rules go by (see `service.access`)."""
 
     span: slice
     task_type: str
+    subject: Subject | None = None
 
 
 class Poll:
@@ -76,7 +80,7 @@ class Polls:
         self._recall = recall
         self._encode = encode
         self._half_bytes = limit_bytes // 2
-        self._shapes: dict[tuple[int, int, str], _Shape] = {}
+        self._shapes: dict[tuple[int, int, str, Subject | None], _Shape] = {}
         self._young: dict[int, Poll] = {}
         self._old: dict[int, Poll] = {}
         self._young_bytes = 0
@@ -95,7 +99,9 @@ class Polls:
             return poll
         return None if status is None else self._keep(hash(data), Poll(poll.shape, status, self._encode(status)))
 
-    def answer(self, data: bytes, handle: bytes, task_type: str, status: TaskStatus) -> bytes:
+    def answer(
+        self, data: bytes, handle: bytes, task_type: str, status: TaskStatus, subject: Subject | None = None
+    ) -> bytes:
         """Return a status as the answer to a request, and remember it.
 
         Args:
@@ -103,6 +109,7 @@ class Polls:
             handle: The handle in it.
             task_type: What the request names.
             status: What the host says of the handle.
+            subject: What the handle binds, where there are rules that go by it.
         """
         key = hash(data)
         poll = self._young.get(key) or self._old.pop(key, None)
@@ -110,7 +117,7 @@ class Polls:
             answer = self._encode(status)
             if len(task_type) > _LONGEST_NAME:
                 return answer
-            poll = Poll(self._shape(data, handle, task_type), status, answer)
+            poll = Poll(self._shape(data, handle, task_type, subject), status, answer)
         return self._keep(key, poll).answer
 
     def _keep(self, key: int, poll: Poll) -> Poll:
@@ -128,12 +135,12 @@ class Polls:
         if self._young_bytes > self._half_bytes or now - self._turned_at > _GENERATION_S:
             self._old, self._young, self._young_bytes, self._turned_at = self._young, {}, 0, now
 
-    def _shape(self, data: bytes, handle: bytes, task_type: str) -> _Shape:
+    def _shape(self, data: bytes, handle: bytes, task_type: str, subject: Subject | None) -> _Shape:
         start = data.find(handle)
-        key = (start, start + len(handle), task_type)
+        key = (start, start + len(handle), task_type, subject)
         shape = self._shapes.get(key)
         if shape is None:
             if len(self._shapes) >= _SHAPES:  # callers make up task types, and what is remembered of polls holds shapes
                 self._shapes, self._young, self._old, self._young_bytes = {}, {}, {}, 0
-            shape = self._shapes[key] = _Shape(slice(start, start + len(handle)), task_type)
+            shape = self._shapes[key] = _Shape(slice(start, start + len(handle)), task_type, subject)
         return shape

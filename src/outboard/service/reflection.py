@@ -7,7 +7,7 @@ imported here by name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -17,9 +17,15 @@ REFLECTION_SERVICE: Final = "grpc.reflection.v1alpha.ServerReflection"
 
 
 class Reflection:
-    """Answers questions about the schema."""
+    """Answers questions about the schema.
 
-    def __init__(self, services: Sequence[str]) -> None:
+    Args:
+        services: Their names.
+        guard: Called with each call's context first; it aborts the call of somebody who may not ask.
+    """
+
+    def __init__(self, services: Sequence[str], guard: Callable[[Any], Awaitable[None]] | None = None) -> None:
+        self._guard = guard
         self._services = (*services, REFLECTION_SERVICE)
         self._servicer: Any = None
         self._draining = asyncio.Event()
@@ -37,6 +43,8 @@ class Reflection:
         }
 
     async def _answer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        if self._guard is not None:
+            await self._guard(context)
         if self._servicer is None:
             self._servicer = _open(self._services)
         async for answer in self._servicer.ServerReflectionInfo(self._until_drained(requests), context):

@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -39,13 +40,14 @@ from outboard.service.health import HEALTH_SERVICE, Health
 from outboard.service.metrics import CallMetrics, MetricsServer
 from outboard.service.readiness import readiness_line
 from outboard.service.reflection import Reflection
-from outboard.service.settings import ServiceSettings, address
+from outboard.service.settings import ServiceSettings, address, is_private
 from outboard.service.signals import told_to_end, unless_told
 from outboard.service.sync_calls import SyncCalls
 from outboard.service.traced_calls import traced
 from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from outboard.service.access.access import Access
     from outboard.service.callbacks.point import CallbackPoint
     from outboard.service.isolation import Isolation
     from outboard.service.supervision.child import ChildSpec
@@ -87,6 +89,7 @@ class Service:
         self._metrics_server: MetricsServer | None = None
         self._callbacks: CallbackPoint | None = None
         self._tls: TlsKeeper | None = None
+        self._access: Access | None = None
         self.on_called_back: Callable[[str, Sequence[str]], None] | None = None
         self.metrics: Collector = REGISTRY
 
@@ -115,6 +118,7 @@ class Service:
         return self._callbacks.port if self._callbacks else None
 
     async def __aenter__(self) -> Self:
+        self._access = self._controlled()
         with grpc_threads.patient():
             server = grpc.aio.server(options=self.settings.channel_options())
         try:
@@ -133,8 +137,8 @@ class Service:
         own = await self.host.list_agents()
         isolation = await self._isolate(own)
         self._health = Health((agent.name for agent in own), self.host.failures, self.host.accounts)
-        self._reflection = Reflection((*SERVICES, HEALTH_SERVICE))
-        edge = Edge(self.host, CallMetrics(()), self.settings.max_calls)
+        edge = Edge(self.host, CallMetrics(()), self.settings.max_calls, self._access)
+        self._reflection = Reflection((*SERVICES, HEALTH_SERVICE), partial(edge.guard, operation="reflection"))
         common = (edge, self.settings, None if isolation is None else isolation.forwarder)
         self._learn(own, edge)
         if isolation is not None:
@@ -158,6 +162,8 @@ class Service:
             )  # no sooner: from now on it has its part of all new connections
         await server.start()
         self._server = server
+        if self._access is not None:
+            self._access.start()
         self._watchdog = Watchdog()
         self._watchdog.start()
 
@@ -167,6 +173,20 @@ class Service:
 
             self._tls = TlsKeeper(self.settings.tls)
             self._tls.start()
+
+    def _controlled(self) -> Access | None:
+        """Return who may call, where the operator says so; tell it where everybody may who reaches the port."""
+        if self.settings.access is None:
+            if not is_private(self.settings.host):
+                self._log.warning(
+                    "anyone may call",
+                    address=self.settings.address,
+                    remedy="let only the engine reach this port (NetworkPolicy, mesh), or set service.access",
+                )
+            return None
+        from outboard.service.access.access import Access  # noqa: PLC0415 - only who has rules pays for it
+
+        return Access(self.settings.access, self.host.codec)
 
     async def _take_callbacks(self) -> None:
         """Open the port for callbacks, where the operator wants it."""
@@ -259,6 +279,8 @@ class Service:
         if server is not None:
             ending.append(server.stop(grace_s))
         await asyncio.gather(*ending)
+        if self._access is not None:
+            await self._access.close()
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None

@@ -7,6 +7,7 @@ largest age of connections a replica that was added gets no calls. And inputs ma
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -14,15 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from outboard.errors import InvalidSettings
+from outboard.service.access import AccessSettings
 from outboard.service.tls.settings import TlsSettings
 
 _MIB: Final = 1024 * 1024
 _LEAVING: Final = 2 / 3
 _BOUNDS: Final = (
-    # What a client may have under way at once on one connection; it waits with more. Without, calls that are begun and reset as
-    # fast as a wire carries them crowd out everybody else's (CVE-2023-44487).
-    ("grpc.max_concurrent_streams", 1000),
-    # That protection counts calls that were answered and not yet tidied up, and so cuts off clients that keep to the number.
+    # gRPC's protection against calls that are begun and reset counts calls that were answered and not yet tidied up, and so
+    # cuts off clients that keep to `max_streams_per_connection`, which does protect.
     ("grpc.http.overload_protection", 0),
     # Calls that came and were not yet taken up. Beyond a thousand gRPC answers some with CANCELLED, anybody's, before we see
     # them; FlytePropeller would count that against a task, and a burst of its own is enough.
@@ -33,6 +33,7 @@ _BOUNDS: Final = (
     ("grpc.server_handshake_timeout_ms", 20_000),
 )
 """Bounds on what strangers may do to gRPC's own code, before any of ours runs; tried by `make attack`."""
+_LOOPBACK: Final = re.compile(r"127(\.\d{1,3}){3}|\[?::1\]?")
 
 
 class ServiceSettings(BaseModel):
@@ -63,6 +64,11 @@ class ServiceSettings(BaseModel):
         isolate: Platforms (entry points, or `module:Platform`) whose agents run in a process of their own each.
         isolate_memory_bytes: Resident memory beyond which such a process is drained and started anew; None is no limit.
         tls: Certificates; None is plain text.
+        access: Who may call, and do what; None lets everybody do everything.
+        max_metadata_bytes: The largest headers of a call; larger ones are RESOURCE_EXHAUSTED.
+        max_streams_per_connection: How many calls may run on one connection; further ones wait at the client. Without a bound, calls
+            that are begun and reset as fast as a wire carries them crowd out everybody else's (CVE-2023-44487).
+        max_connections: How many connections may be open at once, in each process; None is no limit.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +93,10 @@ class ServiceSettings(BaseModel):
     isolate: tuple[str, ...] = ()
     isolate_memory_bytes: int | None = Field(default=None, ge=64 * _MIB)
     tls: TlsSettings | None = None
+    access: AccessSettings | None = None
+    max_metadata_bytes: int = Field(default=16 * 1024, ge=4096, le=_MIB)
+    max_streams_per_connection: int = Field(default=1000, ge=10)
+    max_connections: int | None = Field(default=None, ge=10)
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:
@@ -136,9 +146,15 @@ class ServiceSettings(BaseModel):
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self.min_ping_interval_s * 1000)),
             ("grpc.http2.max_ping_strikes", 0),
+            # gRPC refuses at random between the two bounds, unless they are one.
+            ("grpc.max_metadata_size", self.max_metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
+            ("grpc.max_concurrent_streams", self.max_streams_per_connection),
         ]
         if self.tls is not None:  # counts from the connection to the client's first frames
             options.append(("grpc.server_handshake_timeout_ms", int(self.tls.handshake_s * 1000)))
+        if self.max_connections is not None:
+            options.append(("grpc.max_allowed_incoming_connections", self.max_connections))
         age_s = self._connection_age_s()
         if age_s:
             options += [
@@ -168,3 +184,12 @@ def address(host: str, port: int) -> str:
     if host.startswith("unix:"):
         return host
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def is_private(host: str) -> bool:
+    """Tell whether only this machine can reach a host: loopback, or a Unix socket.
+
+    >>> is_private("127.0.0.1"), is_private("unix:/run/outboard.sock"), is_private("0.0.0.0")
+    (True, True, False)
+    """
+    return host == "localhost" or host.startswith("unix:") or _LOOPBACK.fullmatch(host) is not None

@@ -48,6 +48,8 @@ class SyncCalls:
 
     async def _execute_task_sync(self, call: Call) -> None:
         header, header_data = await self._next_part(call, "header")
+        call.task_type = header.template.type
+        self._edge.judge_task(call, header)
         inputs, inputs_data = await self._next_part(call, "inputs")
         template = header.template
         self._edge.note_task(call, template.type, inputs)

@@ -31,6 +31,8 @@ ERROR_ID: Final = "outboard-error-id"
 RETRY: Final = "outboard-retry"
 RETRY_AFTER: Final = "outboard-retry-after-s"
 SENT: Final = "outboard-sent"
+PUSHBACK: Final = "grpc-retry-pushback-ms"
+"""What gRPC's own clients read who were given a retry policy (gRFC A6)."""
 
 CODES: Final[Mapping[type[OutboardError], StatusCode]] = {
     errors.OutboardError: StatusCode.INTERNAL,
@@ -62,6 +64,9 @@ CODES: Final[Mapping[type[OutboardError], StatusCode]] = {
     errors.JournalUnwritable: StatusCode.FAILED_PRECONDITION,
     errors.RunOwned: StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnknownCaller: StatusCode.UNAUTHENTICATED,
+    errors.UnverifiedCaller: StatusCode.UNAVAILABLE,
+    errors.RefusedCaller: StatusCode.PERMISSION_DENIED,
     errors.DrainingError: StatusCode.UNAVAILABLE,
     errors.TaskFailed: StatusCode.INTERNAL,
 }
@@ -94,6 +99,7 @@ def encode_error(error: OutboardError, message: str | None = None) -> WireError:
     trailing = [(ERROR, _public_name(error)), (ERROR_ID, error.error_id), (RETRY, error.retry.value)]
     if error.retry_after is not None:
         trailing.append((RETRY_AFTER, f"{error.retry_after.total_seconds():.3f}"))
+        trailing.append((PUSHBACK, str(max(0, round(error.retry_after.total_seconds() * 1000)))))
     if isinstance(error, AgentError):
         trailing.append((SENT, error.sent.value))
     return WireError(

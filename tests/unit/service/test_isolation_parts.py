@@ -62,6 +62,7 @@ def test_a_hello_is_read_as_it_was_said() -> None:
         agents=[AgentInfo(name="a", task_types=(TaskType("t", 2),), is_sync=True)],
         names=["a", "old a"],
         failures=[LoadFailure(source="b", reason="install it")],
+        natives=(TaskType("t", 2),),
     )
     assert Hello.decode(hello.encode()) == hello
     assert Hello.decode(Hello.refusing("set a key").encode()).refusal == "set a key"

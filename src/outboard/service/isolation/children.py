@@ -80,6 +80,10 @@ class Children:
         """Return a child whose agent knows a task type, be it that another one serves it: it reads its own old handles."""
         return self._readers.get(task_type)
 
+    def keeps_native(self, task_type: TaskType) -> bool:
+        """Tell whether engines keep a hosted connector's own bytes for jobs of a task type."""
+        return any(child.hello is not None and task_type in child.hello.natives for child in self.all)
+
     def is_own(self, task_type: TaskType) -> bool:
         """Tell whether the parent itself serves a task type of this name."""
         return any(own.name == task_type.name for agent in self._own for own in agent.task_types)

@@ -33,7 +33,7 @@ from outboard.service.forwarded import ForwardedError
 from outboard.service.isolation.child import PlatformChild
 from outboard.service.isolation.children import Children
 from outboard.service.isolation.memory import Memory
-from outboard.wire.codes import ERROR, WireError
+from outboard.wire.codes import ERROR, PUSHBACK, WireError
 
 POLL_PATIENCE_S: Final = 3.0
 """How long a poll waits for a child. The child itself answers within `host.status_limit` (2 s); FlytePropeller has ten poll
@@ -238,7 +238,7 @@ def _metadata(error: grpc.aio.AioRpcError) -> dict[str, str]:
 def _translated(child: PlatformChild, error: grpc.aio.AioRpcError, life: int) -> Exception:
     trailing = _metadata(error)
     if ERROR in trailing:
-        ours = tuple((name, value) for name, value in trailing.items() if name.startswith(_OURS))
+        ours = tuple((name, value) for name, value in trailing.items() if name.startswith(_OURS) or name == PUSHBACK)
         return ForwardedError(WireError(code=error.code(), details=error.details() or "", trailing=ours))
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return TimeoutError()

@@ -25,6 +25,7 @@ class Hello:
         names: Of all agents whose handles it reads, aliases included.
         failures: What it could not load.
         refusal: Why it cannot serve at all, for the operator: a wrong setting, a missing secret.
+        natives: Task types for whose jobs engines keep a hosted connector's own bytes.
     """
 
     target: str
@@ -32,6 +33,7 @@ class Hello:
     names: Sequence[str]
     failures: Sequence[LoadFailure]
     refusal: str = ""
+    natives: Sequence[TaskType] = ()
 
     @classmethod
     def refusing(cls, reason: str) -> Hello:
@@ -48,6 +50,7 @@ class Hello:
             "names": list(self.names),
             "failures": failures,
             "refusal": self.refusal,
+            "natives": [[each.name, each.version] for each in self.natives],
         }
         return json.dumps(fields).encode() + b"\n"
 
@@ -65,6 +68,7 @@ class Hello:
                 names=[str(name) for name in fields["names"]],
                 failures=[LoadFailure(source=source, reason=reason) for source, reason in fields["failures"]],
                 refusal=str(fields.get("refusal", "")),
+                natives=tuple(TaskType(*each) for each in fields.get("natives", ())),
             )
         except (TypeError, ValueError, KeyError):
             raise ValueError("not a hello") from None
