@@ -1,9 +1,9 @@
 """The keys of one issuer of tokens: fetched beside the calls, never in their way.
 
 Known keys are used whatever becomes of the issuer; they are asked for again every five minutes, behind the calls. A token that is
-signed with an unknown key makes the keys be asked for at once, at most every five seconds however many such tokens come: its
-call waits a moment for that, and is told to ask again where no answer comes. Only an answer of the issuer that lacks a key makes
-a token of that key a wrong one.
+signed with an unknown key makes the keys be asked for, at most every two seconds however many such tokens come. Its call waits
+for that, up to 500 calls at once, and is told to ask again where no answer comes. Only an answer of the issuer that was asked
+for since, and that lacks the key, makes the token a wrong one.
 
 Keys come over https and no redirect is followed. What a token's own header says about where keys are (`jku`, `x5u`, `jwk`) is
 not looked at.
@@ -24,7 +24,9 @@ from outboard.service.access.refusals import TALLIES
 from outboard.service.access.settings import KUBERNETES, IssuerSettings
 from outboard.service.access.watched_files import WatchedFile
 
-PAUSE_S: Final = 5.0
+PAUSE_S: Final = 2.0
+_MOST_WAITING: Final = 500
+"""Calls hold memory and count as running: a flood of tokens with made-up keys must not take all room."""
 _TIMEOUT_S: Final = 5.0
 _MOST_BYTES: Final = 1024 * 1024
 _MOST_KEYS: Final = 200
@@ -83,6 +85,7 @@ class IssuerKeys:
         self._keys: tuple[Jwk, ...] = ()
         self._fetched_at = self._tried_at = -1e9
         self._fetching: asyncio.Task[None] | None = None
+        self._waiting = 0
         self._file: WatchedFile[tuple[Jwk, ...]] | None = None
         if self._settings.jwks_file is not None:
             field = f"service.access.issuers[{issuer}].jwks_file"
@@ -118,14 +121,15 @@ class IssuerKeys:
         """
         now = self._clock()
         if self._fetching is None:
-            # It was asked a moment ago: until it is asked again, nobody can tell a new key from one that was made up.
-            since = now - max(self._tried_at, self._fetched_at)
-            if since < PAUSE_S:
-                raise KeysUnknown(PAUSE_S - since)
             self._begin(now)
         fetching = self._fetching
-        if fetching is not None:
+        if fetching is None or self._waiting >= _MOST_WAITING:
+            raise KeysUnknown(PAUSE_S)
+        self._waiting += 1
+        try:
             await asyncio.wait({fetching}, timeout=patience_s)
+        finally:
+            self._waiting -= 1
         if self._fetched_at < now:  # no answer, or a bad one
             raise KeysUnknown(PAUSE_S)
         return self._of(kid)
@@ -146,14 +150,17 @@ class IssuerKeys:
 
     def _begin(self, now: float) -> None:
         if self._fetching is None:
-            self._tried_at = now
-            self._fetching = asyncio.ensure_future(self._refresh())
+            pause_s = max(0.0, self._tried_at + PAUSE_S - now)
+            self._tried_at = now + pause_s
+            self._fetching = asyncio.ensure_future(self._refresh(pause_s))
             self._fetching.add_done_callback(self._ended)
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         self._fetching = None
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, pause_s: float) -> None:
+        if pause_s:
+            await asyncio.sleep(pause_s)
         try:
             uri = self._settings.jwks_uri or await self._discover()
             keys = _keys_in(await self._fetch(uri))
