@@ -131,7 +131,7 @@ def _own_key(scene: Scene) -> str:
 
     key = strangers_key()
     brought = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-    return scene.issuer.signed(key=key, headers={"jwk": brought, "jku": "http://127.0.0.1:9/keys"})  # type: ignore[arg-type]
+    return scene.issuer.signed(key=key, headers={"jwk": brought, "jku": "http://127.0.0.1:9/keys"})
 
 
 async def _unknown_keys(scene: Scene) -> list[Answer]:

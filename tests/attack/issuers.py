@@ -10,11 +10,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import jwt
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import real_parts
@@ -90,15 +92,22 @@ class Issuer:
         """The key's id."""
         return (self._folder / "keys" / "kid.txt").read_text().strip()
 
-    def signed(self, *, key: str | None = None, headers: dict[str, Any] | None = None, **claims: Any) -> str:
+    def signed(
+        self, *, key: rsa.RSAPrivateKey | None = None, headers: dict[str, Any] | None = None, **claims: Any
+    ) -> str:
         """Return a token with its key, or another one, and the claims of a good one but for those that are given."""
         now = int(time.time())
         body = {"iss": self.name, "sub": "demo-client", "aud": AUDIENCE, "iat": now, "nbf": now - 5, "exp": now + 600}
         body.update(claims)
         body = {name: value for name, value in body.items() if value is not None}
         return jwt.encode(
-            body, key or self.private_key, algorithm="RS256", headers={"kid": self.kid, **(headers or {})}
+            body, key or _loaded(self.private_key), algorithm="RS256", headers={"kid": self.kid, **(headers or {})}
         )
+
+
+@lru_cache
+def _loaded(pem: str) -> Any:
+    return serialization.load_pem_private_key(pem.encode(), None)
 
 
 def strangers_key() -> rsa.RSAPrivateKey:
