@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializationInfo,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import core_schema
 from typing_extensions import Self
 
 from outboard.errors import InvalidSettings
-from outboard.service.access import AccessSettings
 from outboard.service.tls.settings import TlsSettings
+
+if TYPE_CHECKING:
+    from outboard.service.access.settings import AccessSettings
 
 _MIB: Final = 1024 * 1024
 _LEAVING: Final = 2 / 3
@@ -34,6 +46,45 @@ _BOUNDS: Final = (
 )
 """Bounds on what strangers may do to gRPC's own code, before any of ours runs; tried by `make attack`."""
 _LOOPBACK: Final = re.compile(r"127(\.\d{1,3}){3}|\[?::1\]?")
+
+
+class _WhenGiven:
+    """Reads the section `access` with its own models, which take 25 ms that a service without it need not wait."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(_write_access, info_arg=True)
+        return core_schema.no_info_plain_validator_function(_read_access, serialization=written)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        from outboard.service.access.settings import AccessSettings  # noqa: PLC0415 - see above
+
+        return handler(core_schema.nullable_schema(AccessSettings.__pydantic_core_schema__))
+
+
+def _read_access(value: Any) -> AccessSettings | None:
+    if value is None:
+        return None
+    from outboard.service.access.settings import AccessSettings  # noqa: PLC0415 - see `_WhenGiven`
+
+    try:
+        return AccessSettings.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        words = first["msg"].removeprefix("Value error, ")
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {words}" if where else words) from None
+
+
+def _write_access(value: AccessSettings | None, info: SerializationInfo) -> Any:
+    return None if value is None else value.model_dump(mode=info.mode)
+
+
+if TYPE_CHECKING:
+    _Access = AccessSettings | None
+else:
+    _Access = Annotated[Any, _WhenGiven]
 
 
 class ServiceSettings(BaseModel):
@@ -93,7 +144,7 @@ class ServiceSettings(BaseModel):
     isolate: tuple[str, ...] = ()
     isolate_memory_bytes: int | None = Field(default=None, ge=64 * _MIB)
     tls: TlsSettings | None = None
-    access: AccessSettings | None = None
+    access: _Access = None
     max_metadata_bytes: int = Field(default=16 * 1024, ge=4096, le=_MIB)
     max_streams_per_connection: int = Field(default=1000, ge=10)
     max_connections: int | None = Field(default=None, ge=10)

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
 from outboard.errors import InvalidSettings
+from outboard.service import ServiceSettings
 from outboard.service.access import AccessSettings
 from outboard.service.access.identities import Ambiguous, address_of, bearer, forwarded_names
 from outboard.service.access.jwts import Jwts, KeyWanted, WrongToken
@@ -291,6 +294,22 @@ def test_a_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest.M
 def test_settings_that_would_let_the_wrong_ones_in_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         AccessSettings.model_validate(settings)
+
+
+def test_a_service_without_rules_does_not_load_them() -> None:
+    program = "import sys, outboard.service; print([name for name in sys.modules if 'service.access' in name])"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_the_services_settings_name_what_is_wrong_in_the_section_and_have_its_schema() -> None:
+    with pytest.raises(InvalidSettings, match=r"callers\.a: nobody is this caller"):
+        ServiceSettings.parse(access={"callers": {"a": {}}})
+    made = ServiceSettings.parse(access={"anonymous": {"projects": "a"}})
+    assert ServiceSettings.model_validate(made.model_dump(mode="json")) == made
+    assert json.loads(made.model_dump_json())["access"]["anonymous"]["projects"] == ["a"]
+    schema = ServiceSettings.model_json_schema()
+    assert {"AccessSettings", "CallerSettings", "JwtSettings"} <= schema["$defs"].keys()
 
 
 def test_settings_survive_the_way_to_a_worker() -> None:
