@@ -18,6 +18,7 @@
     │   ├── Throttled             slow down; carries `retry_after`
     │   │   └── BudgetSpent       our own budget for the platform says so; nothing was sent
     │   ├── Unavailable           down, slow, reset, or answering nonsense
+    │   │   └── SecretsUnavailable    a store of secrets is; nothing was sent to the platform
     │   └── OutcomeUnknown        a submission may or may not have arrived
     ├── AgentFault                the agent's author must act
     │   ├── ContractViolation     an agent class that breaks the authoring contract (found at class creation)
@@ -218,6 +219,13 @@ class BudgetSpent(Throttled):
 
 class Unavailable(AgentError):
     """The platform is down, slow, resetting connections or answering nonsense."""
+
+
+class SecretsUnavailable(Unavailable):
+    """A store of secrets does not answer, and nothing it said before is still good; nothing was sent to the platform."""
+
+    actor = Actor.OPERATOR
+    sent_default = Sent.NO
 
 
 class OutcomeUnknown(AgentError):

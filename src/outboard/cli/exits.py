@@ -59,6 +59,7 @@ EXITS: Final[Mapping[type[OutboardError], Exit]] = {
     errors.Throttled: Exit.UNREACHABLE,
     errors.BudgetSpent: Exit.UNREACHABLE,
     errors.Unavailable: Exit.UNREACHABLE,
+    errors.SecretsUnavailable: Exit.UNREACHABLE,
     errors.OutcomeUnknown: Exit.FAILED,
     errors.AgentFault: Exit.FAILED,
     errors.ContractViolation: Exit.FAILED,

@@ -16,6 +16,7 @@ shared              `stores`, `offloads`, `codecs`, `flights`, `secrets`, `words
 """
 
 from outboard.host.host import Host
-from outboard.host.settings import HostSettings, SecretSettings
+from outboard.host.secret_settings import SecretSettings
+from outboard.host.settings import HostSettings
 
 __all__ = ["Host", "HostSettings", "SecretSettings"]

@@ -31,6 +31,7 @@ from outboard.errors import (
     MissingSecret,
     OutboardError,
     Rejected,
+    SecretsUnavailable,
     Throttled,
     Unauthorized,
     Unavailable,
@@ -76,6 +77,8 @@ class Outcome(str, Enum):
 
 def outcome_of(error: OutboardError) -> Outcome | None:
     """Return what a failed call tells of the account; None when it tells nothing."""
+    if isinstance(error, SecretsUnavailable):
+        return None  # the platform was not even asked
     if isinstance(error, Unavailable):
         return Outcome.UNREACHABLE
     if isinstance(error, (Unauthorized, Forbidden, MissingSecret)):

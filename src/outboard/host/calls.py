@@ -28,6 +28,7 @@ from outboard.host.jobs import LiveJob
 from outboard.host.logs import handle_fields, task_fields
 from outboard.host.platform_call_metrics import expose
 from outboard.host.requests import Request
+from outboard.host.secrets import BoundSecrets
 from outboard.host.tracing import Facts, Tracing
 
 _EFFECTIVE: Final = ("create", "do")
@@ -65,8 +66,16 @@ class Calls:
         deadline = time.monotonic() + timeout_s
         agent, connection, scope = request.agent, request.connection, request.task.scope
         client = self._clients.find(request.client_key) or await self._clients.open(
-            request.client_key, agent.platform, connection, scope, timeout_s, request.secrets.provided
+            request.client_key,
+            agent.platform,
+            connection,
+            scope,
+            timeout_s,
+            request.secrets.provided,
+            request.task.type,
         )
+        if request.secrets.is_remote:
+            await request.secrets.fetch(deadline - time.monotonic())
         context = Context(
             client=client.value,
             connection=connection,
@@ -91,8 +100,16 @@ class Calls:
         deadline = time.monotonic() + timeout_s
         agent, handle = live.agent, live.handle
         client = self._clients.find(live.client_key) or await self._clients.open(
-            live.client_key, agent.platform, live.connection, handle.scope, timeout_s, live.secrets.provided
+            live.client_key,
+            agent.platform,
+            live.connection,
+            handle.scope,
+            timeout_s,
+            live.secrets.provided,
+            handle.task_type,
         )
+        if live.secrets.is_remote:
+            await live.secrets.fetch(deadline - time.monotonic())
         context = Context(
             client=client.value,
             connection=live.connection,
@@ -115,7 +132,13 @@ class Calls:
         deadline = time.monotonic() + timeout_s
         agent, handle = live.agent, live.handle
         client = self._clients.find(live.client_key) or await self._clients.open(
-            live.client_key, agent.platform, live.connection, handle.scope, timeout_s, live.secrets.provided
+            live.client_key,
+            agent.platform,
+            live.connection,
+            handle.scope,
+            timeout_s,
+            live.secrets.provided,
+            handle.task_type,
         )
         context = AccountContext(
             client=client.value,
@@ -170,8 +193,10 @@ class Calls:
                 call.is_over = True
                 CURRENT_CALL.reset(token)
                 self._clients.release(client)
-            is_repeated = True
+            is_repeated, refused_at = True, time.monotonic()
             client = await self._clients.reopen(client, context.timeout_s)
+            if isinstance(context, Context) and isinstance(context.secrets, BoundSecrets) and context.secrets.is_remote:
+                await context.secrets.fetch(context.timeout_s, asked_after=refused_at)
             context.client, context.budget = client.value, client.budget
 
     def _note(self, call: AgentCall, client: OpenClient, answer: object) -> None:

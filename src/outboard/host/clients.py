@@ -2,7 +2,11 @@
 
 The key is the platform, the connection and, where the connection's secrets belong to a project, the scope: two
 projects never share a client that was opened with one project's credentials. Where the engine provided such secrets
-itself (Flyte 2), a digest of these belongs to it as well.
+itself (Flyte 2), a digest of these belongs to it as well. Where the operator's rules or stores tell projects apart, it is never
+shared between them at all.
+
+A client that was opened with a value of limited lifetime is replaced before that ends, and one whose credentials were refused
+at once, with secrets that its stores are asked for anew, past what is remembered of them.
 
 Each client has a keeper, a task that enters the platform's context manager, holds it open and leaves it again: some
 libraries insist that one task does both. Whoever needs the client waits for the keeper as long as its own deadline
@@ -40,7 +44,7 @@ from outboard.host.secrets import SecretSource
 from outboard.host.tracing import Tracing
 from outboard.host.words import Words
 
-ClientKey = tuple[str, str, Scope | None, str]
+ClientKey = tuple[str, str, Scope | None, str, str]
 _OPENING_S: Final = 60.0
 _CLOSING_S: Final = 10.0
 _SWEEP_S: Final = 60.0
@@ -56,13 +60,15 @@ class Opening:
     connection: Connection
     scope: Scope
     provided: Provided
+    task_type: str
 
 
 class OpenClient:
     """A client and who uses it."""
 
     __slots__ = (
-        "account", "budget", "http", "is_stale", "keeper", "key", "opening", "ready", "stop", "used_at", "users", "value",
+        "account", "budget", "http", "is_stale", "keeper", "key", "opening", "ready", "renew_at", "stop", "used_at", "users",
+        "value",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +83,7 @@ class OpenClient:
         self.users = 0
         self.used_at = time.monotonic()
         self.is_stale = False
+        self.renew_at = float("inf")
         self.stop = asyncio.Event()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
@@ -84,13 +91,18 @@ class OpenClient:
 
 
 def client_key(
-    platform: Platform[Any, Any], connection: Connection, scope: Scope, provided: Provided = NOTHING
+    platform: Platform[Any, Any],
+    connection: Connection,
+    scope: Scope,
+    provided: Provided = NOTHING,
+    tenant: str = "",
 ) -> ClientKey:
-    """Return what two calls must share to share a client."""
+    """Return what two calls must share to share a client; for `tenant` see `BoundSecrets`."""
     refs = secret_refs(connection)
     is_scoped = any(ref.scope is SecretScope.PROJECT for ref in refs)
     credentials = provided.digest(frozenset(ref.key for ref in refs)) if provided else ""
-    return platform.name, json.dumps(connection.to_json(), sort_keys=True), scope if is_scoped else None, credentials
+    by_whom = scope if is_scoped else None
+    return platform.name, json.dumps(connection.to_json(), sort_keys=True), by_whom, credentials, tenant if refs else ""
 
 
 def secret_refs(connection: Connection) -> list[SecretRef]:
@@ -150,7 +162,11 @@ class Clients:
 
     def find(self, key: ClientKey) -> OpenClient | None:
         """Return the open client of a connection, if there is one."""
-        return self._ready.get(key)
+        client = self._ready.get(key)
+        if client is not None and time.monotonic() >= client.renew_at:
+            self._retire(client)
+            return None
+        return client
 
     async def open(
         self,
@@ -160,6 +176,7 @@ class Clients:
         scope: Scope,
         timeout_s: float,
         provided: Provided = NOTHING,
+        task_type: str = "",
     ) -> OpenClient:
         """Return the open client of a connection, opening it when there is none.
 
@@ -167,7 +184,7 @@ class Clients:
             AgentError: It cannot be opened, or not within `timeout_s`; nothing was sent.
             MissingSecret: It needs a secret that is nowhere.
         """
-        return await self._open(key, Opening(platform, connection, scope, provided), timeout_s)
+        return await self._open(key, Opening(platform, connection, scope, provided, task_type), timeout_s)
 
     async def reopen(self, client: OpenClient, timeout_s: float) -> OpenClient:
         """Return the client that took the place of a refused one, opening it when there is none; raises as `open` does."""
@@ -176,7 +193,7 @@ class Clients:
     async def _open(self, key: ClientKey, opening: Opening, timeout_s: float) -> OpenClient:
         give_up = time.monotonic() + timeout_s
         while True:
-            client = self._ready.get(key)
+            client = self.find(key)
             if client is not None:
                 return client
             client = self._opening.get(key) or self._start(key, opening)
@@ -270,7 +287,11 @@ class Clients:
         call = AgentCall(platform.name, "open", time.monotonic() + _OPENING_S)
         CURRENT_CALL.set(call)
         try:
-            secrets = self._secrets.bind(secret_refs(connection), client.opening.scope, client.opening.provided)
+            opening = client.opening
+            secrets = self._secrets.bind(secret_refs(connection), opening.scope, opening.provided, opening.task_type)
+            if secrets.is_remote:
+                await secrets.fetch(_OPENING_S, asked_after=self._refused_at.get(client.key))
+                client.renew_at = max(secrets.renew_at, time.monotonic() + _REFUSALS_APART_S)
             manager = platform.open(connection, secrets, client.http)
             client.value = await self._traced(manager, call)
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,9 +34,10 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import Handle
 from outboard.domain.identity import Scope
 from outboard.domain.provided import NOTHING, Provided
+from outboard.domain.secret_refs import SecretRef
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
-from outboard.errors import DrainingError, HandleError
+from outboard.errors import DrainingError, HandleError, SecretsUnavailable
 from outboard.host.accounts import Accounts
 from outboard.host.answers import Answers
 from outboard.host.budgets.budgets import Budgets
@@ -56,8 +58,8 @@ from outboard.host.labels import AccountLabels
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
 from outboard.host.pings import Ping, Pings
-from outboard.host.requests import Request, prepare
-from outboard.host.secrets import Redactor, SecretSource
+from outboard.host.requests import Request, declared_secrets, prepare
+from outboard.host.secrets import Presence, Redactor, SecretSource
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
 from outboard.host.statuses.statuses import Statuses
@@ -71,6 +73,7 @@ from outboard.host.words import Words
 
 _DRAIN_MARGIN_S: Final = 5.0
 _NOBODY: Final = Scope()
+_SECRETS_S: Final = 1.0
 
 
 class Host:
@@ -95,6 +98,8 @@ class Host:
         self.registry = registry
         self.settings = settings if settings is not None else HostSettings()
         self.redact = Redactor()
+        for key in self.settings.service_keys:
+            self.redact.learn(key.get_secret_value())
         codecs = Codecs.of(self.settings)
         self.codec = codecs.handles
         self.stores: Store = stores if stores is not None else Stores()
@@ -188,7 +193,7 @@ class Host:
             OperatorError: A secret is missing, or this process is shutting down.
         """
         self._refuse_when_draining()
-        handle = await self._submissions.submit(self._prepare(task), timeout_s)
+        handle = await self._submissions.submit(await self._ready(task, timeout_s), timeout_s)
         self._live_jobs.provide(handle, task.provided)
         return self._foreign.native(handle)
 
@@ -258,7 +263,7 @@ class Host:
             TaskError: The task cannot run as it was sent.
         """
         self._refuse_when_draining()
-        return await self._answers.answer(self._prepare(task), timeout_s)
+        return await self._answers.answer(await self._ready(task, timeout_s), timeout_s)
 
     def task_logs(
         self,
@@ -289,6 +294,21 @@ class Host:
         """Return what comes of a platform's ping of a connection; see `Pings.ping`."""
         return await self._pings.ping(platform, connection, scope=scope, timeout_s=timeout_s)
 
+    async def secrets_presence(
+        self, scope: Scope | None = None, refs: Sequence[SecretRef] | None = None, timeout_s: float = 10.0
+    ) -> Sequence[Presence]:
+        """Return whether declared secrets are there and in which store, without their values.
+
+        Args:
+            scope: Whose task would read them; None is the installation itself.
+            refs: Which; those that the agents and their callbacks declare when left out. What a task or a connection names
+                is not known before it comes.
+            timeout_s: How long remote stores may take.
+        """
+        return await self._source.presence(
+            declared_secrets(self.registry) if refs is None else refs, scope, "", timeout_s
+        )
+
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
         self._is_draining = True
@@ -308,6 +328,7 @@ class Host:
         for room in (self._submissions, self._answers, self._cancellations, self._statuses, self._unclaimed):
             await room.close()
         await self._clients.close()
+        await self._source.close()
         await self._shares.close()
         self._invoker.close()
         self._pings.close()
@@ -332,6 +353,14 @@ class Host:
             installation=self.settings.installation,
             codec=self.codec,
         )
+
+    async def _ready(self, task: RawTask, timeout_s: float | None) -> Request:
+        """Return the request that a task stands for; that a secret is nowhere is told while somebody hears it."""
+        request = self._prepare(task)
+        if request.secrets.is_remote:
+            with suppress(SecretsUnavailable):  # it is asked again before the agent is called
+                await request.secrets.fetch(_SECRETS_S if timeout_s is None else min(_SECRETS_S, timeout_s / 3))
+        return request
 
     def _refuse_when_draining(self) -> None:
         if self._is_draining:

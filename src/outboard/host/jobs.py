@@ -73,7 +73,7 @@ class Site:
         self.scope = scope
         self.account = account
         self.secrets = secrets
-        self.client_key: ClientKey = client_key(agent.platform, connection, scope, secrets.provided)
+        self.client_key: ClientKey = client_key(agent.platform, connection, scope, secrets.provided, secrets.tenant)
         self.lane: Lane | None = None
 
 
@@ -251,7 +251,7 @@ class LiveJobs:
         self._limit = limit
         self._unclaimed = unclaimed
         self._jobs: dict[bytes, LiveJob] = {}
-        self._sites: WeakValueDictionary[tuple[str, bytes, Scope, str, str], Site] = WeakValueDictionary()
+        self._sites: WeakValueDictionary[tuple[str, bytes, Scope, str, str, str], Site] = WeakValueDictionary()
         self._provided: dict[bytes, Provided] = {}
         self._decoded: dict[bytes, Handle] = {}
         self._by_id: dict[tuple[str, str], list[LiveJob]] = {}
@@ -433,11 +433,12 @@ class LiveJobs:
 
     def _site(self, agent: Agent, handle: Handle, provided: Provided) -> Site:
         packed = ormsgpack.packb(handle.connection, option=ormsgpack.OPT_SORT_KEYS)
-        key = (agent.name, packed, handle.scope, handle.account, provided.digest())
+        task_type = handle.task_type if self._source.by_task_type else ""
+        key = (agent.name, packed, handle.scope, handle.account, provided.digest(), task_type)
         site = self._sites.get(key)
         if site is None or site.agent is not agent:
             connection = agent.platform.connection_model.model_validate(handle.connection)
-            secrets = self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope, provided)
+            secrets = self._source.bind((*agent.secrets, *secret_refs(connection)), handle.scope, provided, task_type)
             site = self._sites[key] = Site(self, agent, connection, handle.scope, handle.account, secrets)
         return site
 

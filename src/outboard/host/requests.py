@@ -25,6 +25,7 @@ from outboard.domain.complaints import first_complaint
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.keys import Key, submission_key
 from outboard.domain.labels import Labels
+from outboard.domain.secret_refs import SecretRef
 from outboard.domain.tasks import RawTask, Task
 from outboard.domain.type_codes import encode_type_codes
 from outboard.domain.values import restore_integers
@@ -91,7 +92,7 @@ def prepare(
         TaskError: Unknown type, a field that does not fit, or a connection and output prefix that leave no room for the
             job in a handle; the message names the field.
         AgentFault: The agent's own code broke: its configuration's model, `connection`, or the platform's `account`.
-        MissingSecret: A declared secret is nowhere.
+        MissingSecret: A declared secret is nowhere, as far as can be told without asking a remote store.
     """
     agent = registry.for_type(task.task_type)
     source.learn(task.provided)  # before any agent's code sees it, which may fail and quote it
@@ -100,7 +101,7 @@ def prepare(
     configured = task.with_config(_configure(agent, task, log))
     connection = _connection(agent, configured)
     key = _key(task, installation)
-    secrets = source.bind((*agent.secrets, *secret_refs(connection)), task.scope, task.provided)
+    secrets = source.bind((*agent.secrets, *secret_refs(connection)), task.scope, task.provided, task.type)
     secrets.check()
     request = Request(
         agent=agent,
@@ -109,7 +110,7 @@ def prepare(
         key=key,
         fingerprint=_fingerprint(task),
         connection=connection,
-        client_key=client_key(agent.platform, connection, task.scope, task.provided),
+        client_key=client_key(agent.platform, connection, task.scope, task.provided, secrets.tenant),
         account=_account(agent, connection),
         secrets=secrets,
         labels=_labels(task, key),
@@ -118,6 +119,13 @@ def prepare(
     if isinstance(agent, JobAgent):
         _check_room(request, codec)
     return request
+
+
+def declared_secrets(registry: Registry) -> list[SecretRef]:
+    """Return the secrets that agents and their callbacks declare; connections name more, task by task."""
+    found = [ref for agent in registry for ref in agent.secrets]
+    callbacks = [each.callbacks for each in registry if isinstance(each, JobAgent) and each.callbacks is not None]
+    return list(dict.fromkeys((*found, *(ref for each in callbacks for ref in each.keys))))
 
 
 def _configure(agent: Agent, task: RawTask, log: TaskLog) -> BaseModel:

@@ -1,37 +1,20 @@
-"""What an operator decides about a host."""
+"""What an operator decides about a host; about its secrets, see `secret_settings`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
 
 from outboard.domain.egress import Egress
+from outboard.host.secret_settings import SecretSettings
 
 _HOST: Final = re.compile(r"(?:\*\.)?(?![0-9.]+$)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
-
-class SecretSettings(BaseModel):
-    """Where secrets are looked up; the defaults are Flyte's own names.
-
-    Attributes:
-        env_prefix: Environment variables are `<prefix>[GROUP_][VERSION_]KEY`, in upper case.
-        directory: Files are `<directory>/[group/][version/]<file_prefix>key`, in lower case.
-        overrides: Values by key (or `group/key`), for development and tests; they win over everything.
-        allow_plain_environment: Also read variables without the prefix; for local runs.
-    """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
-
-    env_prefix: str = "_FSEC_"
-    directory: Path = Path("/etc/secrets")
-    file_prefix: str = ""
-    overrides: Mapping[str, SecretStr] = Field(default_factory=dict)
-    allow_plain_environment: bool = False
+__all__ = ["HostSettings", "RateSettings", "SecretSettings"]
 
 
 class RateSettings(BaseModel):

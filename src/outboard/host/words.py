@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from outboard.domain.provided import Provided
 from outboard.domain.statuses import Cause, Failure, Link, Usage
 from outboard.errors import OutboardError, Retry
-from outboard.host.secrets import Redactor
+from outboard.host.secrets.redactor import Redactor
 
 EnumT = TypeVar("EnumT", bound=Enum)
 MESSAGE_CHARACTERS: Final = 4_096

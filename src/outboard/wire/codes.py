@@ -51,6 +51,7 @@ CODES: Final[Mapping[type[OutboardError], StatusCode]] = {
     errors.Throttled: StatusCode.RESOURCE_EXHAUSTED,
     errors.BudgetSpent: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.SecretsUnavailable: StatusCode.UNAVAILABLE,
     errors.OutcomeUnknown: StatusCode.INTERNAL,
     errors.AgentFault: StatusCode.INTERNAL,
     errors.ContractViolation: StatusCode.INTERNAL,

@@ -56,6 +56,9 @@ class Far:
         self.hastened: list[tuple[str, Sequence[str]]] = []
         self.handlers = internal_methods(self, self.hasten)
 
+    async def fetch_keys(self, name: str) -> None:
+        """All are at hand."""
+
     def receive(self, name: str, callback: Callback) -> Receipt:
         return Receipt(result=Result.ACCEPTED, agent=name, job_ids=(callback.body.decode(),), live=1)
 

@@ -21,6 +21,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -29,8 +30,7 @@ from outboard.agent.agents import JobAgent
 from outboard.agent.callbacks import Callback, Callbacks
 from outboard.agent.registry import Registry
 from outboard.agent.signatures import Genuine
-from outboard.domain.identity import Scope
-from outboard.errors import AgentFault, MissingSecret, OperatorError, OutboardError
+from outboard.errors import AgentFault, MissingSecret, OperatorError, OutboardError, SecretsUnavailable
 from outboard.host.budgets.buckets import Meter
 from outboard.host.invocation import blamed
 from outboard.host.secrets import SecretSource
@@ -42,11 +42,11 @@ MOST_JOBS: Final = 1000
 """Of one callback; a platform that batches sends some tens."""
 _LONGEST_ID: Final = 1024
 _KEYS_S: Final = 1.0
+_KEYS_WAIT_S: Final = 3.0
 _REMEMBERED: Final = 20_000
 _PER_SECOND: Final = 50.0
 _BURST: Final = 1000
 """Genuine callbacks of one agent. Each costs one look at most, and the agent's quota bounds those anyway."""
-_NO_PROJECT: Final = Scope()
 
 
 class Result(str, Enum):
@@ -54,7 +54,8 @@ class Result(str, Enum):
 
     `ACCEPTED`: its jobs are looked at again. `REPEATED`: it was here before. `FORGED`: nothing proves its sender. `STALE`: it
     is signed, for another time. `MALFORMED`: the agent cannot read it. `UNKNOWN_AGENT`: nobody here wants it. `THROTTLED`:
-    there were too many. `UNCONFIGURED`: no usable key is set. `UNAVAILABLE`: the process of its agent is down.
+    there were too many. `UNCONFIGURED`: no usable key is set. `UNAVAILABLE`: the process of its agent is
+    down, or the store of its keys.
     """
 
     ACCEPTED = "accepted"
@@ -102,6 +103,13 @@ class CallbackReceiver:
         self._hasten = hasten
         self._inboxes: dict[str, _Inbox] = {}
 
+    async def fetch_keys(self, name: str) -> None:
+        """Ask remote stores for the keys of an agent's callbacks; `receive` tells what did not come of it."""
+        agent = self._registry.named(name)
+        if self._source.is_remote and isinstance(agent, JobAgent) and agent.callbacks is not None:
+            with suppress(OutboardError):
+                await self._source.fetch_own(agent.callbacks.keys, _KEYS_WAIT_S)
+
     def receive(self, name: str, callback: Callback) -> Receipt:
         """Return what became of a callback for the agent of this name or alias; never raises for anything in it."""
         agent = self._registry.named(name)
@@ -129,6 +137,8 @@ class CallbackReceiver:
                 genuine = inbox.declared.scheme.verify(callback, keys)
         except OperatorError as error:
             return Result.UNCONFIGURED, error.message
+        except SecretsUnavailable as error:
+            return Result.UNAVAILABLE, error.message
         except OutboardError as error:
             return Result.FORGED, error.message
         return inbox.admit(genuine) if isinstance(genuine, Genuine) else (Result.FORGED, "")
@@ -186,7 +196,7 @@ def _found(declared: Callbacks, source: SecretSource) -> list[str]:
     found = []
     for ref in declared.keys:
         try:
-            found.append(source.resolve(ref, _NO_PROJECT).get_secret_value())
+            found.append(source.resolve_own(ref).get_secret_value())
         except MissingSecret:  # the next key before it is put in place, or the last one after it was taken away
             continue
     return [key for key in found if key]

@@ -51,6 +51,10 @@ _SNS_HANDSHAKE: Final = "SubscriptionConfirmation"
 class Receiving(Protocol):
     """Takes callbacks: the host's own `CallbackReceiver`."""
 
+    async def fetch_keys(self, name: str) -> None:
+        """Have the keys of an agent's callbacks at hand."""
+        ...
+
     def receive(self, name: str, callback: Callback) -> Receipt:
         """Return what became of a callback for the agent of this name."""
         ...
@@ -83,6 +87,7 @@ class Desk:
 
     async def answer(self, name: str, callback: Callback) -> int:
         """Return the status to answer to a callback for the agent of this name."""
+        await self._receiver.fetch_keys(name)
         receipt = self._receiver.receive(name, callback)
         if receipt.result is Result.UNKNOWN_AGENT and self._passing is not None:
             receipt = await self._passing.pass_on(name, callback) or receipt

@@ -82,7 +82,9 @@ def internal_methods(receiver: Receiving, hasten: Hasten) -> Mapping[str, grpc.R
     """Return gRPC's handlers of the two methods, for a process that only others of this service reach."""
 
     async def receive(data: bytes, _context: Any) -> bytes:
-        return encode_receipt(receiver.receive(*decode_callback(data)))
+        name, callback = decode_callback(data)
+        await receiver.fetch_keys(name)
+        return encode_receipt(receiver.receive(name, callback))
 
     async def hastened(data: bytes, _context: Any) -> bytes:
         agent, job_ids = ormsgpack.unpackb(data)

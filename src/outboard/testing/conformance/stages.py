@@ -28,7 +28,7 @@ from outboard.domain.tasks import RawTask
 from outboard.errors import OutboardError
 from outboard.host import Host, HostSettings
 from outboard.host.clients import secret_refs
-from outboard.host.settings import SecretSettings
+from outboard.host.secret_settings import SecretSettings
 from outboard.host.stores import Store
 from outboard.testing.conformance.boundary import Boundary
 from outboard.testing.conformance.cases import Case, PlatformJob, Site, StandIn

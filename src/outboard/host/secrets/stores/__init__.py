@@ -1,0 +1,1 @@
+"""Remote stores of secrets; each module is imported where its store is configured."""
