@@ -28,6 +28,16 @@ ROOT_TOKEN: Final = "root-of-the-test"  # noqa: S105 - a development server's
 _LISTENS: Final = re.compile(r"Api Address: (http://127\.0\.0\.1:\d+)")
 
 
+def fill(path: Path, text: str) -> None:
+    """Write a credential's file, as whoever rotates it does."""
+    path.write_text(text)
+
+
+def content(path: Path) -> str:
+    """Return what a credential's file holds."""
+    return path.read_text()
+
+
 class Bao:
     """OpenBao in development mode: in memory, unsealed, KV version 2 at `secret`."""
 
@@ -247,5 +257,3 @@ class AzureStandIn(StandIn):
             return web.json_response({"error": {"code": "SecretNotFound", "message": "it is not there"}}, status=404)
         identity = f"{self.url}/secrets/{found[1]}/0123456789abcdef0123456789abcdef"
         return web.json_response({"value": held[0], "id": identity, "attributes": {"enabled": True, **held[1]}})
-
-

@@ -254,7 +254,7 @@ class GcpStore(RemoteStore):
         project: Google's project, where a task's secrets are.
         secret: The secret's name, its parts joined by `__`.
         field: A field of a secret that is JSON; empty takes the whole.
-        credentials_file: A file of credentials; the library's own search where it is not given.
+        credentials_file: A service account's key or a workload identity; the library's own search where it is not given.
         endpoint: Another address than Google's own.
     """
 

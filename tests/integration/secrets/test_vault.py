@@ -16,7 +16,7 @@ from outboard.host import SecretSettings
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.secrets.ports import Reader
 from real_parts import environment
-from secret_servers import ROOT_TOKEN, Bao, bao
+from secret_servers import ROOT_TOKEN, Bao, bao, content, fill
 
 HERE = Reader(scope=Scope(project="a", domain="production"))
 PASSWORD = SecretRef("password", "warehouse")
@@ -70,9 +70,13 @@ async def test_a_secret_and_its_versions_are_read(running: Bao, token_file: Path
 
 async def test_another_projects_path_is_never_even_asked_for(running: Bao, token_file: Path) -> None:
     running.put("b/production/warehouse", password="of-another-project")  # noqa: S106 - a canary
-    token_file.write_text(ROOT_TOKEN)
+    fill(token_file, ROOT_TOKEN)
     source = _source(running, token_file=token_file)
-    for ref in (SecretRef("password", "../b"), SecretRef("password", "b/production/warehouse"), SecretRef("password", "%2e%2e")):
+    for ref in (
+        SecretRef("password", "../b"),
+        SecretRef("password", "b/production/warehouse"),
+        SecretRef("password", "%2e%2e"),
+    ):
         with pytest.raises(MissingSecret, match="cannot be part"):
             await _value(source, ref)
     other = Reader(scope=Scope(project="b", domain="production"))
@@ -103,7 +107,7 @@ async def test_what_the_policy_denies_is_missing_and_says_so(running: Bao, token
 
 async def test_a_token_that_ended_is_an_outage_until_its_file_has_a_new_one(running: Bao, token_file: Path) -> None:
     running.put("a/production/warehouse", password=FIRST)
-    token = token_file.read_text()
+    token = content(token_file)
     source = _source(running, token_file=token_file, refresh=0.05)
     assert await _value(source) == FIRST
     running.ask("POST", "auth/token/revoke", {"token": token})
@@ -118,7 +122,7 @@ async def test_a_token_that_ended_is_an_outage_until_its_file_has_a_new_one(runn
     fresh = _source(running, token_file=token_file)
     with pytest.raises(SecretsUnavailable, match="refuses our token"):
         await _value(fresh)
-    token_file.write_text(running.token("reads-a", READ))
+    fill(token_file, running.token("reads-a", READ))
     await asyncio.sleep(1.1)
     assert await _value(fresh) == SECOND
     await source.close()
@@ -134,7 +138,7 @@ async def test_a_login_by_role_is_renewed_and_made_anew(running: Bao, tmp_path: 
     running.ask("POST", "auth/approle/role/outboard", role)
     role_id = running.ask("GET", "auth/approle/role/outboard/role-id")["data"]["role_id"]
     secret = tmp_path / "secret-id"
-    secret.write_text(running.ask("POST", "auth/approle/role/outboard/secret-id", {})["data"]["secret_id"])
+    fill(secret, running.ask("POST", "auth/approle/role/outboard/secret-id", {})["data"]["secret_id"])
     login = {"role_id": role_id, "secret_id_file": str(secret)}
     source = _source(running, app_role=login, refresh=0.01)
     for value in (FIRST, SECOND, FIRST):
@@ -143,7 +147,7 @@ async def test_a_login_by_role_is_renewed_and_made_anew(running: Bao, tmp_path: 
         await _value(source)
         await asyncio.sleep(0.3)
         assert await _value(source) == value
-    secret.write_text("no-secret-id-at-all")
+    fill(secret, "no-secret-id-at-all")
     refused = _source(running, app_role=login)
     with pytest.raises(SecretsUnavailable, match="refuses our login"):
         await _value(refused)
@@ -155,7 +159,7 @@ async def test_key_values_of_version_1(running: Bao, token_file: Path) -> None:
     if "old/" not in running.ask("GET", "sys/mounts")["data"]:
         running.ask("POST", "sys/mounts/old", {"type": "kv", "options": {"version": "1"}})
     running.ask("POST", "old/a/production/warehouse", {"password": FIRST})
-    token_file.write_text(running.token("reads-old", {"old/a/*": ["read"]}))
+    fill(token_file, running.token("reads-old", {"old/a/*": ["read"]}))
     source = _source(running, mount="old", engine="kv1", token_file=token_file)
     assert await _value(source) == FIRST
     await source.close()
@@ -166,7 +170,7 @@ async def test_the_last_good_value_outlives_the_server(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     with bao(environment("openbao"), port) as server:
         server.put("a/production/warehouse", password=FIRST)
-        token_file.write_text(server.token("reads-a", READ))
+        fill(token_file, server.token("reads-a", READ))
         source = _source(server, token_file=token_file, refresh=0.05)
         assert await _value(source) == FIRST
         server.stop()
@@ -177,7 +181,7 @@ async def test_the_last_good_value_outlives_the_server(tmp_path: Path) -> None:
             await _value(source, SecretRef("password", "other"))
         server.start()
         server.put("a/production/warehouse", password=SECOND)
-        token_file.write_text(server.token("reads-a", READ))
+        fill(token_file, server.token("reads-a", READ))
         for _ in range(100):
             if await _value(source) == SECOND:
                 break

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from outboard.domain.secret_names import NamePattern, values_of
 from outboard.domain.secret_refs import SecretRef
 from outboard.errors import Forbidden, SecretsUnavailable, Unauthorized
 from outboard.host.secrets.ports import Document, Place, Reader
-from outboard.host.secrets.stores.asking import Answer, asked_pause, refusal
+from outboard.host.secrets.stores.asking import Answer, asked_pause, read_bytes, refusal
 from outboard.host.store_settings import GcpStore
 
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
@@ -80,8 +81,8 @@ class GcpSecrets:
                 max_allowed_time=self._timeout_s,
                 allow_redirects=False,
             )
-        except DefaultCredentialsError:
-            raise Unauthorized("Google's library finds no credentials") from None
+        except (DefaultCredentialsError, ValueError):
+            raise Unauthorized("Google's library finds no credentials, or cannot read them") from None
         except RefreshError as error:
             if error.retryable:
                 raise SecretsUnavailable("Google's login cannot be renewed now") from None
@@ -103,9 +104,23 @@ class GcpSecrets:
     def _found(self) -> Any:
         if self._settings.credentials_file is None:
             return google.auth.default(scopes=[_SCOPE])[0]
-        return google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
-            str(self._settings.credentials_file), scopes=[_SCOPE]
-        )[0]
+        info = json.loads(read_bytes(self._settings.credentials_file, "credentials_file"))
+        kinds = {"service_account": _of_service_account, "external_account": _of_workload}
+        if info.get("type") not in kinds:
+            raise Unauthorized("credentials_file holds no service account's key and no workload identity; leave it out")
+        return kinds[info["type"]](info)
+
+
+def _of_service_account(info: Mapping[str, Any]) -> Any:
+    from google.oauth2.service_account import Credentials  # noqa: PLC0415 - one of two
+
+    return Credentials.from_service_account_info(info, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
+
+
+def _of_workload(info: Mapping[str, Any]) -> Any:
+    from google.auth.identity_pool import Credentials  # noqa: PLC0415 - one of two
+
+    return Credentials.from_info(info, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
 
 
 def _read(answer: requests.Response) -> Document | None:
