@@ -124,8 +124,11 @@ class StandIn:
         self.logins.append(request.headers.get("Authorization", ""))
         if self.faults:
             status, headers = self.faults.pop(0)
-            return self.refusal(status, headers)
-        return await self.served(request)
+            answer: web.StreamResponse = self.refusal(status, headers)
+        else:
+            answer = await self.served(request)
+        answer.force_close()  # or connections of libraries that keep theirs would outlive the test
+        return answer
 
     async def served(self, request: web.Request) -> web.StreamResponse:
         """Answer a request that is to be served."""

@@ -84,8 +84,8 @@ async def test_aws_secrets_are_read_whole_by_field_and_by_version(aws: str) -> N
         kind="aws",
         region="eu-west-1",
         endpoint=aws,
-        secret="{project}/{domain}/{group}",
-        field="{key}",  # noqa: S106 - a name
+        secret="{project}/{domain}/{group}",  # noqa: S106 - a name
+        field="{key}",
     )
     assert await _value(fields) == "in-json"
     assert await _value(fields, SecretRef("port", "warehouse")) == "5432"

@@ -81,6 +81,7 @@ class AwsSecrets:
     async def close(self) -> None:
         """End the threads; calls have their own time limit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
 
     def _get(self, document: str) -> Document | None:
         name, _, version = document.partition(_VERSION)

@@ -47,6 +47,7 @@ class GcpSecrets:
         self._key = NamePattern(settings.field) if settings.field else None
         self._timeout_s = settings.timeout.total_seconds()
         self._local = threading.local()
+        self._sessions: list[Any] = []
         self._login: Any = None
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="outboard-secrets-gcp")
@@ -72,6 +73,8 @@ class GcpSecrets:
     async def close(self) -> None:
         """End the threads; calls have their own time limit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for session in self._sessions:
+            session.close()
 
     def _get(self, document: str) -> Document | None:
         try:
@@ -99,6 +102,7 @@ class GcpSecrets:
             with self._lock:
                 self._login = self._login or self._found()
             session = self._local.session = AuthorizedSession(self._login)  # type: ignore[no-untyped-call]
+            self._sessions.append(session)
         return session
 
     def _found(self) -> Any:
