@@ -117,8 +117,8 @@ class ServiceSettings(BaseModel):
         tls: Certificates; None is plain text.
         access: Who may call, and do what; None lets everybody do everything.
         max_metadata_bytes: The largest headers of a call; larger ones are RESOURCE_EXHAUSTED.
-        max_streams_per_connection: How many calls may run on one connection; further ones wait at the client. Without a bound, calls
-            that are begun and reset as fast as a wire carries them crowd out everybody else's (CVE-2023-44487).
+        max_streams_per_connection: How many calls may run on one connection; further ones wait at the client. Without a
+            bound, calls that are begun and reset as fast as a wire carries them crowd out everybody else's (CVE-2023-44487).
         max_connections: How many connections may be open at once, in each process; None is no limit.
     """
 
