@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup test conformance check demo bench interop warehouses docs proof lint types contracts format lock clean
+.PHONY: setup test conformance check demo bench interop warehouses deploy-check docs proof lint types contracts format lock clean
 
 setup: $(VENV)/.ready
 
@@ -61,9 +61,16 @@ warehouses: setup
 docs: setup
 	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees -c docs/site . build/site
 
+# The chart and its manifests, the image's steps: linted, rendered, validated, and put to the real service.
+deploy-check: setup
+	$(BIN)/python tests/tables/run.py deploy $(ARGS)
+
 # The promise, counted; the short form takes minutes, `make proof FULL=1` the figures of the release notes.
 proof: setup
 	FULL=$(FULL) $(BIN)/python proof/run.py $(ARGS)
+
+# What deploy/Dockerfile installs: the service with its platforms; neither flytekit nor what only people at a terminal use.
+IMAGE_EXTRAS := athena bigquery databricks duckdb snowflake sql
 
 # Pins every dependency with its hashes, without recording where it came from.
 lock: setup
@@ -72,8 +79,13 @@ lock: setup
 		--all-extras pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --no-deps --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
 		requirements/demo.in --output-file requirements/demo.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
+		--constraint requirements/dev.txt $(foreach extra,$(IMAGE_EXTRAS),--extra $(extra)) pyproject.toml --output-file requirements/service.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.10 \
+		--constraint requirements/dev.txt requirements/build.in --output-file requirements/build.txt
 	for part in requirements/parts/*.in; do \
-		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		if grep -q "without what they require" $$part; then alone=--no-deps; else alone=; fi; \
+		$(BIN)/uv pip compile --quiet $$alone --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			$$part --output-file $${part%.in}.txt || exit 1; \
 	done
 

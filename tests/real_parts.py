@@ -61,8 +61,12 @@ def tried(make: Callable[[], MadeT]) -> MadeT:
         pytest.skip(f"a real part was not tried: {error}")
 
 
-def install(name: str) -> Path:
+def install(name: str, *, is_alone: bool = False) -> Path:
     """Return the interpreter of an environment that holds what is wanted, made where it is not there yet.
+
+    Args:
+        name: Of a file in `requirements/parts/`.
+        is_alone: The packages are wanted without what they require, which the file then does not list.
 
     Raises:
         NotToBeHad: The packages cannot be installed here.
@@ -77,7 +81,7 @@ def install(name: str) -> Path:
     if not is_made():
         with making(name):
             if not is_made():
-                _make(home, wanted)
+                _make(home, wanted, ["--no-deps"] if is_alone else [])
                 mark.write_text(print_of_wanted)
     return home / "bin" / "python"
 
@@ -102,7 +106,7 @@ def making(name: str) -> Iterator[None]:
         raise NotToBeHad(_not_to_be_had[name]) from error
 
 
-def _make(home: Path, wanted: Path) -> None:
+def _make(home: Path, wanted: Path, options: list[str]) -> None:
     free = shutil.disk_usage(home.parent).free
     if free < _ROOM_BYTES:
         raise NotToBeHad(f"the disk has {free / 2**30:.1f} GiB left, and {_ROOM_BYTES / 2**30:g} are asked for")
@@ -110,7 +114,7 @@ def _make(home: Path, wanted: Path) -> None:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
     try:
         _run([sys.executable, "-m", "venv", "--clear", str(home)])
-        _run([*pip, "-r", str(wanted)])
+        _run([*pip, *options, "-r", str(wanted)])
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise

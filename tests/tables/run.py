@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-TARGETS: Final = ("interop", "warehouses", "attack")
+TARGETS: Final = ("interop", "warehouses", "attack", "deploy")
 
 
 def main() -> int:

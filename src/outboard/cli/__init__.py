@@ -8,6 +8,7 @@
 `jobs` `logs`        reading the journal and the jobs' logs
 `cancel`             asking a run's engine, or the job itself, to stop
 `flyte_config`       the configuration of Flyte's engine, drafted or checked
+`deploy`             the Helm chart, rendered or written out
 `demo`               a workflow whose service is killed half-way
 `exits`              which error ends the process with which code
 `home`               where the journal and the outputs lie

@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, str]] = {
         "cancel",
         "resume",
         "flyte-config",
+        "deploy",
         "demo",
     )
 }

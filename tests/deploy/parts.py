@@ -1,0 +1,15 @@
+"""`make deploy-check`: the chart, its manifests and the image, put to the tools and the service that will read them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tables.reporting import Report
+
+REPORT: Final = Report(
+    target="deploy",
+    about=__doc__ or "",
+    parts={
+        "charts": "The chart: Helm 3, Helm 4 and the library",
+    },
+)
