@@ -11,5 +11,7 @@ REPORT: Final = Report(
     about=__doc__ or "",
     parts={
         "charts": "The chart: Helm 3, Helm 4 and the library",
+        "schemas": "The manifests: Kubernetes' schemas, version by version",
+        "rules": "The manifests: what no schema says",
     },
 )
