@@ -9,12 +9,14 @@
 `cancel`             asking a run's engine, or the job itself, to stop
 `flyte_config`       the configuration of Flyte's engine, drafted or checked
 `deploy`             the Helm chart, rendered or written out
+`doctor`             what keeps a service from doing its work, found beforehand
 `demo`               a workflow whose service is killed half-way
 `exits`              which error ends the process with which code
 `home`               where the journal and the outputs lie
 `config`             what a service is set to, checked and explained
 `settings_files`     options, environment and settings file, joined; `documents` reads YAML with errors that name the place
 `connections`        whom a command talks to: agents in this process, or services
+`handle_files`       handles as people have them
 `specs`              task files; `task_options` the same from options; `type_spellings` reads the types in them
 `driving`            tasks through the engine; `interrupts` is Ctrl-C, `views` shows, `reports` tells the end
 `json_values`        outputs as JSON; `tables` draws, `printing` writes, to `standard_streams`

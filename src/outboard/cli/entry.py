@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = {
         "resume",
         "flyte-config",
         "deploy",
+        "doctor",
         "demo",
     )
 }

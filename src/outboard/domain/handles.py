@@ -23,7 +23,7 @@ import ormsgpack
 from outboard.domain.identity import Scope
 from outboard.domain.keys import Key
 from outboard.domain.packing import MALFORMED, deflate, of, pack_ending, unpack, unpack_ending
-from outboard.domain.seals import NEWER, SEAL_BYTES, Envelope, ServiceKey
+from outboard.domain.seals import NEWER, SEAL_BYTES, Envelope, Seal, ServiceKey, read_seal
 from outboard.domain.secret_refs import is_secret_name, is_secret_value
 from outboard.domain.statuses import Ending
 from outboard.errors import ContractViolation, ForeignHandle, HandleTooLarge, UnreadableHandle
@@ -141,6 +141,11 @@ class HandleCodec:
             UnreadableHandle: They are ours, but of a newer format or sealed with a key that this process lacks.
         """
         return _unpack(self._envelope.open(encoded))
+
+
+def seal_of(encoded: bytes) -> Seal | None:
+    """Return what a handle shows without a key: its format, and which key sealed it; None for bytes that are no handle."""
+    return read_seal(encoded, _MAGIC)
 
 
 def refuse_secrets(where: str, value: Any) -> None:

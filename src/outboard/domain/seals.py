@@ -19,6 +19,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from outboard.errors import ForeignHandle, InvalidSettings, UnreadableHandle
@@ -72,6 +73,31 @@ class ServiceKey:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], header)
         except (InvalidTag, ValueError):
             return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """What an envelope shows without being opened.
+
+    Attributes:
+        version: Of its format.
+        is_sealed: Whether its body is encrypted.
+        key_id: Of the key that sealed it; empty where nothing did.
+    """
+
+    version: int
+    is_sealed: bool
+    key_id: bytes = b""
+
+
+def read_seal(encoded: bytes, magic: bytes) -> Seal | None:
+    """Return what an envelope of a kind shows to anybody; None for bytes that are none of this kind."""
+    start = len(magic)
+    if not encoded.startswith(magic) or len(encoded) < start + 2:
+        return None
+    is_sealed = encoded[start + 1] == _SEALED
+    key_id = encoded[start + 2 : start + 2 + _KEY_ID_BYTES] if is_sealed else b""
+    return Seal(version=encoded[start], is_sealed=is_sealed, key_id=key_id)
 
 
 class Envelope:

@@ -45,6 +45,8 @@ MessageT = TypeVar("MessageT", bound=Message)
 _ASYNC: Final = "/flyteidl.service.AsyncAgentService"
 _SYNC: Final = "/flyteidl.service.SyncAgentService"
 _METADATA: Final = "/flyteidl.service.AgentMetadataService"
+_HEALTH: Final = "/grpc.health.v1.Health/Check"
+_REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _NEVER_CONNECTED: Final = (
     "failed to connect",
     "connection refused",
@@ -205,6 +207,39 @@ class RemoteEndpoint:
             request.end_time.FromDatetime(end)
         answer = await self._ask(f"{_ASYNC}/GetTaskMetrics", request, agent_pb2.GetTaskMetricsResponse)
         return decode_metrics(answer.results)
+
+    async def health(self, name: str = "", *, timeout_s: float | None = None) -> str:
+        """Return what the service says of a name of its health (`SERVING`, `NOT_SERVING`, ...).
+
+        Raises:
+            OutboardError: It does not answer, or knows no such name.
+        """
+        from grpc_health.v1 import health_pb2  # noqa: PLC0415 - only for those who ask
+
+        request = health_pb2.HealthCheckRequest(service=name)
+        answer = await self._ask(_HEALTH, request, health_pb2.HealthCheckResponse, timeout_s)
+        status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        return status
+
+    async def reflected(self, *, timeout_s: float | None = None) -> Sequence[str]:
+        """Return the names of the services that reflection tells; raises where there is none."""
+        from grpc_reflection.v1alpha import reflection_pb2  # noqa: PLC0415 - only for those who ask
+
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        limit_s = self._limit_s("ServerReflectionInfo", timeout_s)
+        with self._connections.call() as (channel, metadata):
+            method = channel.stream_stream(_REFLECTION)
+            call = method(iter([request.SerializeToString()]), timeout=limit_s, metadata=metadata)
+            try:
+                data = await call.read()
+            except grpc.aio.AioRpcError as error:
+                raise self._translate(error, "ServerReflectionInfo", limit_s) from None
+            finally:
+                call.cancel()
+        if data is grpc.aio.EOF:
+            raise self._nonsense("ServerReflectionInfo")
+        answer = self._parse(reflection_pb2.ServerReflectionResponse, data, "ServerReflectionInfo")
+        return sorted(each.name for each in answer.list_services_response.service)
 
     async def _ask(
         self, method: str, request: Message, kind: type[MessageT], timeout_s: float | None = None

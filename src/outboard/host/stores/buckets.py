@@ -21,7 +21,7 @@ import asyncio
 import os
 import re
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from outboard.host.stores.port import Stored
@@ -132,6 +132,13 @@ class Bucket:
         except FileNotFoundError:
             return False
         return True
+
+    async def written_at(self, path: str) -> datetime | None:
+        """Return when the object was written, by the store's clock."""
+        try:
+            return (await self._patient.head_async(path))["last_modified"]
+        except FileNotFoundError:
+            return None
 
     async def delete(self, path: str) -> None:
         """Delete the object if it is there."""

@@ -19,6 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -63,12 +64,23 @@ class LocalPaths:
         """Delete the file if it is there."""
         await _in_thread(lambda: _delete(Path(path)))
 
+    async def written_at(self, path: str) -> datetime | None:
+        """Return when the file was written; a network drive has a clock of its own."""
+        return await _in_thread(lambda: _written_at(Path(path)))
+
 
 async def _in_thread(work: Callable[[], T]) -> T:
     try:
         return await asyncio.wait_for(asyncio.to_thread(work), _LIMIT_S)
     except asyncio.TimeoutError as error:
         raise TimeoutError(str(error) or f"no answer within {_LIMIT_S:.0f} s") from error
+
+
+def _written_at(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    except _NOT_THERE:
+        return None
 
 
 def _read(path: Path) -> Stored | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -46,6 +47,10 @@ class Place(Protocol):
 
     async def delete(self, path: str) -> None:
         """Delete the object if it is there."""
+        ...
+
+    async def written_at(self, path: str) -> datetime | None:
+        """Return when the object was written, by the place's own clock; None when it is not there."""
         ...
 
 
@@ -125,6 +130,12 @@ class Stores:
         with _in_words("delete", uri):
             place, path = self._locate(uri)
             await place.delete(path)
+
+    async def written_at(self, uri: str) -> datetime | None:
+        """Return when an object was written, in UTC and by the clock of whoever keeps it; None when it is not there."""
+        with _in_words("read", uri):
+            place, path = self._locate(uri)
+            return await place.written_at(path)
 
     async def _swap(self, verb: str, uri: str, data: bytes, tag: str | None) -> str | None:
         with _in_words(verb, uri):
