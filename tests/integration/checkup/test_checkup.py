@@ -159,12 +159,16 @@ def _with_agent(platform: Vaults) -> Vaults:
 # --- records
 
 
+def is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
+
+
 async def test_a_store_that_keeps_conditions_is_good_and_left_empty(tmp_path: Path) -> None:
     async with subject_of(host={"records": str(tmp_path)}, stores=Stores()) as subject:
         clock, records = await examine(subject, ["clock", "records"])
         assert records.mark is Mark.OK
         assert clock.mark is Mark.OK, "the store's time was compared with ours"
-    assert not any(tmp_path.iterdir())
+    assert is_empty(tmp_path)
 
 
 async def test_a_store_that_ignores_conditions_is_a_problem(tmp_path: Path) -> None:
