@@ -10,6 +10,7 @@
 `flyte_config`       the configuration of Flyte's engine, drafted or checked
 `deploy`             the Helm chart, rendered or written out
 `doctor`             what keeps a service from doing its work, found beforehand
+`explain`            one task's story; `explaining` finds it out, `story_lines` tells it
 `demo`               a workflow whose service is killed half-way
 `exits`              which error ends the process with which code
 `home`               where the journal and the outputs lie

@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, str]] = {
         "flyte-config",
         "deploy",
         "doctor",
+        "explain",
         "demo",
     )
 }

@@ -130,6 +130,25 @@ class StateMap:
             return Reading(Phase.FAILED, Failure(code="UnknownResult", retry=Retry.NEVER), is_flagged=True)
         return Reading(Phase.RUNNING, is_flagged=True)
 
+    def rule(self, state: State) -> str:
+        """Return in words by which rule `read` tells what a state means.
+
+        >>> states = StateMap({"UP": Phase.RUNNING}, documented=frozenset({"UP"}), source="https://example.com")
+        >>> states.rule("UP"), states.rule("SIDEWAYS")
+        ('the table has UP', 'the table does not know SIDEWAYS: unknown states are still running, and flagged')
+        """
+        if not _is_state(state):
+            return "the agent answered no state: still running, and flagged"
+        words = "/".join(state) if isinstance(state, tuple) else state
+        if state in self._readings:
+            return f"the table has {words}"
+        if isinstance(state, tuple) and (state[0], ANY) in self._readings:
+            return f"the table has {state[0]} with any second word"
+        first = state[0] if isinstance(state, tuple) else state
+        if first in self._ended:
+            return f"the table does not know {words}, and {first} says that it is over: failed, and flagged"
+        return f"the table does not know {words}: unknown states are still running, and flagged"
+
     def _find(self, state: State) -> Reading | None:
         found = self._readings.get(state)
         if found is None and isinstance(state, tuple):

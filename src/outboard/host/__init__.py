@@ -11,7 +11,7 @@ agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `ac
                     `platform_call_metrics`
 quotas              `budgets`
 traces              `tracing`, `spans`
-examined            `pings`
+examined            `inquiries`, `pings`
 shared              `stores`, `offloads`, `codecs`, `flights`, `secrets`, `words`, `logs`, `metrics`, `settings`
 ==================  ============================================================================================
 """

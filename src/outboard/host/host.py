@@ -12,6 +12,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 `answers`            sync agents answer a terminal phase, always
 `callbacks`          a platform may say that a job changed
 `insights`           logs and metrics leave without secrets
+`inquiries`          why a task stands where it stands
 `pings`              whether a platform answers and takes our credentials
 `outputs`            success needs proof
 ===================  =======================================================
@@ -33,6 +34,7 @@ from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import Handle
 from outboard.domain.identity import Scope
+from outboard.domain.keys import Key
 from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.secret_refs import SecretRef
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
@@ -51,6 +53,7 @@ from outboard.host.cancellations.owed_cancels import OwedCancels
 from outboard.host.clients import Clients
 from outboard.host.codecs import Codecs
 from outboard.host.foreign import ForeignHandles
+from outboard.host.inquiries import Inquiries, Inquiry
 from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob, LiveJobs
@@ -159,6 +162,7 @@ class Host:
             self.settings, self._live_jobs, self._statuses, self._calls, self._submissions, self._owed
         )
         self._insights = Insights(self._live_jobs, self._calls, self.redact)
+        self._inquiries = Inquiries(registry, self._foreign, self._source, self._calls, records, memos, words)
         self._pings = Pings(self._clients, self.accounts, words)
         self._hastening = Hastening(self._statuses.hasten)
         self.callbacks = CallbackReceiver(registry, self._source, self.hasten)
@@ -309,6 +313,22 @@ class Host:
             declared_secrets(self.registry) if refs is None else refs, scope, "", timeout_s
         )
 
+    async def inquire(
+        self,
+        handle: bytes,
+        *,
+        task_type: TaskType | None = None,
+        output_prefix: str = "",
+        timeout_s: float,
+        asks: bool = True,
+    ) -> Inquiry:
+        """Return what can be found out about a handle, without anything following from it; see `Inquiries.inquire`."""
+        return await self._inquiries.inquire(handle, task_type, output_prefix, timeout_s=timeout_s, asks=asks)
+
+    async def recorded_handle(self, key: Key, output_prefix: str, *, timeout_s: float) -> bytes | None:
+        """Return the handle that a key's submission record holds, if any; see `Inquiries.recorded_handle`."""
+        return await self._inquiries.recorded_handle(key, output_prefix, timeout_s=timeout_s)
+
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
         self._is_draining = True
@@ -332,6 +352,7 @@ class Host:
         await self._shares.close()
         self._invoker.close()
         self._pings.close()
+        self._inquiries.close()
         if self.tracing is not None:
             await self.tracing.close()
 
