@@ -53,8 +53,11 @@ async def check(subject: Subject) -> AsyncIterator[Finding]:
     else:
         seconds = time.monotonic() - began
         yield _good(root, seconds, host.settings.replicas)
-    finally:
-        await _remove(host.stores, place)
+    left = await _remove(host.stores, place)
+    if left is not None:
+        words = f"the probe object {place} could not be deleted: {left.message}"
+        remedy = "give the service's identity the right to delete there, and delete it"
+        yield Finding(check=CHECK, mark=Mark.WARNING, about="probe", found=words, remedy=remedy, error=left)
 
 
 class _Unconditional(StoreUnavailable):
@@ -85,11 +88,16 @@ async def _compare_clocks(stores: Store, place: str, root: str, subject: Subject
         subject.skews[_store_of(root)] = timedelta(seconds=round(skew.total_seconds()))
 
 
-async def _remove(stores: Store, place: str) -> None:
+async def _remove(stores: Store, place: str) -> StoreUnavailable | None:
+    """Delete the probe object; return why it may still be there."""
     try:
         await asyncio.wait_for(stores.delete(place), _CLEANUP_S)
-    except (StoreUnavailable, asyncio.TimeoutError, TimeoutError):
-        return  # what could not be written need not be deleted; what could be is told by `_try`
+        is_left = await asyncio.wait_for(stores.exists(place), _CLEANUP_S)
+    except StoreUnavailable as error:
+        return error
+    except (asyncio.TimeoutError, TimeoutError):
+        return StoreUnavailable(f"no answer within {_CLEANUP_S:g} s")
+    return StoreUnavailable("it is still there") if is_left else None
 
 
 def _good(root: str, seconds: float, replicas: int) -> Finding:
