@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -25,7 +23,7 @@ from outboard.cli.choices import (
 from outboard.cli.exits import Exit, exit_code
 from outboard.cli.handle_files import read_handle
 from outboard.cli.json_values import dumps
-from outboard.cli.loops import run_loop
+from outboard.cli.loops import end_threads, run_loop
 from outboard.cli.printing import write_result
 from outboard.errors import InvalidSettings, OutboardError
 from outboard.local.notes import one_line, write_note
@@ -43,7 +41,6 @@ EXAMPLES: Final = (
     "outboard doctor --endpoint localhost:8000 --metrics http://localhost:9090/metrics",
 )
 _CLOSING_S: Final = 5.0
-_THREADS_END_S: Final = 0.5
 
 
 def command(  # noqa: PLR0913 - the options of the command
@@ -86,13 +83,16 @@ def command(  # noqa: PLR0913 - the options of the command
     """
     from outboard.domain.identity import Scope  # noqa: PLC0415 - what a checkup needs is for those who want one
     from outboard.engine.addresses import ServiceAddress  # noqa: PLC0415 - same
-    from outboard.local.checkup.checkup import NAMES  # noqa: PLC0415 - same
+    from outboard.local.checkup.checkup import HERE, THERE  # noqa: PLC0415 - same
     from outboard.local.checkup.subject import Subject  # noqa: PLC0415 - same
 
     chosen = [name for each in only or () for name in names(each) or ()]
-    unknown = [name for name in chosen if name not in NAMES]
+    known = THERE if endpoint else HERE
+    unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise InvalidSettings(f"--only {unknown[0]}: there is no such check; known: {', '.join(NAMES)}", field="only")
+        whose = "a running service" if endpoint else "an installation"
+        words = f"--only {unknown[0]}: there is no such check of {whose}; known: {', '.join(known)}"
+        raise InvalidSettings(words, field="only")
     subject = Subject(
         choice=None,
         wanted=frozenset(names(platforms) or ()),
@@ -113,6 +113,8 @@ def command(  # noqa: PLR0913 - the options of the command
             flytekit_modules=flytekit_modules,
         )
     except OutboardError as error:
+        if endpoint:
+            raise  # of a service nothing here is examined that could tell it
         subject.unreadable = error
     return run_loop(_examine(subject, chosen, is_strict=strict, as_json=as_json))
 
@@ -138,18 +140,8 @@ async def _examine(subject: Subject, only: Sequence[str], *, is_strict: bool, as
     else:
         _print(findings)
     code = _exit(findings, is_strict=is_strict)
-    await _end_threads(code)
+    await end_threads(code)
     return code
-
-
-async def _end_threads(code: Exit) -> None:
-    """End the process here and now where a thread hangs: Python would wait for it at the exit, maybe for ever."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.ensure_future(loop.shutdown_default_executor())
-    if not (await asyncio.wait({ended}, timeout=_THREADS_END_S))[0]:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 def _exit(findings: Sequence[Finding], *, is_strict: bool) -> Exit:

@@ -7,6 +7,7 @@ asked about it only with --poll.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -28,7 +29,7 @@ from outboard.cli.choices import (
 from outboard.cli.exits import Exit
 from outboard.cli.handle_files import STDIN, decoded, read_handle
 from outboard.cli.json_values import dumps
-from outboard.cli.loops import run_loop
+from outboard.cli.loops import end_threads, run_loop
 from outboard.cli.printing import write_result
 from outboard.domain.tasks import TaskType
 from outboard.errors import InvalidSettings
@@ -132,6 +133,7 @@ async def _explain(question: Question, target: Target, handle: bytes | None, *, 
     else:
         for line in lines_of(story):
             write_result(redact(line))
+    await end_threads(Exit.SUCCESS)
     return Exit.SUCCESS
 
 
@@ -140,7 +142,7 @@ def _handle(what: str) -> bytes | None:
     if what == STDIN:
         return read_handle(what)
     data = decoded(what)
-    if data is not None and (data.startswith((_OURS, b"{"))):
+    if data is not None and (data.startswith(_OURS) or _is_object(data)):
         return data
     path = Path(what)
     try:
@@ -148,6 +150,14 @@ def _handle(what: str) -> bytes | None:
     except OSError:  # a name that is too long, say
         is_file = False
     return read_handle(what) if is_file else None
+
+
+def _is_object(data: bytes) -> bool:
+    """Tell whether bytes are a JSON object, as the handles of others are; the base64 of "{" begins many a task's id."""
+    try:
+        return isinstance(json.loads(data), dict)
+    except ValueError:
+        return False
 
 
 def _task_type(text: str | None) -> TaskType | None:

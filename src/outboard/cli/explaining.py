@@ -65,8 +65,8 @@ async def find_story(question: Question, target: Target, handle: bytes | None) -
     story = Story(named=question.named if handle is None else "a handle", encoded=handle)
     path = question.journal or journal_path()
     async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(Journal.open(path)) if path.exists() else None
-        if handle is None and journal is not None:
+        journal = await stack.enter_async_context(Journal.open(path)) if handle is None and path.exists() else None
+        if journal is not None:
             await _recall(story, journal, question, _installation(target))
         if story.recorded is not None and journal is not None:
             target = await target_of(journal, story.recorded.record.run_id, target)

@@ -29,7 +29,7 @@ if sys.version_info >= (3, 11):
 else:
     from async_timeout import timeout as deadline
 
-__all__ = ["Invoker", "blamed", "deadline"]
+__all__ = ["Invoker", "blamed", "deadline", "is_cancelled"]
 
 
 class Invoker:
@@ -71,7 +71,7 @@ class Invoker:
             self._words.own(error)
             raise
         except (asyncio.CancelledError, _CancelledItself) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             raise AgentFault(f"agent {agent.name} cancelled its own call of {method}") from error
         except GeneratorExit:
@@ -157,7 +157,7 @@ def _fatal(agent: Agent, error: BaseException) -> AgentFault:
     return AgentFault(f"agent {agent.name} raised {type(error).__name__}, which would end the process")
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Tell whether somebody cancelled this call, rather than that the agent's code raised `CancelledError` by itself.
 
     Python 3.10 cannot tell once something was awaited, and then takes it for the former.

@@ -22,7 +22,7 @@ from outboard.domain.identity import Scope
 from outboard.errors import AgentFault, OutboardError, Unavailable
 from outboard.host.accounts import Accounts
 from outboard.host.clients import Clients, OpenClient, client_key
-from outboard.host.invocation import deadline
+from outboard.host.invocation import deadline, is_cancelled
 from outboard.host.logs import TaskLog
 from outboard.host.pools import WorkerPool
 from outboard.host.words import Words
@@ -79,8 +79,10 @@ class Pings:
                 key = client_key(platform, connection, scope)
                 client = await self._clients.open(key, platform, connection, scope, timeout_s)
                 words = await self._ask(client, platform, connection, began + timeout_s)
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            failure = self._classified(platform, error, timeout_s)  # a platform raised it by itself
         except BaseException as error:  # noqa: BLE001 - whatever a platform's code raises is its answer
             failure = self._classified(platform, error, timeout_s)
         if client is not None and failure is not None:
@@ -119,7 +121,8 @@ class Pings:
         try:
             if inspect.iscoroutinefunction(platform.ping):
                 return await platform.ping(context)
-            return await self._pool(platform).run(_InThread(platform, context, call), None)
+            found = await self._pool(platform).run(_InThread(platform, context, call), None)
+            return await found if inspect.isawaitable(found) else found
         finally:
             call.is_over = True
             CURRENT_CALL.reset(token)

@@ -93,7 +93,7 @@ async def test_every_check_says_something() -> None:
 
 async def test_a_check_that_breaks_costs_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(_: Subject) -> Any:
-        yield Finding(check="versions", mark=Mark.OK, found="first")
+        yield Finding(check="versions", mark=Mark.OK, found="first, password=hunter2000")
         raise RuntimeError("x")
 
     checks = {**HERE, "versions": broken}
@@ -101,7 +101,7 @@ async def test_a_check_that_breaks_costs_no_other_one(monkeypatch: pytest.Monkey
     async with subject_of() as subject:
         findings = await examine(subject, ["versions", "handles"])
     assert [each.found for each in findings if each.check == "versions"] == [
-        "first",
+        "first, password=[redacted]",
         "the check broke (RuntimeError); please report it",
     ]
     assert any(each.check == "handles" for each in findings)
@@ -154,6 +154,14 @@ def _with_agent(platform: Vaults) -> Vaults:
     agent = Opener(platform)
     platform.agents = lambda: [agent]  # type: ignore[method-assign]  # one platform of many tests
     return platform
+
+
+async def test_a_platform_that_cannot_name_its_connections_costs_no_other_one() -> None:
+    served = _with_agent(Vaults())
+    served.connections = lambda: 1 / 0  # type: ignore[assignment,method-assign,return-value]  # an author's mistake
+    finding = only(await found("platforms", platform=served), "vaults")
+    assert finding.mark is Mark.PROBLEM
+    assert "ZeroDivisionError" in finding.found
 
 
 # --- records

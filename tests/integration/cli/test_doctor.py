@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from integration.cli.shells import Done, Shell
+from outboard.cli import main
 from outboard.cli.exits import Exit
 from outboard.local.checkup.checkup import HERE
 
@@ -50,11 +51,21 @@ def test_an_installation_is_told_in_a_line_each(shell: Shell) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_broken_settings_of_each_kind_are_named(shell: Shell, yaml: str, check: str, words: str, code: Exit) -> None:
-    (shell.folder / "broken.yaml").write_text(yaml, encoding="utf-8")
-    done = shell.run("doctor", "--settings", "broken.yaml", "--only", check, "--json")
-    assert done.code == code, done.out + done.err
-    wrong = [each for each in findings(done) if each["mark"] == "problem"]
+def test_broken_settings_of_each_kind_are_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    yaml: str,
+    check: str,
+    words: str,
+    code: Exit,
+) -> None:
+    monkeypatch.setenv("OUTBOARD_HOME", str(tmp_path))
+    (tmp_path / "broken.yaml").write_text(yaml, encoding="utf-8")
+    ended = main(["doctor", "--settings", str(tmp_path / "broken.yaml"), "--only", check, "--json"])
+    told = capsys.readouterr()
+    assert ended == code, told
+    wrong = [each for each in json.loads(told.out)["findings"] if each["mark"] == "problem"]
     assert any(words in each["found"] for each in wrong), wrong
     assert all(each["remedy"] for each in wrong)
 
@@ -138,6 +149,9 @@ def test_a_name_of_a_check_that_is_none_is_refused(shell: Shell) -> None:
     done = shell.run("doctor", "--only", "everything")
     assert done.code == Exit.USAGE
     assert "known: settings" in done.err
+    of_a_service = shell.run("doctor", "--endpoint", "localhost:9", "--only", "secrets")
+    assert of_a_service.code == Exit.USAGE
+    assert "known: service" in of_a_service.err
 
 
 def wait_until(is_so: Any) -> None:

@@ -139,6 +139,7 @@ def test_what_means_nothing_is_refused_in_one_line(shell: Shell, ended: dict[str
     (shell.folder / "empty").touch()
     refused = {
         "nothing": "no task 'nothing'",
+        "eyeball": "no task 'eyeball'",
         "p:d:e:n:x": "'x' is no number of an attempt",
         "p:d:e:n:0": "the journal has no task",
         "ob-f-n0-0-" + "a" * 26: "give its output prefix",

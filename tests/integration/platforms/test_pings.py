@@ -229,6 +229,14 @@ async def test_a_ping_that_would_end_the_process_ends_nothing() -> None:
     assert "SystemExit" in str((await pinged(_Blocking(lambda _: sys.exit(3)))).error)
 
 
+async def test_a_ping_that_cancels_itself_cancels_nobody_else() -> None:
+    async def cancel(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    if sys.version_info >= (3, 11):  # before, nobody can tell who cancelled
+        assert "CancelledError" in str((await pinged(_Waiting(cancel))).error)
+
+
 async def test_what_a_ping_raises_is_told_without_secrets() -> None:
     async def tell(_: Any) -> None:
         raise InvalidSettings("login with password=hunter2000 failed")

@@ -54,7 +54,6 @@ THERE: Final[Mapping[str, Check]] = {
 }
 """What is examined of a running service."""
 
-NAMES: Final = tuple(dict.fromkeys((*HERE, *THERE)))
 _NEEDS_HOST: Final = frozenset(
     {platforms.AGENTS, platforms.SECRETS, platforms.PLATFORMS, clocks.CHECK, quotas.CHECK, records.CHECK, handles.CHECK}
 )

@@ -111,6 +111,10 @@ async def check_platforms(subject: Subject) -> AsyncIterator[Finding]:
     host = subject.host
     if host is None:
         return
+    for platform in host.registry.platforms:
+        broken = _broken(platform)
+        if broken is not None:
+            yield broken
     places = [each for each in _places(host) if each.platform.is_pinging]
     pings = [
         host.ping(each.platform, each.connection, scope=subject.scope, timeout_s=subject.limit_s) for each in places
@@ -121,7 +125,7 @@ async def check_platforms(subject: Subject) -> AsyncIterator[Finding]:
         yield _answer(place, ping, subject)
     served = {place.platform.name for place in places}
     for platform in host.registry.platforms:
-        if platform.name in served:
+        if platform.name in served or _broken(platform) is not None:
             continue
         if platform.is_pinging:
             words, remedy = "its settings name no connection by themselves", f"see platforms.{platform.name}"
@@ -140,8 +144,21 @@ def _places(host: Host) -> list[_Place]:
         _Place(platform=platform, name=name, connection=connection)
         for platform in host.registry.platforms
         if platform.name not in lacking
+        if _broken(platform) is None
         for name, connection in platform.connections().items()
     ]
+
+
+def _broken(platform: Platform[Any, Any]) -> Finding | None:
+    """Return what is wrong with a platform whose own code cannot say which connections there are."""
+    try:
+        platform.connections()
+    except Exception as error:  # noqa: BLE001 - an author's code; the other platforms are looked at all the same
+        words = f"{platform.name}: its connections cannot be told ({type(error).__name__})"
+        return Finding(
+            check=PLATFORMS, mark=Mark.PROBLEM, about=platform.name, found=words, remedy="tell the platform's author"
+        )
+    return None
 
 
 def _callback_secrets(agent: Agent) -> tuple[SecretRef, ...]:

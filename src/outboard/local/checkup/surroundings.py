@@ -49,7 +49,9 @@ async def check_ports(subject: Subject) -> AsyncIterator[Finding]:
         if number == 0:
             yield Finding(check=PORTS, mark=Mark.OK, about=name, found=f"service.{name}: the system chooses one")
         elif number is not None:
-            yield await _port(subject, name, settings.host, number)
+            yield await _port(
+                subject, name, "127.0.0.1" if settings.host.startswith("unix:") else settings.host, number
+            )
 
 
 async def check_machine(subject: Subject) -> AsyncIterator[Finding]:
