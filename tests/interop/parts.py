@@ -14,5 +14,6 @@ REPORT: Final = Report(
         "flyte2": "Flyte 2's SDK and connector plugin drive our service",
         "hosted": "flytekit's connectors on our service, and jobs in flight",
         "pyflyte": "flytekit's tasks on our engine",
+        "tls": "Go's gRPC with TLS as FlytePropeller speaks it",
     },
 )

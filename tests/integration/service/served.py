@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 class Served:
-    """A service in a process of its own, and what it logs."""
+    """A service in a process of its own, what it logs (`lines`), and what else is written there (`texts`)."""
 
     def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         self.process = process
@@ -27,6 +27,7 @@ class Served:
         self.address = ""
         self.ready = ""
         self.lines: list[dict[str, Any]] = []
+        self.texts: list[str] = []
         self._came = asyncio.Condition()
         self._reader = asyncio.ensure_future(self._read())
 
@@ -38,6 +39,8 @@ class Served:
                     self.lines.append(json.loads(line))
                 elif line.startswith("outboard serves "):
                     self.ready, self.address = line, line.split(" on ")[1].split(": ")[0].split(";")[0]
+                else:
+                    self.texts.append(line.rstrip())
                 self._came.notify_all()
         async with self._came:
             self._came.notify_all()
