@@ -1,7 +1,7 @@
 """TLS as Flyte's engines speak it, by Go's own gRPC: the system's authorities, no client certificate, no token.
 
 FlytePropeller 1.16 with `insecure: false` makes its credentials of Go's system certificate pool and no override of the name
-(flyteplugins, `webapi/connector/client.go`). The program in `go_tls` does the same with the same libraries. `SSL_CERT_FILE` is
+(flyteplugins, `webapi/agent/client.go`). The program in `go_tls` does the same with the same libraries. `SSL_CERT_FILE` is
 what Go reads in place of the system's bundle: the way to a private authority.
 """
 

@@ -253,6 +253,33 @@ async def test_a_service_sees_a_renewal_by_itself(mount: Mount) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_is_not_resumed_for_long_since_nobody_would_look_at_the_certificate(
+    mount: Mount, version: ssl.TLSVersion
+) -> None:
+    context = SERVER.trusting()
+    CLIENTS.show(context, "alice.example")
+    context.maximum_version = version
+    context.set_alpn_protocols(["h2"])
+
+    def visit(port: int, session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None]:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
+        ):
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+            assert connection.recv(100)  # with TLS 1.3 the session comes with the first data
+            return connection.session, connection.session_reused
+
+    async with serving(tls(mount, client_ca=mount.ca)) as service:
+        session, _ = await asyncio.to_thread(visit, service.port, None)
+        _, is_resumed = await asyncio.to_thread(visit, service.port, session)
+        assert is_resumed
+        keeper_of(service)._anew_at = 0
+        _, is_resumed = await asyncio.to_thread(visit, service.port, session)
+        assert not is_resumed
+
+
 async def test_a_late_renewal_and_an_expired_certificate_are_told_once(
     mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +308,7 @@ async def test_an_http_port_takes_the_certificate_of_the_moment(mount: Mount, is
         writer.write(b"in\n")
         writer.close()
 
+    sessions: list[ssl.SSLSession] = []
     listener = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=keeper.http_context(asks_clients=is_asked))
     port = listener.sockets[0].getsockname()[1]
 
@@ -289,6 +317,7 @@ async def test_an_http_port_takes_the_certificate_of_the_moment(mount: Mount, is
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
         try:
             assert await reader.read() == b"in\n"
+            sessions.append(writer.get_extra_info("ssl_object").session)
             return str(writer.get_extra_info("ssl_object").getpeercert()["serialNumber"])
         finally:
             writer.close()
@@ -307,6 +336,7 @@ async def test_an_http_port_takes_the_certificate_of_the_moment(mount: Mount, is
                     await ask(context)
             else:
                 assert await ask(context) == first
+        assert not is_asked or not any(session.has_ticket for session in sessions)
         mount.put(*SERVER.pair(), CLIENTS.pem + STRANGERS.pem)
         renewed(keeper)
         assert await ask(certified(STRANGERS)) != first

@@ -36,7 +36,7 @@ class FrontContext:
     def __init__(self, *, asks_clients: bool) -> None:
         self._asks_clients = asks_clients
         self._current: ssl.SSLContext | None = None
-        self.front = _bare_context()
+        self.front = self._bare()
         if asks_clients:
             self.front.verify_mode = ssl.CERT_REQUIRED  # a connection takes this from here, before it knows the other
         self.front.sni_callback = self._choose
@@ -47,7 +47,7 @@ class FrontContext:
         Raises:
             InvalidSettings: OpenSSL refuses what was read.
         """
-        context = _bare_context()
+        context = self._bare()
         try:
             with _as_file(pair.chain) as chain, _as_file(pair.key) as key:
                 context.load_cert_chain(chain, key, password="")
@@ -65,16 +65,20 @@ class FrontContext:
         """Use a context for handshakes from now on."""
         self._current = context
 
+    def _bare(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(CIPHERS)
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        if (
+            self._asks_clients
+        ):  # a session that is resumed would show no certificate again; TLS 1.3 without tickets has none
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            context.num_tickets = 0
+        return context
+
     def _choose(self, connection: Any, _name: str | None, _front: ssl.SSLContext) -> None:
         connection.context = self._current
-
-
-def _bare_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(CIPHERS)
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    return context
 
 
 @contextmanager

@@ -9,11 +9,16 @@ own time, and the service serves.
 gRPC asks for the certificate at the beginning of each handshake, in threads of its own. It gets one only when it has changed, so
 a handshake costs one comparison here. A thread of its own watches, and not the event loop, because a loop that somebody blocks
 must not let a certificate expire.
+
+A client that comes again may resume its session, and then nobody looks at its certificate, which may have expired. gRPC has no
+switch for that; but sessions end with the configuration that they began under, so where certificates are required there is a
+new configuration every minute, of the same files.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -31,6 +36,8 @@ from outboard.tls.pairs import Authorities, Pair, read_authorities, read_pair
 
 _REST_S: Final = 1.0
 """How long files must be left alone before they are read."""
+_RESUMED_S: Final = 60.0
+"""How long a session may be resumed at most, where certificates are required."""
 
 
 class TlsKeeper:
@@ -59,7 +66,9 @@ class TlsKeeper:
         self._warned = ""
         self._seen = self._in_force = stamp(settings.files)
         self.pair, self._authorities = self._read()
+        self._swap = threading.Lock()
         self._given = self._wanted = self._configuration()
+        self._anew_at = time.monotonic() + _RESUMED_S
 
     def start(self) -> None:
         """Watch the files."""
@@ -127,11 +136,13 @@ class TlsKeeper:
         if stamp(self.settings.files) != seen:
             return  # changed while it was read
         is_new = (pair, authorities) != (self.pair, self._authorities)
-        self._in_force, self.pair, self._authorities = seen, pair, authorities
         for front, context in contexts:
             front.put(context)
+        with self._swap:
+            self._in_force, self.pair, self._authorities = seen, pair, authorities
+            if is_new:
+                self._wanted = self._configuration()
         if is_new:
-            self._wanted = self._configuration()
             self._taken += 1
             self._log.info("tls certificate is renewed", names=list(pair.names), expires=_spelled(pair.expires_at))
         self._settle()
@@ -174,6 +185,10 @@ class TlsKeeper:
     def _handshake(self) -> Any:
         """Return what is in force, where gRPC does not have it yet. In gRPC's threads; must not raise."""
         self._handshakes += 1
+        if self.settings.asks_clients and time.monotonic() >= self._anew_at:
+            self._anew_at = time.monotonic() + _RESUMED_S
+            with self._swap:
+                self._wanted = self._configuration()
         wanted = self._wanted
         if wanted is self._given:
             return None
