@@ -19,6 +19,8 @@ from outboard.errors import OutboardError
 from tables.sections import Section
 
 CALLS_PER_S: Final = 200
+_OVERLAP_S: Final = 0.7
+"""How long what was there before is trusted beside what is new; hours, outside of tests. A handshake must not take longer."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Rotation:
         await self._victim.service.until(
             lambda: len(self._victim.service.logged("tls certificate is renewed")) >= count + self._processes
         )
+        await asyncio.sleep(_OVERLAP_S)
 
     async def _mistake(self, mount: Mount, pair: tuple[bytes, bytes], ca: bytes) -> None:
         words = "tls files are refused; the ones before stay in force"

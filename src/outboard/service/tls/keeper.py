@@ -10,9 +10,14 @@ gRPC asks for the certificate at the beginning of each handshake, in threads of 
 a handshake costs one comparison here. A thread of its own watches, and not the event loop, because a loop that somebody blocks
 must not let a certificate expire.
 
+gRPC exchanges the certificate under a lock, but begins handshakes outside of it: a thread that is about to begin one with what is
+just being exchanged ends the process ("Check failed: prior > 0", grpcio 1.85 and before; `add_handshakers` in gRPC's
+`ssl_security_connector.cc`). A flood of connections is enough. So the exchange waits for a moment inside that lock, where new
+handshakes queue, until those before it have begun; calls are not held up.
+
 A client that comes again may resume its session, and then nobody looks at its certificate, which may have expired. gRPC has no
-switch for that; but sessions end with the configuration that they began under, so where certificates are required there is a
-new configuration every minute, of the same files.
+switch for that; but sessions end with the configuration that they began under, so where certificates are required there is a new
+one every hour, of the same files.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -36,8 +42,18 @@ from outboard.tls.pairs import Authorities, Pair, read_authorities, read_pair
 
 _REST_S: Final = 1.0
 """How long files must be left alone before they are read."""
-_RESUMED_S: Final = 60.0
+_EXCHANGE_S: Final = 0.2
+"""How long an exchange waits for handshakes to begin, which takes a tenth of a millisecond on a machine that has time."""
+_RESUMED_S: Final = 3600.0
 """How long a session may be resumed at most, where certificates are required."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Material:
+    """What the files hold."""
+
+    pair: Pair
+    authorities: Authorities | None = None
 
 
 class TlsKeeper:
@@ -47,7 +63,6 @@ class TlsKeeper:
         settings: What the operator decided.
 
     Attributes:
-        pair: The certificate in force.
         problem: Why the files as they are now are not in force; empty where they are.
 
     Raises:
@@ -64,11 +79,16 @@ class TlsKeeper:
         self._handshakes = 0
         self._taken = self._refused = 0
         self._warned = ""
-        self._seen = self._in_force = stamp(settings.files)
-        self.pair, self._authorities = self._read()
-        self._swap = threading.Lock()
-        self._given = self._wanted = self._configuration()
-        self._anew_at = time.monotonic() + _RESUMED_S
+        self._seen = self._seen_in_force = stamp(settings.files)
+        self._wanted = self._read()
+        self._given: _Material | None = None
+        self._given_at = time.monotonic()
+        self._renewing = threading.Lock()
+
+    @property
+    def pair(self) -> Pair:
+        """The certificate in force."""
+        return self._wanted.pair
 
     def start(self) -> None:
         """Watch the files."""
@@ -93,7 +113,10 @@ class TlsKeeper:
 
     def grpc_credentials(self) -> Any:
         """Return what a gRPC port needs; once per keeper, since gRPC is told of each change once."""
-        return grpc.dynamic_ssl_server_credentials(self._given, self._handshake, self.settings.asks_clients)
+        self._given = self._wanted
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._wanted), self._handshake, self.settings.asks_clients
+        )
 
     def http_context(self, *, asks_clients: bool = False) -> Any:
         """Return an `ssl.SSLContext` for an HTTP port, whose certificate is the one in force at each handshake.
@@ -104,13 +127,14 @@ class TlsKeeper:
         Raises:
             InvalidSettings: It should ask, and there is no `client_ca`.
         """
-        if asks_clients and self._authorities is None:
+        if asks_clients and self._wanted.authorities is None:
             raise InvalidSettings(
                 f"{SECTION}.client_ca is missing; name the clients' authorities", field=f"{SECTION}.client_ca"
             )
         front = FrontContext(asks_clients=asks_clients)
-        front.put(front.made_of(self.pair, self._authorities))
-        self._fronts.append(front)
+        with self._renewing:
+            front.put(front.made_of(self.pair, self._wanted.authorities))
+            self._fronts.append(front)
         return front.front
 
     def look(self) -> bool:
@@ -119,7 +143,7 @@ class TlsKeeper:
         if now != self._seen:
             self._seen = now  # somebody may be about to write the next one
             return True
-        if now != self._in_force:
+        if now != self._seen_in_force:
             self._renew(now)
         elif self.problem:
             self._settle()
@@ -127,24 +151,23 @@ class TlsKeeper:
         return False
 
     def _renew(self, seen: Stamp) -> None:
-        try:
-            pair, authorities = self._read()
-            contexts = [(front, front.made_of(pair, authorities)) for front in self._fronts]
-        except InvalidSettings as error:
-            self._refuse(error.message)
-            return
-        if stamp(self.settings.files) != seen:
-            return  # changed while it was read
-        is_new = (pair, authorities) != (self.pair, self._authorities)
-        for front, context in contexts:
-            front.put(context)
-        with self._swap:
-            self._in_force, self.pair, self._authorities = seen, pair, authorities
-            if is_new:
-                self._wanted = self._configuration()
-        if is_new:
-            self._taken += 1
-            self._log.info("tls certificate is renewed", names=list(pair.names), expires=_spelled(pair.expires_at))
+        with self._renewing:
+            try:
+                wanted = self._read()
+                contexts = [(front, front.made_of(wanted.pair, wanted.authorities)) for front in self._fronts]
+            except InvalidSettings as error:
+                self._refuse(error.message)
+                return
+            if stamp(self.settings.files) != seen:
+                return  # changed while it was read
+            self._seen_in_force = seen
+            if wanted != self._wanted:
+                self._wanted = wanted
+                self._taken += 1
+                for front, context in contexts:
+                    front.put(context)
+                expires = _spelled(wanted.pair.expires_at)
+                self._log.info("tls certificate is renewed", names=list(wanted.pair.names), expires=expires)
         self._settle()
 
     def _refuse(self, problem: str) -> None:
@@ -171,29 +194,23 @@ class TlsKeeper:
             log = self._log.error if now >= pair.expires_at else self._log.warning
             log(words, expires=_spelled(pair.expires_at), certificate=str(self.settings.certificate))
 
-    def _read(self) -> tuple[Pair, Authorities | None]:
+    def _read(self) -> _Material:
         settings = self.settings
         pair = read_pair(settings.certificate, settings.key, section=SECTION)
         if settings.client_ca is None or not settings.asks_clients:
-            return pair, None
-        return pair, read_authorities(settings.client_ca, field=f"{SECTION}.client_ca")
-
-    def _configuration(self) -> Any:
-        authorities = self._authorities.pem if self._authorities is not None else None
-        return grpc.ssl_server_certificate_configuration([(self.pair.key, self.pair.chain)], authorities)
+            return _Material(pair=pair)
+        return _Material(pair=pair, authorities=read_authorities(settings.client_ca, field=f"{SECTION}.client_ca"))
 
     def _handshake(self) -> Any:
         """Return what is in force, where gRPC does not have it yet. In gRPC's threads; must not raise."""
         self._handshakes += 1
-        if self.settings.asks_clients and time.monotonic() >= self._anew_at:
-            self._anew_at = time.monotonic() + _RESUMED_S
-            with self._swap:
-                self._wanted = self._configuration()
-        wanted = self._wanted
-        if wanted is self._given:
+        wanted, now = self._wanted, time.monotonic()
+        is_old = self.settings.asks_clients and now - self._given_at >= _RESUMED_S
+        if wanted is self._given and not is_old:
             return None
-        self._given = wanted
-        return wanted
+        self._given, self._given_at = wanted, now
+        time.sleep(_EXCHANGE_S)
+        return _configuration(wanted)
 
     def _watch(self) -> None:
         pause_s = self.settings.reload_s
@@ -211,8 +228,9 @@ class TlsKeeper:
             "outboard_tls_certificate_expiry_timestamp_seconds", "When what is in force expires.", labels=["file"]
         )
         expiry.add_metric(["certificate"], self.pair.expires_at.timestamp())
-        if self._authorities is not None:
-            expiry.add_metric(["client_ca"], self._authorities.expires_at.timestamp())
+        authorities = self._wanted.authorities
+        if authorities is not None:
+            expiry.add_metric(["client_ca"], authorities.expires_at.timestamp())
         reloads = CounterMetricFamily(
             "outboard_tls_reloads", "Changes of the TLS files: taken, or refused.", labels=["result"]
         )
@@ -231,6 +249,11 @@ class TlsKeeper:
     def describe(self) -> Iterable[Metric]:
         """Claim no names: several services may be in one process."""
         return ()
+
+
+def _configuration(wanted: _Material) -> Any:
+    authorities = wanted.authorities.pem if wanted.authorities is not None else None
+    return grpc.ssl_server_certificate_configuration([(wanted.pair.key, wanted.pair.chain)], authorities)
 
 
 def _spelled(moment: datetime) -> str:
