@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import sys
@@ -21,8 +22,9 @@ from structlog.testing import capture_logs
 
 from certificates import Authority, Mount, self_signed
 from integration.service.probe import Gate, ProbePlatform
-from integration.service.served import read, served
+from integration.service.served import HERE, read, served
 from outboard.agent import Registry
+from outboard.cli.grpc_environment import OFF
 from outboard.errors import InvalidSettings
 from outboard.host import Host
 from outboard.service import Service, ServiceSettings
@@ -280,6 +282,17 @@ async def test_no_session_is_resumed_for_long_where_certificates_are_required_si
         session, _ = await asyncio.to_thread(visit, service.port, None)
         _, is_resumed = await asyncio.to_thread(visit, service.port, session)
         assert is_resumed
+
+
+async def test_a_flood_of_connections_survives_exchanges_of_the_certificate() -> None:
+    """Without the wait inside the exchange this ends with SIGABRT or SIGSEGV more often than not."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(HERE / "exchanges.py"), "0.002"),
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "GRPC_EXPERIMENTS": OFF},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 0, told.decode()[-2000:]
 
 
 async def test_a_late_renewal_and_an_expired_certificate_are_told_once(

@@ -63,6 +63,7 @@ class TlsKeeper:
         settings: What the operator decided.
 
     Attributes:
+        handshakes: How many began at the gRPC port.
         problem: Why the files as they are now are not in force; empty where they are.
 
     Raises:
@@ -76,7 +77,7 @@ class TlsKeeper:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._fronts: list[FrontContext] = []
-        self._handshakes = 0
+        self.handshakes = 0
         self._taken = self._refused = 0
         self._warned = ""
         self._seen = self._seen_in_force = stamp(settings.files)
@@ -203,7 +204,7 @@ class TlsKeeper:
 
     def _handshake(self) -> Any:
         """Return what is in force, where gRPC does not have it yet. In gRPC's threads; must not raise."""
-        self._handshakes += 1
+        self.handshakes += 1
         wanted, now = self._wanted, time.monotonic()
         is_old = self.settings.asks_clients and now - self._given_at >= _RESUMED_S
         if wanted is self._given and not is_old:
@@ -243,7 +244,7 @@ class TlsKeeper:
         handshakes = CounterMetricFamily(
             "outboard_tls_handshakes", "TLS handshakes that clients began with the gRPC port."
         )
-        handshakes.add_metric([], self._handshakes)
+        handshakes.add_metric([], self.handshakes)
         yield from (expiry, reloads, held, handshakes)
 
     def describe(self) -> Iterable[Metric]:
