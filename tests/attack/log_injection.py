@@ -49,6 +49,10 @@ _LONGEST_LINE: Final = 32_768
 _COLUMNS: Final = ("form", "place", "payload", "answered", "line", "forged", "healthy")
 _SHOWN: Final = 60
 _METADATA_BYTES: Final = 2_000
+_STORM_CALLS: Final = 5_000
+_AT_ONCE: Final = 500
+_ALLOWED_AT_ONCE: Final = 100
+_ALLOWED_PER_SECOND: Final = 10
 
 
 @dataclass(kw_only=True)
@@ -252,6 +256,47 @@ async def _table(form: str) -> Section:
     )
 
 
+async def _storm() -> Section:
+    """Return what thousands of bad calls at once leave in the log, whose lines would fill a disk."""
+    began = time.monotonic()
+    async with attacked("json") as service:
+        service.news()
+        call = service.remote._channel.unary_unary("/flyteidl.service.AsyncAgentService/GetTask")
+        for _ in range(_STORM_CALLS // _AT_ONCE):
+            await asyncio.gather(*(call(b"\xff", timeout=20) for _ in range(_AT_ONCE)), return_exceptions=True)
+        sent_s = time.monotonic() - began
+        lines = [json.loads(line) for line in (await service.heard("mark-storm")).splitlines()]
+        await asyncio.sleep(0.2)  # one more may be written by then, and says how many were not
+        with suppress(grpc.aio.AioRpcError):
+            await call(b"\xff", timeout=20)
+        lines += [json.loads(line) for line in (await service.heard("mark-after")).splitlines()]
+        is_healthy = await service.is_healthy()
+    written = [line for line in lines if line["event"] == "call failed"]
+    left_out = sum(line.get("left_out", 0) for line in written)
+    most = round(_ALLOWED_AT_ONCE + (sent_s + 5) * _ALLOWED_PER_SECOND)
+    failures = [
+        words
+        for words, is_so in (
+            (f"{len(written)} lines were written, of {most} at most", len(written) <= most),
+            (
+                f"{len(written)} lines and {left_out} left out are not all calls",
+                len(written) + left_out == _STORM_CALLS + 1,
+            ),
+            ("the service is not healthy afterwards", is_healthy),
+        )
+        if not is_so
+    ]
+    row = {"calls": _STORM_CALLS + 1, "lines": len(written), "left out": left_out, "healthy": is_healthy}
+    return Section(
+        title="A storm of bad calls",
+        columns=tuple(row),
+        rows=[row],
+        failures=failures,
+        notes=["The line after the storm says how many were left out."],
+        seconds=time.monotonic() - began,
+    )
+
+
 def sections() -> list[Section]:
-    """Return the tables: each form of the log under every attack."""
-    return [asyncio.run(_table(form)) for form in ("json", "pretty")]
+    """Return the tables: each form of the log under every attack, and a storm."""
+    return [*(asyncio.run(_table(form)) for form in ("json", "pretty")), asyncio.run(_storm())]
