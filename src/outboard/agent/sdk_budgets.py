@@ -80,8 +80,7 @@ def spend_with_botocore(client: Any, budget: Budget, longest_wait_s: float = LON
             throttled = _throttled(headers, code=error.get("Code"))
             budget.failed(_operation(event_name), throttled, sent_at)
         if sent_at:
-            raised = told.get("exception") or throttled
-            _count(_operation(event_name), status, raised, sent_at, getattr(sending, "span", None))
+            _count(_operation(event_name), status, throttled, sent_at, getattr(sending, "span", None))
             sending.at, sending.span = 0.0, None
 
     client.meta.events.register("before-send", before_send)
@@ -140,8 +139,9 @@ class _SpendingAdapter:
 
 
 def _count(method: str, status: int, error: BaseException | None, sent_at: float, span: CallSpan | None) -> None:
-    """Count a call that botocore made; a status without an exception tells by itself what came of it."""
-    outcome = outcome_of_status(status) if error is None else outcome_of(error)
+    """Count a call that botocore made; without a status there was no answer."""
+    answered = outcome_of_status(status) if status else "unreachable"
+    outcome = answered if error is None else outcome_of(error)
     call = CURRENT_CALL.get()
     took(call.agent if call is not None else "", method, outcome, time.monotonic() - sent_at)
     if span is not None:

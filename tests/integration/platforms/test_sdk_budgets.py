@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from outboard.agent import ErrorMap
+from outboard.agent.platform_calls import TALLIES
 from outboard.agent.sdk_budgets import spend_with_botocore, spend_with_requests
 from outboard.agent.spending import CURRENT_CALL, AgentCall
 from outboard.domain.quotas import Quotas, Rate
@@ -163,3 +165,32 @@ def test_the_error_map_finds_status_and_time_in_an_exception_of_requests(url: st
     assert error.platform_code == "rateLimitExceeded"
     assert error.retry_after is not None
     assert error.retry_after.total_seconds() == 7
+
+
+def counted(agent: str) -> dict[tuple[str, str], int]:
+    """Calls of an agent by method and outcome, as the metrics have them."""
+    return {(method, outcome): sum(tally.buckets) for (who, method, outcome), tally in TALLIES.items() if who == agent}
+
+
+def test_each_request_of_an_sdk_is_counted_by_what_came_of_it(url: str) -> None:
+    Platform.answers = [(200, {}, "{}"), (429, {}, "{}"), (500, {}, "{}"), (403, {}, "{}")]
+    client, session = batch_client(url), requests.Session()
+    spend_with_botocore(client, AccountBudget(Quotas({})))
+    spend_with_requests(session, AccountBudget(Quotas({})), lambda _: "jobs")
+    token = CURRENT_CALL.set(AgentCall("counted", "get", time.monotonic() + 60))
+    try:
+        client.describe_jobs(jobs=["1"])
+        for _ in range(3):
+            with contextlib.suppress(ClientError):
+                client.describe_jobs(jobs=["1"])
+        session.get(url, timeout=10)
+        Platform.answers = [(503, {}, "{}")]
+        session.get(url, timeout=10)
+        with pytest.raises(requests.ConnectionError):
+            session.get("http://127.0.0.1:9", timeout=10)
+    finally:
+        CURRENT_CALL.reset(token)
+        client.close()
+        session.close()
+    once = dict.fromkeys([("DescribeJobs", each) for each in ("answered", "throttled", "unreachable", "refused")], 1)
+    assert counted("counted") == {**once, ("jobs", "answered"): 1, ("jobs", "unreachable"): 2}

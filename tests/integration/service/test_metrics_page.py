@@ -125,6 +125,19 @@ def test_types_and_labels_on_the_page_are_those_of_the_document(everything: Mapp
     } <= shown
 
 
+def test_a_life_is_counted_where_it_should_be(everything: Mapping[str, Metric]) -> None:
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in everything.values()
+        for sample in family.samples
+    }
+    assert samples["outboard_job_claimed_seconds_count", ("agent", "calm")] == 1
+    assert samples["outboard_calls_in_flight",] == 0
+    assert samples["outboard_calls_refused_total", ("reason", "excess")] == 0
+    assert samples["outboard_event_loop_lag_seconds_count",] > 2
+    assert samples["outboard_event_loop_silent_seconds",] < 5
+
+
 def test_a_board_for_flytekits_service_finds_its_series_with_their_labels(everything: Mapping[str, Metric]) -> None:
     done = subprocess.run([sys.executable, "-c", FLYTEKITS], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
