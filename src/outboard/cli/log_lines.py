@@ -11,6 +11,7 @@ who sends nonsense thousands of times a second fills no disk.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -25,7 +26,8 @@ LEFT_OUT: Final = Counter(
 )
 LONGEST_TEXT: Final = 4_096
 LONGEST_LINE: Final = 8_192
-"""Characters of all texts of a line together; a child's line that is longer than 16 KiB would not be read as one."""
+"""Of all texts of a line together, as JSON spells them; a child's line beyond 16 KiB would not be read as one."""
+_SURELY_SHORT: Final = LONGEST_LINE // len("\\ud83d\\ude00")
 _READ_CHARACTERS: Final = 65_536
 """Beyond this a text is not even looked at: redaction takes time in proportion."""
 _LONGEST_KEY: Final = 100
@@ -71,7 +73,8 @@ class Legible:
         """Return the line to write."""
         if all(isinstance(value, (str, *_PLAIN)) for value in event.values()):
             whole = " ".join(text for item in event.items() for text in item if isinstance(text, str))
-            is_fine = len(whole) <= LONGEST_TEXT and not _UNSAFE.search(whole)
+            is_short = len(whole) <= (LONGEST_TEXT if whole.isascii() else _SURELY_SHORT)
+            is_fine = is_short and not _UNSAFE.search(whole)
             if is_fine and self._redact(whole) == whole:  # one look at the line, and most lines need no more
                 return event
         return _Line(self._redact).cleaned(event)
@@ -109,8 +112,11 @@ class _Line:
     def _text(self, text: str) -> str:
         clean = legible(self._redact(text[:_READ_CHARACTERS]))
         room = max(0, min(LONGEST_TEXT, self._left))
-        self._left -= min(len(clean), room)
-        return clean if len(clean) <= room else f"{clean[:room]}... ({len(text)} characters)"
+        shown = clean[:room]
+        while len(spelled := json.dumps(shown)) - 2 > room:
+            shown = shown[: len(shown) * room // len(spelled)]
+        self._left -= len(spelled) - 2
+        return clean if shown == clean else f"{shown}... ({len(text)} characters)"
 
 
 def _shown(value: object) -> str:

@@ -75,6 +75,14 @@ def test_a_megabyte_is_cut_and_says_so_and_what_happened_is_kept() -> None:
     assert line["name8"] == "... (1000000 characters)"
 
 
+@pytest.mark.parametrize("text", ["é", "\U0001f600", '"', "\\", "\x00", "a\u202e"])
+def test_a_line_is_short_enough_for_a_parent_to_read_it_whatever_json_makes_of_it(text: str) -> None:
+    for length in (700, 1_400, 5_000, 1_000_000):
+        line = structlog.processors.JSONRenderer()(None, "info", cleaned(a=text * length, b=text * length, c=text))
+        assert len(line) < 12_000
+        assert json.loads(line)["a"][0] == legible(text)[0]
+
+
 def test_a_secret_beside_control_characters_is_found_before_they_are_spelled_out() -> None:
     assert cleaned(reason="\x1bhunter2\n")["reason"] == "\\x1b[redacted]\\n"
 
