@@ -23,6 +23,7 @@ LIST_AGENTS: Final = "/flyteidl.service.AgentMetadataService/ListAgents"
 GET_TASK: Final = "/flyteidl.service.AsyncAgentService/GetTask"
 _CONNECT_S: Final = 20.0
 _PIECE: Final = 65_536
+_COURTESIES: Final = ("SETTINGS", "SETTINGS ack", "WINDOW_UPDATE", "PING")
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
@@ -95,7 +96,7 @@ def said(
 
 def in_words(found: Counter[str]) -> str:
     """Return what was said, without the courtesies."""
-    kept = [(name, count) for name, count in found.items() if name not in ("SETTINGS", "SETTINGS ack", "WINDOW_UPDATE")]
+    kept = [(name, count) for name, count in found.items() if name not in _COURTESIES]
     told = [name if count == 1 else f"{count:,} x {name}" for name, count in sorted(kept, key=lambda each: -each[1])]
     return ", ".join(told[:5]) or "silence"
 

@@ -46,6 +46,9 @@ _LONGEST_TIMEOUT: Final = timedelta(days=3650)
 MessageT = TypeVar("MessageT", tasks_pb2.TaskTemplate, agent_pb2.TaskExecutionMetadata)
 _Writers = Mapping[str, Callable[[MessageT, RawTask], None]]
 
+MOST_BYTES: Final = 1024 * 1024
+"""Of a template and its metadata together. Flyte 1 keeps the templates of a whole workflow in one object of etcd, of 1.5 MiB."""
+
 
 class Sent:
     """What a task was read from; kept with it as `Task.sent`.
@@ -91,6 +94,7 @@ def decode_task(
     """Return the task that a template, its inputs and an execution's metadata describe."""
     if not template.type:
         raise InvalidTask(f"{where}.type is empty; name the task type", field=f"{where}.type")
+    _require_bounded(template, metadata, where)
     interface = decode_interface(template.interface) if template.HasField("interface") else Interface()
     run_as = metadata.identity if metadata.HasField("identity") else template.security_context.run_as
     task: RawTask = Task(
@@ -124,6 +128,16 @@ def decode_task(
         max_attempts=max(0, metadata.max_attempts),
     )
     return replace(task, sent=Sent(template, metadata, task))
+
+
+def _require_bounded(template: tasks_pb2.TaskTemplate, metadata: agent_pb2.TaskExecutionMetadata, where: str) -> None:
+    """Refuse a task that is too much to be read at once: each key of a configuration costs all other calls microseconds."""
+    size = template.ByteSize() + metadata.ByteSize()
+    if size > MOST_BYTES:
+        raise InvalidTask(
+            f"the template and its metadata take {size:,} bytes of at most {MOST_BYTES:,}; hand data over as inputs",
+            field=where,
+        )
 
 
 def encode_create_request(task: RawTask) -> agent_pb2.CreateTaskRequest:

@@ -135,6 +135,27 @@ def test_an_empty_template_names_the_missing_type() -> None:
         decode_sync_request(agent_pb2.CreateRequestHeader(), literals_pb2.LiteralMap())
 
 
+@pytest.mark.parametrize("part", ["custom", "labels"])
+def test_a_task_that_is_too_much_to_be_read_at_once_is_refused(part: str) -> None:
+    request = agent_pb2.CreateTaskRequest(template=tasks_pb2.TaskTemplate(type="t"))
+    if part == "custom":
+        request.template.custom.update({f"k{number}": number for number in range(70_000)})
+    else:
+        request.task_execution_metadata.labels.update({f"k{number}": "v" * 50 for number in range(20_000)})
+    with pytest.raises(InvalidTask, match=r"take [\d,]+ bytes of at most 1,048,576; hand data over as inputs"):
+        decode_create_request(request)
+
+
+def test_a_task_with_many_inputs_is_read() -> None:
+    literal = literals_pb2.Literal(
+        scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(string_value="x" * 2**21))
+    )
+    request = agent_pb2.CreateTaskRequest(
+        template=tasks_pb2.TaskTemplate(type="t"), inputs=literals_pb2.LiteralMap(literals={"x": literal})
+    )
+    assert decode_create_request(request).type == "t"
+
+
 def test_without_metadata_the_tasks_name_comes_from_the_template() -> None:
     template = tasks_pb2.TaskTemplate(type="t", id=identifier_pb2.Identifier(project="p", name="n", version="v"))
     read = decode_create_request(agent_pb2.CreateTaskRequest(template=template))
