@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup test conformance check demo bench interop warehouses deploy-check docs proof lint types contracts format lock clean
+.PHONY: setup test conformance check demo bench interop warehouses attack deploy-check docs proof lint types contracts format lock clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +64,10 @@ docs: setup
 # The chart and its manifests, the image's steps: linted, rendered, validated, and put to the real service.
 deploy-check: setup
 	$(BIN)/python tests/tables/run.py deploy $(ARGS)
+
+# What strangers, tenants and broken clients may send, what it is answered, and that the service is healthy after it; five minutes.
+attack: setup
+	$(BIN)/python tests/tables/run.py attack $(ARGS)
 
 # The promise, counted; the short form takes minutes, `make proof FULL=1` the figures of the release notes.
 proof: setup

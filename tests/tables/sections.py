@@ -1,7 +1,7 @@
 """Sections of a report: what was tried against a real engine, SDK or platform, and what came of it.
 
-A `make` target with tables (`interop`, `warehouses`) prints them and writes them to `build/reports/`; the tests beside its
-parts assert on the same rows.
+A `make` target with tables (`interop`, `warehouses`, `attack`) prints them and writes them to `build/reports/`; the tests beside
+its parts assert on the same rows.
 """
 
 from __future__ import annotations
