@@ -13,7 +13,7 @@ from flyteidl.admin import agent_pb2
 from flyteidl.service import agent_pb2_grpc
 from pydantic import SecretStr
 
-from integration.service.probe import ProbePlatform, make_task
+from integration.service.probe import Gate, ProbePlatform, make_task
 from outboard.agent import Registry
 from outboard.domain.identity import ExecutionIdentity
 from outboard.host import Host, HostSettings
@@ -129,13 +129,20 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rigged(access: Mapping[str, Any] | None, *, key: str | None = KEY, **service: Any) -> AsyncIterator[Rig]:
+async def rigged(
+    access: Mapping[str, Any] | None,
+    *,
+    key: str | None = KEY,
+    gate: Gate | None = None,
+    accepts_clear: bool = False,
+    **service: Any,
+) -> AsyncIterator[Rig]:
     """Serve the probes' platform with rules, on a port that the system chooses."""
-    platform = ProbePlatform()
+    platform = ProbePlatform(gate)
     keys = () if key is None else (SecretStr(key),)
     settings = ServiceSettings.parse(**{"port": 0, "drain_s": 5, "access": access, **service})
     async with (
-        Host(Registry([platform]), HostSettings(service_keys=keys)) as host,
+        Host(Registry([platform]), HostSettings(service_keys=keys, accept_clear_handles=accepts_clear)) as host,
         Service(host, settings) as running,
         grpc.aio.insecure_channel(running.address) as channel,
     ):

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import REGISTRY
 
 from access_rig import KEY, OTHER_KEY, TOKENS, Rig, Tenant, bearing, rigged
-from integration.service.probe import make_task
+from integration.service.probe import Gate, make_task
 from outboard.domain.handles import Handle, HandleCodec
 from outboard.domain.identity import Scope
 from outboard.domain.keys import Key
@@ -296,6 +296,7 @@ async def test_tokens_are_rotated_without_a_failed_call(tmp_path: Path) -> None:
 
         while not await is_known():  # noqa: ASYNC110 - calls, as callers make them
             await asyncio.sleep(0.05)
+        assert (await first.get(handle)).code == "OK"
 
 
 async def test_creates_over_the_rate_wait_and_then_are_told_when_to_ask_again() -> None:
@@ -321,6 +322,38 @@ async def test_statuses_and_cancels_are_not_refused_for_the_rate() -> None:
         assert {answer.code for answer in answers} == {"OK"}
         assert (await alpha.delete(handle)).code == "OK"
         assert (await alpha.agents()).code == "RESOURCE_EXHAUSTED"
+
+
+async def test_a_status_is_told_while_as_many_calls_run_as_may() -> None:
+    gate = Gate()
+    callers = {"alpha": {"token_sha256": digest("alpha"), "concurrent_calls": 1}}
+    async with rigged({"callers": callers}, gate=gate) as rig:
+        alpha = rig.tenant("a", TOKENS["alpha"])
+        handle = await alpha.made()
+        creating = asyncio.ensure_future(alpha.create(node="n1", mode="gated"))
+        await gate.entered.wait()
+        assert (await alpha.get(handle)).code == "OK"  # the first one, which no memory answers
+        assert (await alpha.delete(handle)).code == "RESOURCE_EXHAUSTED"
+        gate.opened.set()
+        assert (await creating).code == "OK"
+
+
+async def test_a_clear_handle_is_nobodys_even_where_clear_ones_are_read() -> None:
+    async with rigged(tenants(), accepts_clear=True) as rig:
+        alpha, root = (rig.tenant("a", TOKENS[name]) for name in ("alpha", "root"))
+        clear = _written(rig.service.host.codec.decode(await alpha.made()), None)
+        assert (await root.get(clear)).code == "OK"
+        for _ in range(2):
+            assert (await alpha.get(clear)).code == "PERMISSION_DENIED"
+        assert (await alpha.delete(clear)).code == "PERMISSION_DENIED"
+
+
+async def test_whoever_may_write_only_somewhere_may_not_bring_a_connectors_own_bytes() -> None:
+    callers = {"alpha": {"token_sha256": digest("alpha"), "output_prefixes": "memory://bucket/a"}}
+    async with rigged({"callers": callers}) as rig:
+        answer = await rig.tenant("a", TOKENS["alpha"]).get(b'{"job_id": "1"}')
+        assert answer.code == "PERMISSION_DENIED"
+        assert "do not say whose job they are" in answer.details
 
 
 async def test_calls_at_once_and_bytes_of_a_request_are_bounded() -> None:
