@@ -135,10 +135,12 @@ async def rigged(
     key: str | None = KEY,
     gate: Gate | None = None,
     accepts_clear: bool = False,
+    is_native: bool = False,
     **service: Any,
 ) -> AsyncIterator[Rig]:
     """Serve the probes' platform with rules, on a port that the system chooses."""
     platform = ProbePlatform(gate)
+    platform.probe.native_handles = is_native  # type: ignore[misc]  # as hosted connectors say of their classes
     keys = () if key is None else (SecretStr(key),)
     settings = ServiceSettings.parse(**{"port": 0, "drain_s": 5, "access": access, **service})
     async with (

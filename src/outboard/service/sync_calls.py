@@ -51,6 +51,8 @@ class SyncCalls:
         call.task_type = header.template.type
         self._edge.judge_task(call, header)
         inputs, inputs_data = await self._next_part(call, "inputs")
+        if self._edge.access is not None:
+            self._edge.access.check_size(call, len(header_data) + len(inputs_data))
         template = header.template
         self._edge.note_task(call, template.type, inputs)
         if self._forwarder is not None:

@@ -12,6 +12,7 @@ import grpc
 import pytest
 import structlog
 from flyteidl.admin import agent_pb2
+from flyteidl.core import literals_pb2
 from flyteidl.service import agent_pb2_grpc
 from flyteidl2.connector import connector_pb2, service_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -348,6 +349,18 @@ async def test_a_clear_handle_is_nobodys_even_where_clear_ones_are_read() -> Non
         assert (await alpha.delete(clear)).code == "PERMISSION_DENIED"
 
 
+async def test_a_job_that_its_tenant_could_not_follow_is_not_started() -> None:
+    async with rigged(tenants(), is_native=True) as rig:
+        answer = await rig.tenant("a", TOKENS["alpha"]).create()
+        assert answer.code == "PERMISSION_DENIED"
+        assert "handles of hosted connectors" in answer.details
+    async with rigged(
+        {"callers": {"alpha": {"token_sha256": digest("alpha"), "task_types": "ask"}}}, is_native=True
+    ) as rig:
+        refused = await rig.tenant("a", TOKENS["alpha"]).get(b'{"job_id": "1"}', "probe")
+        assert "task type 'probe'" in refused.details
+
+
 async def test_whoever_may_write_only_somewhere_may_not_bring_a_connectors_own_bytes() -> None:
     callers = {"alpha": {"token_sha256": digest("alpha"), "output_prefixes": "memory://bucket/a"}}
     async with rigged({"callers": callers}) as rig:
@@ -367,6 +380,13 @@ async def test_calls_at_once_and_bytes_of_a_request_are_bounded() -> None:
         large = await alpha.create(prefix="memory://bucket/" + "x" * 3000)
         assert large.code == "RESOURCE_EXHAUSTED"
         assert "of at most 2048 for caller alpha" in large.details
+        call = agent_pb2_grpc.SyncAgentServiceStub(rig.channel).ExecuteTaskSync(metadata=bearing(TOKENS["alpha"]))
+        await call.write(agent_pb2.ExecuteTaskSyncRequest(header=encode_header(make_task("ask"))))
+        inputs = literals_pb2.LiteralMap(literals={"x" * 3000: literals_pb2.Literal()})
+        await call.write(agent_pb2.ExecuteTaskSyncRequest(inputs=inputs))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call.read()
+        assert "of at most 2048 for caller alpha" in (refused.value.details() or "")
 
 
 async def test_rules_can_be_tried_before_they_count(rig: Rig) -> None:

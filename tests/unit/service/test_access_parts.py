@@ -199,6 +199,20 @@ def test_outputs_prefixes_end_where_a_name_does() -> None:
         assert rules.judge_prefix(Subject("t", project, "d", ""), f"s3://b/{project}-d-e1") is not None, project
 
 
+def test_each_rule_is_judged_by_its_own_field() -> None:
+    rules = RuleSettings(task_types=("t*",), projects=("p",), domains=("d",), namespaces=("p-d",))
+    found = Rules("me", rules)
+    good = Subject("t1", "p", "d", "p-d")
+    assert found.judge(good) is None
+    for field, value in (("task_type", "x"), ("project", "q"), ("domain", "e"), ("namespace", "q-d")):
+        verdict = found.judge(good._replace(**{field: value}))
+        assert verdict is not None
+        assert verdict.reason == field
+        missing = found.judge(good._replace(**{field: ""}))
+        assert missing is not None
+        assert missing.reason == "no_identity"
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

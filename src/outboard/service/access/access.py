@@ -194,6 +194,11 @@ class Access:
         standing.count()
         return admission
 
+    def check_size(self, call: Any, size_bytes: int) -> None:
+        """Refuse a request that came in parts, and is larger than its caller's may be."""
+        if self._enforces:
+            call.admission.standing.limits.check_size(size_bytes)
+
     def recalls(self, context: Any, subject: Subject | None) -> bool:
         """Tell whether a status may be told from memory; where not, `admit` and `judge_handle` say why.
 
