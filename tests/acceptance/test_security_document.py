@@ -28,7 +28,7 @@ def test_no_setting_is_left_out() -> None:
 
 
 def test_no_metric_and_no_reason_is_left_out() -> None:
-    assert outboard.service.access.refusals.TALLIES.collect()
+    assert list(outboard.service.access.refusals.TALLIES.collect())
     found = {family.name for family in REGISTRY.collect() if family.name.startswith("outboard_access_")}
     assert len(found) == 4
     assert {name for name in found if not {name, f"{name}_total"} & TOLD} == set()

@@ -39,7 +39,8 @@ from outboard.service.polls import Poll
 from outboard.wire.codes import WireError, encode_error
 
 if TYPE_CHECKING:
-    from outboard.service.access.access import Access, Admission
+    from outboard.service.access.access import Access
+    from outboard.service.access.callers import Admission
     from outboard.service.access.refusals import Refused
     from outboard.service.access.rules import Subject
 

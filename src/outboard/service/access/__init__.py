@@ -3,6 +3,7 @@
 =================  ===================================================
 `settings`         what the operator decides
 `access`           who, how much, what: the three steps of a call
+`callers`          who makes a call
 `identities`       what a call shows of itself
 `tokens`           bearer tokens that are known beforehand
 `jwts`, `keys`     tokens of issuers, and the issuers' keys

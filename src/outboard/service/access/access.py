@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,9 +26,9 @@ from outboard.errors import (
     UnverifiedCaller,
 )
 from outboard.service.access import identities
+from outboard.service.access.callers import Admission, Caller, Standing
 from outboard.service.access.keys import KeysUnknown
-from outboard.service.access.limits import Limits
-from outboard.service.access.refusals import TALLIES, Refusals, Refused
+from outboard.service.access.refusals import Refusals, Refused
 from outboard.service.access.rules import Rules, Subject, Verdict, matcher
 from outboard.service.access.settings import ANONYMOUS, UNKNOWN, AccessSettings, RuleSettings
 from outboard.service.access.subjects import Subjects
@@ -42,61 +41,6 @@ _ISSUER_PATIENCE_S: Final = 3.0
 _SHARE: Final = 0.4
 _STATUS: Final = "get"
 _CANCEL: Final = "delete"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who makes a call.
-
-    Attributes:
-        name: As the settings call it; `anonymous` for who is none of them.
-        source: How it is known: `token`, `jwt`, `proxy`, `certificate`, `network` or `anonymous`.
-        is_admin: Whether it may use what is meant for operators.
-    """
-
-    name: str
-    source: str
-    is_admin: bool = False
-
-
-class Standing:
-    """What is known of a caller in this process: its rules, limits and count."""
-
-    __slots__ = ("is_admin", "limits", "name", "rules")
-
-    def __init__(self, name: str, settings: RuleSettings, *, is_admin: bool = False) -> None:
-        self.name = name
-        self.rules = Rules(name, settings)
-        self.limits = Limits(name, settings)
-        self.is_admin = is_admin
-
-    def count(self) -> None:
-        """Count a call that is let in."""
-        TALLIES.calls[self.name] = TALLIES.calls.get(self.name, 0) + 1
-
-
-class Admission:
-    """A call that was let in; `release` ends it.
-
-    Attributes:
-        is_over: A status over a limit: to be answered at once, with what is certain.
-    """
-
-    __slots__ = ("_is_counted", "is_over", "source", "standing")
-
-    def __init__(self, standing: Standing, source: str, *, is_over: bool = False) -> None:
-        self.standing = standing
-        self.source = source
-        self.is_over = is_over
-        self._is_counted = not is_over
-        if self._is_counted:
-            standing.limits.running += 1
-
-    def release(self) -> None:
-        """Say that the call has ended."""
-        if self._is_counted:
-            self._is_counted = False
-            self.standing.limits.running -= 1
 
 
 class Access:
