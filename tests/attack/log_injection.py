@@ -120,7 +120,7 @@ async def _with_metadata(attacked: Attacked, text: str) -> object:
     metadata: list[tuple[str, str | bytes]] = [("x-note-bin", text.encode()[:_METADATA_BYTES])]
     if text.isascii() and text.isprintable():
         metadata += [(name, text[:_METADATA_BYTES]) for name in ("traceparent", "x-request-id", "authorization")]
-    call = attacked.remote._channel.unary_unary("/flyteidl.service.AsyncAgentService/GetTask")
+    call = attacked.remote._connections._current.channel.unary_unary("/flyteidl.service.AsyncAgentService/GetTask")
     return await call(b"\xff", metadata=metadata, timeout=10)
 
 
@@ -152,7 +152,7 @@ async def attacked(form: str) -> AsyncIterator[Attacked]:
         try:
             address = await _address(process, log)
             async with RemoteEndpoint.at(address, timeout_s=20) as remote:
-                health = health_pb2_grpc.HealthStub(remote._channel)
+                health = health_pb2_grpc.HealthStub(remote._connections._current.channel)
                 yield Attacked(form=form, remote=remote, health=health, log=log)
         finally:
             process.terminate()
@@ -261,7 +261,7 @@ async def _storm() -> Section:
     began = time.monotonic()
     async with attacked("json") as service:
         service.news()
-        call = service.remote._channel.unary_unary("/flyteidl.service.AsyncAgentService/GetTask")
+        call = service.remote._connections._current.channel.unary_unary("/flyteidl.service.AsyncAgentService/GetTask")
         for _ in range(_STORM_CALLS // _AT_ONCE):
             await asyncio.gather(*(call(b"\xff", timeout=20) for _ in range(_AT_ONCE)), return_exceptions=True)
         sent_s = time.monotonic() - began

@@ -52,7 +52,7 @@ def main() -> int:
 def _serve(document: Mapping[str, Any], hello: Any) -> int:
     with without("rich"):
         import_service()
-        from outboard.cli.log_output import configure_logs, tell_notes, trace_fields  # noqa: PLC0415 - the parent is watched before the heavy imports
+        from outboard.cli.log_output import configure_logs, redact_prints, tell_notes, trace_fields  # noqa: PLC0415 - the parent is watched before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
         from outboard.service.supervision.child import ChildSpec  # noqa: PLC0415 - same
         from outboard.service.supervision.childhood import answer_parent, sibling_teller  # noqa: PLC0415 - same
@@ -61,6 +61,7 @@ def _serve(document: Mapping[str, Any], hello: Any) -> int:
     async def opened() -> Any:
         host = open_host(choice, is_local=False)
         configure_logs(host.redact, level=document["log_level"], form="json", extra=trace_fields(host.tracing))
+        redact_prints(host.redact)
         tell_notes(host.registry.notes)
         gc.collect()
         gc.freeze()

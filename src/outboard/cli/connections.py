@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from outboard.cli.log_output import configure_logs
+from outboard.cli.log_output import configure_logs, prints_redacted
 from outboard.local import connections
 from outboard.local.connections import Found
 from outboard.local.targets import Target
@@ -16,4 +16,5 @@ async def find(target: Target, recorded: Iterable[str] = (), *, with_unsent: boo
     """Give whom a target means; see `outboard.local.connections.find`."""
     async with connections.find(target, recorded, with_unsent=with_unsent) as found:
         configure_logs(found.redact, level="error", form="pretty")
-        yield found
+        with prints_redacted(found.redact):
+            yield found

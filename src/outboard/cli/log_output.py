@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
@@ -63,6 +64,28 @@ def trace_fields(tracing: Any) -> Sequence[Processor]:
     return () if tracing is None else (adding(tracing.fields),)
 
 
+def redact_prints(redact: Callable[[str], str]) -> None:
+    """Remove secrets from what agents' code prints, in this process and from now on.
+
+    Each text is looked at as it is written: one that is written in two parts is two texts.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _Redacted):
+            setattr(sys, name, _Redacted(stream, redact))
+
+
+@contextmanager
+def prints_redacted(redact: Callable[[str], str]) -> Iterator[None]:
+    """Do as `redact_prints` does for as long as the block lasts."""
+    streams = sys.stdout, sys.stderr
+    redact_prints(redact)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
 def tell_notes(notes: Iterable[str]) -> None:
     """Log what an operator should read when a service starts."""
     for note in notes:
@@ -77,6 +100,27 @@ class _Stderr:
 
     def flush(self) -> None:
         sys.stderr.flush()
+
+
+class _Redacted:
+    """A stream of text that secrets are removed from; in all else it is the stream that it stands for."""
+
+    def __init__(self, stream: Any, redact: Callable[[str], str]) -> None:
+        self._stream = stream
+        self._redact = redact
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text without secrets; the length is that of what was given, as callers expect."""
+        self._stream.write(self._redact(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several."""
+        for line in lines:
+            self.write(line)
 
 
 class _Forward(logging.Handler):

@@ -175,12 +175,13 @@ def _serve_here(
     """Serve with this process; see `workers.serve_workers`."""
     with without("rich"):
         import_service()
-        from outboard.cli.log_output import configure_logs, tell_notes, trace_fields  # noqa: PLC0415 - settings are checked before the heavy imports
+        from outboard.cli.log_output import configure_logs, redact_prints, tell_notes, trace_fields  # noqa: PLC0415 - settings are checked before the heavy imports
         from outboard.service import serve  # noqa: PLC0415 - same
 
     async def opened() -> Any:
         served = open_host(choice, is_local=False)
         configure_logs(served.redact, level=log_level, form=log_format, extra=trace_fields(served.tracing))
+        redact_prints(served.redact)
         tell_notes(served.registry.notes)
         # What is alive now lives as long as the process; the collector need not look at it again.
         gc.collect()

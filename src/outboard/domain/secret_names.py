@@ -160,7 +160,7 @@ def _expression(pattern: str, project: str | None, domain: str | None) -> re.Pat
             made += "[^/]*"
         elif part.startswith("{"):
             value = own.get(part[1:-1])
-            made += "[^/]+" if value is None else re.escape(value) if value else "(?!)"
+            made += "[a-z0-9-]+" if value is None else re.escape(value) if value else "(?!)"  # Flyte's are DNS labels
         else:
             made += re.escape(part)
     return re.compile(made, re.IGNORECASE | re.DOTALL)

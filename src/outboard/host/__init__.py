@@ -12,8 +12,8 @@ agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `ac
 quotas              `budgets`
 traces              `tracing`, `spans`
 examined            `inquiries`, `pings`
-shared              `stores`, `offloads`, `codecs`, `flights`, `secrets`, `words`, `logs`, `metrics`, `settings`,
-                    `secret_settings`, `store_settings`
+shared              `stores`, `offloads`, `codecs`, `flights`, `words`, `logs`, `metrics`, `settings`
+secrets             `secrets`, `secret_settings`, `store_settings`
 ==================  ============================================================================================
 """
 

@@ -104,7 +104,8 @@ class Answers:
             return await self._told(outputs, task.output_prefix)
         types = task.interface.outputs
         outputs = {} if outputs is None else outputs
-        return await self._outputs.settle(outputs, types, task.output_prefix, TaskStatus(phase=Phase.SUCCEEDED))
+        succeeded = TaskStatus(phase=Phase.SUCCEEDED)
+        return await self._outputs.settle(outputs, types, task.output_prefix, succeeded, task.provided)
 
     async def _told(self, status: Status, prefix: str) -> TaskStatus:
         """Return the end that a hosted agent tells in more than outputs, which are passed on as they are."""

@@ -8,6 +8,7 @@ wire comes too late for a sentence that helps, and secrets are removed from ever
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -64,7 +65,7 @@ class Insights:
         )
         if not isinstance(series, (list, tuple)) or not all(isinstance(each, MetricSeries) for each in series):
             raise AgentFault(f"agent {live.agent.name} answered {type(series).__name__} instead of metric series")
-        return series
+        return [replace(each, name=self._redact(str(each.name)), unit=self._redact(str(each.unit))) for each in series]
 
     def _job(self, operation: str, handle: bytes) -> LiveJob:
         live = self._live_jobs.find(handle)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from outboard.agent.agents import JobAgent, OutputSource
 from outboard.domain.conformity import check_outputs
 from outboard.domain.phases import Phase
+from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.statuses import DEFERRED, Cause, Failure, TaskStatus
 from outboard.domain.types import ValueType
 from outboard.errors import AgentFault, InvalidOutputs, Retry
@@ -22,6 +23,9 @@ from outboard.host.jobs import LiveJob, Success
 from outboard.host.stores import Store, join_uri
 from outboard.host.words import Words
 from outboard.wire.files import decode_error_file, encode_outputs_file
+
+_SEARCHED_BYTES: Final = 256 * 1024
+"""Larger outputs are data, in which to look for secrets takes too long."""
 
 
 class Outputs:
@@ -59,7 +63,8 @@ class Outputs:
     async def _either(self, live: LiveJob, success: Success) -> TaskStatus:
         outputs, source = success.status.outputs, live.handle.source_prefix
         if outputs is not None:
-            return await self.settle(outputs, None, live.handle.output_prefix, success.derived)
+            provided = live.secrets.provided
+            return await self.settle(outputs, None, live.handle.output_prefix, success.derived, provided)
         if source:
             # The job was started by an earlier attempt and writes there; the engine reads at this attempt's place.
             for name in ("error.pb", "outputs.pb"):
@@ -67,9 +72,17 @@ class Outputs:
         return success.derived
 
     async def settle(
-        self, outputs: object, types: Mapping[str, ValueType] | None, prefix: str, succeeded: TaskStatus
+        self,
+        outputs: object,
+        types: Mapping[str, ValueType] | None,
+        prefix: str,
+        succeeded: TaskStatus,
+        provided: Provided = NOTHING,
     ) -> TaskStatus:
-        """Return the succeeded status with checked outputs, inline or written to `outputs.pb`."""
+        """Return the succeeded status with checked outputs, inline or written to `outputs.pb`.
+
+        Outputs that hold a secret are refused: everybody who sees the run could read it, and to change them would be to lie.
+        """
         if not isinstance(outputs, Mapping) or not all(isinstance(name, str) for name in outputs):
             return self._fault(succeeded, f"the agent returned {type(outputs).__name__} where outputs by name belong")
         try:
@@ -80,6 +93,8 @@ class Outputs:
             return self._fault(succeeded, error.message)
         except Exception as error:  # noqa: BLE001 - values of an agent's own kinds may raise anything when looked at
             return self._fault(succeeded, f"the agent returned outputs that cannot be read ({type(error).__name__})")
+        if len(encoded) <= _SEARCHED_BYTES and self._words.holds_secret(encoded.decode("utf-8", "replace"), provided):
+            return self._fault(succeeded, "the outputs hold a secret, which everybody who sees this run could read")
         if len(encoded) > self._inline_limit_bytes and prefix:
             await self._stores.write(join_uri(prefix, "outputs.pb"), encoded)
             return replace(succeeded, outputs=None, output_types=types)
@@ -114,7 +129,8 @@ class Outputs:
                 names = ", ".join(live.output_types)
                 return self._fault(succeeded, f"agent {live.agent.name} returned no outputs; the task declares {names}")
             outputs = {}
-        return await self.settle(outputs, live.output_types, live.handle.output_prefix, succeeded)
+        provided = live.secrets.provided
+        return await self.settle(outputs, live.output_types, live.handle.output_prefix, succeeded, provided)
 
     async def _from_files(self, live: LiveJob, succeeded: TaskStatus) -> TaskStatus:
         prefix = live.handle.output_prefix

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from outboard.agent import (
     TaskConfig,
     TaskType,
 )
+from outboard.cli.log_output import prints_redacted
 from outboard.domain.complaints import complaints
 from outboard.domain.identity import Scope
 from outboard.domain.phases import Phase
+from outboard.domain.types import Interface, SimpleType
 from outboard.errors import InvalidTask
 from outboard.host import Host, HostSettings, SecretSettings
 from outboard.host.secrets import Redactor, SecretSource
@@ -250,3 +253,54 @@ def test_complaints_keep_names_and_bounds_but_no_values() -> None:
     told = complaints(caught.value)
     assert [each.path for each in told] == [("mode",), ("kind",)]
     assert all(len(each.text) <= 300 and "xxx" not in each.text for each in told)
+
+
+@given(st.text(min_size=12, max_size=40), st.binary(max_size=7), st.binary(max_size=7))
+def test_a_secret_within_something_encoded_is_found(value: str, before: bytes, after: bytes) -> None:
+    redact = Redactor()
+    redact.learn(value)
+    data = value.encode()
+    whole = base64.b64encode(before + data + after).decode()
+    begin, end = -(-8 * len(before) // 6), 8 * (len(before) + len(data)) // 6
+    assert whole[begin:end] not in redact(f"<{whole}>")
+    assert whole[begin:end].translate(str.maketrans("+/", "-_")) not in redact(
+        whole.translate(str.maketrans("+/", "-_"))
+    )
+    assert data.hex() not in redact(f"0x{data.hex()}")
+    assert repr(value)[1:-1] not in redact(repr({"v": value})).replace("[redacted]", "\0")
+
+
+class Leaky(LedgerAgent):
+    """Returns its secret as an output."""
+
+    name = "leaky"
+    task_types = (TaskType("leaky"),)
+    secrets = (REF,)
+
+    async def get(self, job: LedgerJob, ctx: Context[Ledger]) -> Status:
+        secret = ctx.secrets[REF].get_secret_value()
+        return Status(state="OK", outputs={"o0": f"Basic {base64.b64encode(f'u:{secret}'.encode()).decode()}"})
+
+
+async def test_outputs_that_hold_a_secret_are_refused(ledger: Ledger) -> None:
+    task = ledger_task("leaky", interface=Interface(outputs={"o0": SimpleType.STRING}))
+    async with Host(Registry([LedgerPlatform(ledger, Leaky)]), SETTINGS) as host:
+        status = await host.get_task(await host.create_task(task))
+    assert status.phase is Phase.FAILED
+    assert status.error is not None
+    assert status.error.code == "InvalidOutputs"
+    assert "hold a secret" in status.message
+    assert _is_clean(status)
+
+
+def test_what_agents_print_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    redact = Redactor()
+    redact.learn(CANARY)
+    with prints_redacted(redact):
+        print("out", CANARY)  # noqa: T201 - that is the point
+        print(f"err {CANARY}", file=sys.stderr)  # noqa: T201 - same
+        sys.stdout.writelines([CANARY, "\n"])
+    print("after")  # noqa: T201 - same
+    shown = capsys.readouterr()
+    assert shown.out == "out [redacted]\n[redacted]\nafter\n"
+    assert shown.err == "err [redacted]\n"
