@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ import structlog
 
 from ledgers import Ledger, LedgerAgent, LedgerConfig, LedgerConnection, LedgerJob, LedgerPlatform, ledger_task
 from outboard.agent import Context, Registry, SecretRef, Task, TaskType
-from outboard.domain.identity import Scope
+from outboard.domain.identity import ExecutionIdentity, Scope
 from outboard.domain.phases import Phase
 from outboard.errors import Forbidden, MissingSecret, SecretsUnavailable, Throttled, Unauthorized
 from outboard.host import Host, HostSettings, SecretSettings
+from outboard.host.accounts import outcome_of
 from outboard.host.secrets import Redactor, SecretSource, opening
 from outboard.host.secrets.ports import Document, Place, Reader
 from outboard.testing.virtual_time import virtually
@@ -349,3 +351,30 @@ async def test_a_client_is_replaced_before_its_credentials_end(shelf: Shelf, ban
             await asyncio.sleep(10)
             assert (await host.get_task(handle)).phase is Phase.RUNNING
     assert len(bank.opened_with) in (2, 3)
+
+
+def test_a_stores_outage_tells_nothing_of_the_platforms_account() -> None:
+    assert outcome_of(SecretsUnavailable("down")) is None
+
+
+async def test_two_projects_never_share_a_client_where_stores_tell_them_apart(tmp_path: Path, bank: Any) -> None:
+    for project in ("p", "q"):
+        _fill(tmp_path / project, login=f"password-of-{project}", token=VALUE)
+    store = {"kind": "files", "directory": f"{tmp_path}/{{project}}"}
+    settings = HostSettings(secrets=SecretSettings(stores=[store]), status_wait=timedelta(seconds=2))
+    async with Host(Registry([bank]), settings) as host:
+        for project in ("p", "q", "p"):
+            bank.right = f"password-of-{project}"
+            bank.opened_with = [*getattr(bank, "opened_with", []), bank.right]  # what the agent looks at
+            identity = ExecutionIdentity(
+                project=project, domain="d", execution="exec", node=f"n{len(bank.opened_with)}"
+            )
+            handle = await host.create_task(ledger_task("clerk", identity=identity), timeout_s=10)
+            assert (await host.get_task(handle)).phase is Phase.RUNNING
+    assert bank.ledger.opened == 2
+
+
+def _fill(folder: Path, *, login: str, token: str) -> None:
+    folder.mkdir()
+    (folder / LOGIN.key).write_text(login)
+    (folder / TOKEN.key).write_text(token)
