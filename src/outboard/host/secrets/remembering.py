@@ -117,11 +117,15 @@ class Remembered:
         return entry is not None and entry.denied
 
     def renew_at(self, document: str) -> float:
-        """Return when a value of limited lifetime should be replaced, in monotonic time; infinity where it is not limited."""
+        """Return when whoever holds a value of limited lifetime should take the next one; infinity where it is not limited.
+
+        That is midway between the time when the next one is asked for and the end: by then it is there.
+        """
         entry = self._entries.get(document)
         if entry is None or entry.document is None or entry.document.lifetime_s is None:
             return float("inf")
-        return entry.read_at + _spend(entry.document.lifetime_s)
+        lifetime_s = entry.document.lifetime_s
+        return entry.read_at + (_spend(lifetime_s) + lifetime_s) / 2
 
     def ages(self) -> tuple[float, float]:
         """Return the age of the oldest value in use, and for how long the store has been silent."""

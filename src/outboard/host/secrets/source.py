@@ -108,12 +108,14 @@ class SecretSource:
             MissingSecret: One is nowhere.
             SecretsUnavailable: A store does not answer, and nothing it said is still usable.
         """
+        if not self.is_remote:
+            return
+        if asked_after is None:  # most calls find everything at hand, and a poll must not pay for tasks
+            refs = [ref for ref in refs if not self._is_at_hand(ref, reader)]
         give_up = time.monotonic() + timeout_s
-        if self.is_remote:
-            asking = (self._fetch(ref, reader, give_up, asked_after) for ref in refs)
-            outcomes = await asyncio.gather(*asking, return_exceptions=True)
-            for outcome in sorted(filter(None, outcomes), key=lambda each: isinstance(each, SecretsUnavailable)):
-                raise outcome  # that one is missing waits for no store
+        outcomes = await asyncio.gather(*(self._fetch(ref, reader, give_up, asked_after) for ref in refs))
+        for outcome in sorted(filter(None, outcomes), key=lambda each: isinstance(each, SecretsUnavailable)):
+            raise outcome  # that one is missing waits for no store
 
     async def fetch_own(self, refs: Iterable[SecretRef], timeout_s: float) -> None:
         """Ask remote stores for references of the installation itself; raises what `fetch` raises."""
@@ -163,6 +165,13 @@ class SecretSource:
         for each in self._stores:
             if each.remote is not None:
                 await each.remote.close()
+
+    def _is_at_hand(self, ref: SecretRef, reader: Reader) -> bool:
+        try:
+            self._resolve(ref, reader)
+        except SecretsUnavailable:
+            return False
+        return True
 
     async def _fetch(
         self, ref: SecretRef, reader: Reader, give_up: float, asked_after: float | None
