@@ -62,8 +62,9 @@ docs: setup
 	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees -c docs/site . build/site
 
 # The chart and its manifests, the image's steps: linted, rendered, validated, and put to the real service.
+# `KUBERNETES=build` builds a real API server first, of its published modules: ten minutes, once.
 deploy-check: setup
-	$(BIN)/python tests/tables/run.py deploy $(ARGS)
+	OUTBOARD_KUBERNETES=$(KUBERNETES) $(BIN)/python tests/tables/run.py deploy $(ARGS)
 
 # What strangers, tenants and broken clients may send, what it is answered, and that the service is healthy after it; five minutes.
 attack: setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,10 +112,10 @@ def engines() -> dict[str, Path | None]:
     return {**found, "library": None} if _has_library() else found
 
 
-def rendered(folder: Path | None, files: list[Path], *sets: str) -> str:
+def rendered(folder: Path | None, files: Sequence[Path], *sets: str, namespace: str = NAMESPACE) -> str:
     """Return what an engine makes of values."""
     with helm_on_path(folder):
-        return as_text(render(files=files, sets=sets, namespace=NAMESPACE))
+        return as_text(render(files=files, sets=sets, namespace=namespace))
 
 
 def wrong_values() -> Section:

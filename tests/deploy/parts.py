@@ -13,5 +13,8 @@ REPORT: Final = Report(
         "charts": "The chart: Helm 3, Helm 4 and the library",
         "schemas": "The manifests: Kubernetes' schemas, version by version",
         "rules": "The manifests: what no schema says",
+        "served": "The manifests: the real service, told and probed as they say",
+        "image": "The image: its steps, and the service as it runs in it",
+        "api_server": "The manifests: a real API server",
     },
 )

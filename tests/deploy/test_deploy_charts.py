@@ -36,7 +36,7 @@ def test_wrong_values_are_refused_with_the_name_of_the_field(expression: str) ->
 def test_a_service_has_its_own_values_in_place_of_the_defaults(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(
-        "defaults: {platforms: [duckdb], podLabels: {a: b}, disruptionBudget: {enabled: true}, ports: {metrics: 9090}}\n"
+        "defaults: {platforms: [embedded], podLabels: {a: b}, disruptionBudget: {enabled: true}, ports: {metrics: 9090}}\n"
         "services: {one: {platforms: [], disruptionBudget: {enabled: false}, ports: {metrics: 0}}, two: {}}\n"
     )
     manifests = render(files=[values])
@@ -44,8 +44,8 @@ def test_a_service_has_its_own_values_in_place_of_the_defaults(tmp_path: Path) -
     one, two = (found.document["spec"]["template"] for found in manifests if found.kind == "Deployment")
     assert budgets == ["outboard-two"]
     assert [port["name"] for port in one["spec"]["containers"][0]["ports"]] == ["grpc", "admin"]
-    assert "--platforms=duckdb" not in one["spec"]["containers"][0]["args"]
-    assert "--platforms=duckdb" in two["spec"]["containers"][0]["args"]
+    assert "--platforms=embedded" not in one["spec"]["containers"][0]["args"]
+    assert "--platforms=embedded" in two["spec"]["containers"][0]["args"]
     assert one["metadata"]["labels"]["a"] == "b"
 
 
