@@ -255,7 +255,7 @@ def no_secret_is_written(objects: Objects) -> Iterator[str]:
     if "Secret" in objects:
         yield "there is a Secret"
     for each in objects.get("ConfigMap", []):
-        text = yaml.safe_dump(each.get("data", {}))
+        text = each.get("data", {}).get("settings.yaml", "")
         for word in ("service_keys", "overrides", "password", "PRIVATE KEY"):
             if word in text:
                 yield f"ConfigMap {each['metadata']['name']} holds {word}"
@@ -335,7 +335,7 @@ def broken(rule: str) -> Objects:
         "metadata addresses are out of reach": lambda: everywhere.pop("except"),
         "pods are restricted": lambda: container["securityContext"].update(readOnlyRootFilesystem=False),
         "rights are narrow": lambda: objects["Role"][0]["rules"][0]["verbs"].append("list"),
-        "no secret is written": lambda: objects["ConfigMap"][0]["data"].update({"a": "service_keys: [x]"}),
+        "no secret is written": lambda: objects["ConfigMap"][0]["data"].update({"settings.yaml": "service_keys: [x]"}),
         "replacing costs no replica": lambda: objects["Deployment"][1]["spec"]["strategy"]["rollingUpdate"].update(
             maxUnavailable=1
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import yaml
 from deploy import charts
 from deploy.tools import CHART, VALUES, programs
 from outboard.cli import main
-from outboard.deploying.charts import copy_chart
-from outboard.deploying.rendering import render
+from outboard.deploying.charts import copy_chart, whole_chart
+from outboard.deploying.rendering import as_text, render
 from outboard.errors import InvalidSettings
 from real_parts import tried
 from tables.sections import assert_kept
@@ -111,6 +112,32 @@ def test_values_that_render_no_yaml_are_told_with_their_template(tmp_path: Path)
     values.write_text("extraManifests: ['a: [']\n")
     with pytest.raises(InvalidSettings, match=r"extra\.yaml"):
         render(files=[values])
+
+
+def test_a_chart_with_links_is_rendered_like_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = copy_chart(tmp_path / "whole")
+    linked = copy_chart(tmp_path / "linked")
+    (tmp_path / "values.yaml").write_bytes((linked / "values.yaml").read_bytes())
+    (linked / "values.yaml").unlink()
+    (linked / "values.yaml").symlink_to(tmp_path / "values.yaml")
+    texts = []
+    for folder in (whole, linked):
+        monkeypatch.setattr("outboard.deploying.charts.chart", lambda folder=folder: folder)
+        texts.append(as_text(render()))
+    assert texts[0] == texts[1]
+    with whole_chart() as folder:
+        assert not [path for path in folder.rglob("*") if path.is_symlink()]
+
+
+def test_rules_and_dashboard_that_are_not_in_the_chart_are_missed_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = copy_chart(tmp_path)
+    shutil.rmtree(bare / "files", ignore_errors=True)
+    monkeypatch.setattr("outboard.deploying.charts.chart", lambda: bare)
+    for value, file in (("prometheusRule", "alerts.yaml"), ("dashboard", "dashboard.json")):
+        with pytest.raises(InvalidSettings, match=rf"{value}\.enabled: this chart holds no files/{file}"):
+            render(sets=[f"{value}.enabled=true"])
 
 
 def test_an_extra_manifest_that_is_no_object_is_refused(tmp_path: Path) -> None:

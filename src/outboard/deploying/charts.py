@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +25,17 @@ def chart() -> Path:
         if (folder / "Chart.yaml").is_file():
             return folder
     raise InvalidSettings("this installation of outboard holds no chart: install its wheel, or use a checkout")
+
+
+@contextmanager
+def whole_chart() -> Iterator[Path]:
+    """Have the chart without links: in a checkout, alert rules and dashboard are linked, which Helm tells at length."""
+    folder = chart()
+    if not any(path.is_symlink() for path in folder.rglob("*")):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="outboard-chart-") as scratch:
+        yield copy_chart(Path(scratch))
 
 
 def default_values() -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import yaml
 
-from outboard.deploying.charts import chart
+from outboard.deploying.charts import whole_chart
 from outboard.errors import InvalidSettings
 
 _ORDER: Final = {
@@ -64,6 +64,14 @@ class Manifest:
         return yaml.safe_load(self.text)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Release:
+    files: Sequence[str | Path]
+    sets: Sequence[str]
+    name: str
+    namespace: str
+
+
 def render(
     *, files: Sequence[str | Path] = (), sets: Sequence[str] = (), name: str = "outboard", namespace: str = "default"
 ) -> list[Manifest]:
@@ -79,10 +87,9 @@ def render(
         InvalidSettings: The values are wrong, or there is no engine.
     """
     program = shutil.which("helm")
-    if program is not None:
-        sources = _by_program(program, files, sets, name, namespace)
-    else:
-        sources = _by_library(files, sets, name, namespace)
+    release = _Release(files=files, sets=sets, name=name, namespace=namespace)
+    with whole_chart() as folder:
+        sources = _by_library(folder, release) if program is None else _by_program(program, folder, release)
     manifests = [_manifest(source, text) for source, texts in sources for text in _documents(source, texts)]
     return sorted(
         manifests, key=lambda found: (_ORDER.get(found.kind, len(_ORDER)), found.kind, found.namespace, found.name)
@@ -94,11 +101,17 @@ def as_text(manifests: Sequence[Manifest]) -> str:
     return "".join(f"---\n# Source: {found.source}\n{found.text}\n" for found in manifests)
 
 
-def _by_program(
-    program: str, files: Sequence[str | Path], sets: Sequence[str], name: str, namespace: str
-) -> list[tuple[str, str]]:
-    given = [f"--values={each}" for each in files] + [f"--set={each}" for each in sets]
-    command = [program, "template", name, str(chart()), f"--namespace={namespace}", "--skip-tests", *given]
+def _by_program(program: str, folder: Path, release: _Release) -> list[tuple[str, str]]:
+    given = [f"--values={each}" for each in release.files] + [f"--set={each}" for each in release.sets]
+    command = [
+        program,
+        "template",
+        release.name,
+        str(folder),
+        f"--namespace={release.namespace}",
+        "--skip-tests",
+        *given,
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)  # noqa: S603 - found on PATH
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -109,7 +122,7 @@ def _by_program(
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def _by_library(files: Sequence[str | Path], sets: Sequence[str], name: str, namespace: str) -> list[tuple[str, str]]:
+def _by_library(folder: Path, release: _Release) -> list[tuple[str, str]]:
     try:
         helm = import_module("helm_python")
     except ImportError:
@@ -118,15 +131,15 @@ def _by_library(files: Sequence[str | Path], sets: Sequence[str], name: str, nam
         ) from None
     try:
         values: dict[str, Any] = {}
-        for each in files:
+        for each in release.files:
             _overlay(values, helm.values_from_yaml(Path(each).read_text(encoding="utf-8")))
-        for each in sets:
+        for each in release.sets:
             if "[" in each.partition("=")[0]:
                 raise InvalidSettings(f"--set {each}: an index needs the helm program; write a file for --values")
             _overlay(values, helm.parse_set_string(each))
-        with helm.Chart.load(str(chart())) as loaded:
+        with helm.Chart.load(str(folder)) as loaded:
             loaded.validate_schema(values)
-            rendered = loaded.render(values, name=name, namespace=namespace)
+            rendered = loaded.render(values, name=release.name, namespace=release.namespace)
     except OSError as error:
         raise InvalidSettings(f"values cannot be read ({error.strerror}): {error.filename}") from None
     except helm.HelmError as error:
