@@ -114,7 +114,7 @@ def _hello(service: Any, *, is_idle: bool) -> Any:
         target="" if is_idle else service.address,
         agents=service.listed,
         names=[name for agent in registry for name in (agent.name, *agent.aliases)],
-        failures=service.failures,
+        failures=service.not_loaded,
         natives=registry.natives,
     )
 

@@ -17,8 +17,8 @@ import structlog
 
 from outboard.cli.log_lines import Legible, Processor, Storms, adding
 from outboard.errors import InvalidSettings
+from outboard.host.logs import LEVELS
 
-LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("auto", "json", "pretty")
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from outboard.domain.handles import Handle
 from outboard.domain.keys import readable_part
 from outboard.domain.tasks import Task
+
+LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class TaskLog:
@@ -64,6 +66,29 @@ class LateLog(TaskLog):
     def _bound(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         self._fields = self._fields or self._read()
         return super()._bound(fields)
+
+
+def set_log_level(level: str) -> None:
+    """Drop lines below a level from now on, in this process, where it is ours to say what is logged.
+
+    Args:
+        level: One of `LEVELS`.
+    """
+    import structlog  # noqa: PLC0415 - see `_logger`
+
+    if structlog.is_configured():
+        threshold: int = getattr(logging, level.upper())
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(threshold))
+        logging.getLogger().setLevel(max(threshold, logging.WARNING))
+
+
+def log_level() -> str:
+    """Return the level below which lines are dropped; empty where somebody else's program says what is logged."""
+    import structlog  # noqa: PLC0415 - see `_logger`
+
+    chosen = structlog.get_config()["wrapper_class"]
+    classes = {level: structlog.make_filtering_bound_logger(getattr(logging, level.upper())) for level in LEVELS}
+    return next((level for level, each in classes.items() if each is chosen), "")
 
 
 def _logger() -> Any:

@@ -11,6 +11,8 @@
 `health`         what is SERVING, and what is not
 `reflection`     the schema, for grpcurl and its like
 `metrics`        Prometheus
+`admin`          the port of probes and operators
+`ending`         the end, bounded in all circumstances; `departure`: how clients leave before it
 `watchdog`       names the code that blocks the event loop
 `event_loops`    the loop that somebody's `sys.exit` does not end
 `grpc_threads`   gRPC's own threads, told not to interrupt Python

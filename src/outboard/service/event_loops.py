@@ -16,6 +16,8 @@ from outboard.host.logs import TaskLog
 
 T = TypeVar("T")
 _FRAMES: Final = 2
+_LEFT_S: Final = 2.0
+"""How long what is left when all is done may take to end."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -26,7 +28,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return _run_to_end(loop, loop.create_task(main))
     finally:
         _cancel_all(loop)
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(asyncio.wait({loop.create_task(loop.shutdown_asyncgens())}, timeout=_LEFT_S))
         asyncio.set_event_loop(None)
         loop.close()
 
@@ -56,4 +58,4 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in left:
         task.cancel()
     if left:
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(asyncio.wait(left, timeout=_LEFT_S))  # some swallow their cancellation

@@ -11,6 +11,7 @@ Flyte's SDKs, whose own service would otherwise be refused these names, and the 
 
 from __future__ import annotations
 
+import ssl
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -20,7 +21,6 @@ from prometheus_client import REGISTRY, Summary
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
 
 _BUCKETS_S: Final = (0.002, 0.01, 0.05, 0.2, 1.0, 3.0, 10.0, 60.0)
@@ -125,23 +125,22 @@ class CallMetrics:
 
 
 class MetricsServer:
-    """Answers Prometheus on a port of its own, in a thread of its own: also while the event loop is blocked."""
+    """Answers Prometheus on a port of its own, in a thread of its own: also while the event loop is blocked.
 
-    def __init__(self, host: str, port: int, registry: Collector = REGISTRY) -> None:
-        from prometheus_client import start_http_server  # noqa: PLC0415 - only who asks for the port pays for it
+    Every path answers with the page. See `admin.http_server` for what strangers may do to it.
+    """
 
-        try:
-            self._server, self._thread = start_http_server(port, addr=host.strip("[]"), registry=registry)
-        except OSError as error:
-            raise InvalidSettings(
-                f"cannot serve metrics on {host} port {port} ({error.strerror or 'not possible'}); choose another port",
-                field="metrics_port",
-            ) from None
-        self.port: int = self._server.server_port
+    def __init__(
+        self, host: str, port: int, registry: Collector = REGISTRY, *, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        from outboard.service.admin.http_server import HttpServer  # noqa: PLC0415 - only who asks for the port pays for it
+        from outboard.service.admin.pages import metrics_page  # noqa: PLC0415 - same
+
+        pages = {"": metrics_page(lambda: registry)}
+        self._server = HttpServer(host, port, pages, setting="metrics_port", ssl_context=ssl_context)
+        self.port: int = self._server.port
         TaskLog().info("metrics are served", port=self.port)
 
     def close(self) -> None:
         """Close the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()

@@ -3,7 +3,7 @@
 The end has three steps. On SIGTERM or SIGINT health turns NOT_SERVING at once, while calls are still answered for `linger_s`,
 so that a load balancer has time to notice. Then no call is taken any more (clients get GOAWAY and go to another replica), and
 those in flight have `drain_s` to finish. Then the host ends its background work and releases its clients. A second signal
-ends the process where it stands, with the code that shells expect (128 + signal).
+ends the process where it stands, with the code that shells expect (128 + signal). All of it is bounded (see `ending`).
 
 Isolated platforms have a child each (see `isolation`): up before the first call is taken, and drained beside the host.
 
@@ -17,10 +17,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from prometheus_client import REGISTRY
@@ -32,8 +33,10 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
 from outboard.service import event_loops, grpc_threads
+from outboard.service.departure import stop_listening
 from outboard.service.dialects import SERVICES
 from outboard.service.edge import Edge, ServedHost
+from outboard.service.ending import CLOSING_S, SERVICE_MARGIN_S, LastResort
 from outboard.service.flyte2 import LateHandlers
 from outboard.service.handlers import Handlers
 from outboard.service.health import HEALTH_SERVICE, Health
@@ -48,10 +51,15 @@ from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from outboard.service.access.access import Access
+    from outboard.service.admin.admin import Admin
     from outboard.service.callbacks.point import CallbackPoint
     from outboard.service.isolation import Isolation
     from outboard.service.supervision.child import ChildSpec
     from outboard.service.tls.keeper import TlsKeeper
+
+
+_STOPPING_S: Final = 2.0
+"""What gRPC may need to let go of calls whose time is over."""
 
 
 class Service:
@@ -252,8 +260,28 @@ class Service:
             self._health.drain()
         if self._reflection is not None:
             self._reflection.drain()
-        await asyncio.sleep(self.settings.linger_s)
+        await asyncio.sleep(self.settings.linger_s / 2)
+        if self.settings.linger_s:
+            stop_listening(self.port)  # whoever reconnects in the other half goes elsewhere, see `departure`
+            await asyncio.sleep(self.settings.linger_s / 2)
         await self._stop(self.settings.drain_s)
+
+    async def end(self, why: str) -> None:
+        """Drain, and close the host and isolated platforms, in a bounded time; see `ending`.
+
+        Args:
+            why: The signal's name, for the log.
+        """
+        settings = self.settings
+        ends_at = time.monotonic() + settings.linger_s + settings.drain_s
+        self._log.info("draining", signal=why, linger_s=settings.linger_s)
+        await self.drain()
+        limit_s = max(ends_at - time.monotonic(), CLOSING_S)
+        isolated = asyncio.ensure_future(self.end_isolated(limit_s))
+        try:
+            await _close_host(self.host, limit_s)
+        finally:
+            await isolated
 
     async def end_isolated(self, grace_s: float) -> None:
         """End the processes of isolated platforms; what is left after `grace_s` is killed."""
@@ -272,13 +300,43 @@ class Service:
         """Return one line for people: where, what, and what could not be loaded."""
         return readiness_line(self.address, self.agents, self.failures)
 
+    @property
+    def agent_count(self) -> int:
+        """How many agents are served."""
+        return len(self.listed)
+
+    @property
+    def not_loaded(self) -> Sequence[LoadFailure]:
+        """What is not served, in words without secrets."""
+        redact = self.host.redact
+        return [LoadFailure(source=each.source, reason=redact(each.reason)) for each in self.failures]
+
+    async def description(self) -> Mapping[str, Any]:
+        """Return what is served, what could not be loaded, and which accounts answer; see `admin.descriptions`."""
+        from outboard.service.admin import descriptions  # noqa: PLC0415 - only who is asked pays for it
+
+        isolated = () if self._isolation is None else self._isolation.all
+        return {
+            "agents": descriptions.described_agents(self.listed),
+            "not_loaded": descriptions.described_failures(self.not_loaded),
+            "accounts": descriptions.described_accounts(self.host.accounts),
+            **({"isolated": await descriptions.described_children(isolated)} if isolated else {}),
+        }
+
+    def levels(self, level: str | None = None) -> Mapping[str, Any]:
+        """Set the log level here and in isolated platforms, or None of them, and return what each has. In a thread."""
+        from outboard.service.admin.levels import levels, set_levels  # noqa: PLC0415 - only who is asked pays for it
+
+        isolated = () if self._isolation is None else self._isolation.all
+        return levels(isolated) if level is None else set_levels(level, isolated)
+
     async def _stop(self, grace_s: float) -> None:
         callbacks, self._callbacks = self._callbacks, None
         server, self._server = self._server, None
         ending: list[Awaitable[None]] = [] if callbacks is None else [callbacks.close(grace_s)]
         if server is not None:
             ending.append(server.stop(grace_s))
-        await asyncio.gather(*ending)
+        await _bounded(ending, grace_s + _STOPPING_S)
         if self._access is not None:
             await self._access.close()
         if self._watchdog is not None:
@@ -292,12 +350,25 @@ class Service:
             self._tls = None
 
 
+async def _bounded(ending: Sequence[Awaitable[None]], limit_s: float) -> None:
+    """Await several ends, and give up what takes longer."""
+    tasks = {asyncio.ensure_future(each) for each in ending}
+    if tasks:
+        done, late = await asyncio.wait(tasks, timeout=limit_s)
+        for task in late:
+            task.cancel()
+        for task in done:
+            task.result()
+
+
 async def run_service(
     host: ServedHost,
     settings: ServiceSettings | None = None,
     *,
     isolated: Sequence[ChildSpec] = (),
     on_ready: Callable[[Service], None] | None = None,
+    admin: Admin | None = None,
+    last_resort: LastResort | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, close the host, and return the process's exit code, 0.
 
@@ -308,27 +379,34 @@ async def run_service(
         settings: What the operator decided.
         isolated: Platforms that run in a process of their own each.
         on_ready: Called once with the service when it answers; without one, a line is written to stderr.
+        admin: The admin port, where one is open already; it is closed at the end. Without, `settings.admin_port` opens one.
+        last_resort: What ends this process when its end takes too long; without, whoever calls sees to that.
 
     Raises:
         InvalidSettings: It cannot listen there.
     """
+    served = Service(host, settings, isolated=isolated)
+    admin = admin if admin is not None else _open_admin(served.settings)
     try:
-        with told_to_end() as told:
+        with told_to_end(last_resort) as told:
             async with AsyncExitStack() as opened:
-                service = await unless_told(
-                    told, opened.enter_async_context(Service(host, settings, isolated=isolated))
-                )
+                service = await unless_told(told, opened.enter_async_context(served))
                 if service is None:
-                    await host.close()
+                    await _close_host(host, CLOSING_S)
                     return 0
                 (on_ready or _announce)(service)
+                if admin is not None:
+                    admin.ready(service, port=service.port, has_tls=getattr(service.settings, "tls", None) is not None)
                 name = await told
-                service._log.info("draining", signal=name, linger_s=service.settings.linger_s)  # noqa: SLF001 - same module
-                await service.drain()
-                await _close(host, service)
+                if admin is not None:
+                    admin.draining()
+                await service.end(name)
     except BaseException:
-        await host.close()
+        await _close_host(host, CLOSING_S)
         raise
+    finally:
+        if admin is not None:
+            admin.close()
     return 0
 
 
@@ -347,11 +425,32 @@ def serve(
         isolated: Platforms that run in a process of their own each.
         on_ready: As for `run_service`.
     """
+    decided = settings if settings is not None else ServiceSettings()
+    last_resort = LastResort(decided.linger_s + decided.drain_s + SERVICE_MARGIN_S)
 
     async def run() -> int:
-        return await run_service(await open_host(), settings, isolated=isolated, on_ready=on_ready)
+        admin = _open_admin(decided)  # before platforms are loaded, which may take a while
+        try:
+            host = await open_host()
+        except BaseException:
+            if admin is not None:
+                admin.close()
+            raise
+        return await run_service(
+            host, decided, isolated=isolated, on_ready=on_ready, admin=admin, last_resort=last_resort
+        )
 
-    return event_loops.run(run())
+    code = event_loops.run(run())
+    last_resort.finished(code)
+    return code
+
+
+def _open_admin(settings: ServiceSettings) -> Admin | None:
+    if settings.admin_port is None:
+        return None
+    from outboard.service.admin.admin import Admin  # noqa: PLC0415 - only who asks for the port pays for it
+
+    return Admin(settings)
 
 
 class _Table:
@@ -399,13 +498,12 @@ def _announce(service: Service) -> None:
     sys.stderr.flush()
 
 
-async def _close(host: ServedHost, service: Service) -> None:
-    """Close the host and the isolated platforms within `drain_s`; what takes longer is given up, and said."""
-    limit_s = max(service.settings.drain_s, 1.0)
-    isolated = asyncio.ensure_future(service.end_isolated(limit_s))
-    try:
-        await asyncio.wait_for(host.close(), limit_s)
-    except asyncio.TimeoutError:
-        TaskLog().error("background work did not end in time", drain_s=service.settings.drain_s)
-    finally:
-        await isolated
+async def _close_host(host: ServedHost, limit_s: float) -> None:
+    """Close a host; what takes longer is given up, and said. It is not awaited again: it may swallow its cancellation."""
+    closing = asyncio.ensure_future(host.close())
+    await asyncio.wait({closing}, timeout=limit_s)
+    if closing.done():
+        closing.result()
+    else:
+        closing.cancel()
+        TaskLog().error("background work did not end in time", limit_s=round(limit_s, 1))

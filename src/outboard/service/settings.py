@@ -25,13 +25,13 @@ from pydantic_core import core_schema
 from typing_extensions import Self
 
 from outboard.errors import InvalidSettings
+from outboard.service.departure import connection_age_s
 from outboard.service.tls.settings import TlsSettings
 
 if TYPE_CHECKING:
     from outboard.service.access.settings import AccessSettings
 
 _MIB: Final = 1024 * 1024
-_LEAVING: Final = 2 / 3
 _BOUNDS: Final = (
     # gRPC's protection against calls that are begun and reset counts calls that were answered and not yet tidied up, and so
     # cuts off clients that keep to `max_streams_per_connection`, which does protect.
@@ -107,8 +107,8 @@ class ServiceSettings(BaseModel):
         linger_s: How long new calls are still served after SIGTERM, for load balancers to notice; 15 suits Kubernetes.
         drain_s: How long calls in flight may go on after that.
         min_ping_interval_s: How often a client may ping.
-        max_connection_age_s: When a connection is closed for the client to resolve anew; 0 is never. At most two thirds of
-            `linger_s`, where that is set: so that no call is lost at the end.
+        max_connection_age_s: When a connection is closed for the client to resolve anew; 0 is never. With `linger_s`, after
+            less than half of that, so that clients leave while it lingers.
         max_connection_age_grace_s: How long calls on such a connection may go on.
         processes: How many worker processes share the port under `outboard serve`; a `Service` made by hand is one of them and
             lets others listen beside it. 1 is this process alone.
@@ -206,24 +206,13 @@ class ServiceSettings(BaseModel):
             options.append(("grpc.server_handshake_timeout_ms", int(self.tls.handshake_s * 1000)))
         if self.max_connections is not None:
             options.append(("grpc.max_allowed_incoming_connections", self.max_connections))
-        age_s = self._connection_age_s()
+        age_s = connection_age_s(self.max_connection_age_s, self.linger_s)
         if age_s:
             options += [
                 ("grpc.max_connection_age_ms", int(age_s * 1000)),
                 ("grpc.max_connection_age_grace_ms", int(self.max_connection_age_grace_s * 1000)),
             ]
         return options
-
-    def _connection_age_s(self) -> float:
-        """Return when a connection is closed; 0 is never.
-
-        A server that stops answers CANCELLED to calls that are on their way to it, since clients have not read its GOAWAY yet. A
-        connection that is closed for its age loses none: what comes after the GOAWAY is served, or repeated by gRPC itself. So
-        all connections are closed that way while the service lingers, and when it stops there is none left (gRPC's age is
-        a tenth more at most, the rest is for load balancers to notice).
-        """
-        lingering_s = self.linger_s * _LEAVING
-        return min(filter(None, (self.max_connection_age_s, lingering_s)), default=0.0)
 
 
 def address(host: str, port: int) -> str:

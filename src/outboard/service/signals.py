@@ -10,16 +10,21 @@ import sys
 from collections.abc import Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
+from outboard.service.ending import CLOSING_S, LastResort
+
 T = TypeVar("T")
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextlib.contextmanager
-def told_to_end() -> Iterator[asyncio.Future[str]]:
+def told_to_end(last_resort: LastResort | None = None) -> Iterator[asyncio.Future[str]]:
     """Give a future that the first signal fulfils with its name.
 
     The second signal ends the process with the code that shells expect (128 + signal); children end with it.
+
+    Args:
+        last_resort: What bounds the end, and hears signals also while the loop stands still.
     """
     loop = asyncio.get_running_loop()
     told: asyncio.Future[str] = loop.create_future()
@@ -33,7 +38,8 @@ def told_to_end() -> Iterator[asyncio.Future[str]]:
     for number in _SIGNALS:
         loop.add_signal_handler(number, receive, number)
     try:
-        yield told
+        with last_resort.listening() if last_resort is not None else contextlib.nullcontext():
+            yield told
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
@@ -48,4 +54,4 @@ async def unless_told(told: asyncio.Future[str], starting: Coroutine[Any, Any, T
         return start.result() if start.done() else None
     finally:
         start.cancel()
-        await asyncio.gather(start, return_exceptions=True)
+        await asyncio.wait({start}, timeout=CLOSING_S)  # it may swallow its cancellation

@@ -120,8 +120,8 @@ def test_what_kubernetes_sets_beside_a_service_of_our_name_is_no_typo_and_other_
         "OUTBOARD_PORT_8000_TCP_ADDR": "10.0.0.1",
         "OUTBOARD_METRICS_SERVICE_HOST": "10.0.0.2",
     }
-    found = read_variables({**kubernetes, "OUTBOARD_TEAM_COLOUR": "green"}, PlatformModels())
-    assert list(found.unknown) == ["OUTBOARD_TEAM_COLOUR"]
+    found = read_variables({**kubernetes, "OUTBOARD_TEAM_COLOUR": "green", "OUTBOARD_TEST_HOLD": "x"}, PlatformModels())
+    assert list(found.unknown) == ["OUTBOARD_TEAM_COLOUR", "OUTBOARD_TEST_HOLD"]
     assert not found.assignments
     assert not found.short
 

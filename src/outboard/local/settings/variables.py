@@ -248,8 +248,9 @@ def _refuse_conflicts(assignments: Sequence[Assignment]) -> None:
 
 def _refuse_near(name: str, platforms: PlatformModels) -> None:
     """Refuse a variable that has nearly the name of one of ours."""
-    known = [*SHORT, *OTHERS, *_long_names(platforms)]
-    near = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+    known = [each[len(PREFIX) :] for each in (*SHORT, *OTHERS, *_long_names(platforms))]  # what they share says nothing
+    found = difflib.get_close_matches(name[len(PREFIX) :], known, n=1, cutoff=_NEAR)
+    near = [_MEANT[name]] if name in _MEANT else [PREFIX + each for each in found]
     if near:
         raise InvalidSettings(f"there is no variable {name}; did you mean {near[0]}? Rename or unset it", field=name)
 

@@ -9,12 +9,14 @@ ends the workers, as it does when the parent is killed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import Any
 
+from outboard.agent.registry import LoadFailure
 from outboard.host.logs import TaskLog
 from outboard.service import event_loops
+from outboard.service.ending import WORKER_MARGIN_S, LastResort, grace_s
 from outboard.service.processes.metrics import ParentMetrics
 from outboard.service.processes.ports import reserved
 from outboard.service.processes.workers import Workers
@@ -22,10 +24,8 @@ from outboard.service.readiness import readiness_line
 from outboard.service.settings import ServiceSettings
 from outboard.service.signals import told_to_end, unless_told
 from outboard.service.supervision.child import ChildSpec
+from outboard.service.supervision.hello import Hello
 from outboard.service.supervision.totals import Totals
-
-_SPARE_S: Final = 5.0
-"""What a worker may need beyond its own limits before it is killed."""
 
 
 def serve_processes(
@@ -53,39 +53,83 @@ def serve_processes(
             theirs["callbacks_port"] = port
         shared = settings.model_copy(update=theirs)
         specs = [spec(number, shared) for number in range(1, settings.processes + 1)]
-        return event_loops.run(_run(specs, settings, shared.address, on_ready or _announce))
+        last_resort = LastResort(grace_s(settings))
+        code = event_loops.run(_run(specs, settings, shared.address, on_ready or _announce, last_resort))
+        last_resort.finished(code)
+        return code
 
 
-async def _run(specs: list[ChildSpec], settings: ServiceSettings, address: str, on_ready: Callable[[str], None]) -> int:
+async def _run(
+    specs: list[ChildSpec],
+    settings: ServiceSettings,
+    address: str,
+    on_ready: Callable[[str], None],
+    last_resort: LastResort,
+) -> int:
     workers = Workers(specs)
-    server = None
+    server = admin = None
+    totals = Totals(ParentMetrics(lambda: workers.all), lambda: workers.all, "parent")
     try:
+        if settings.admin_port is not None:
+            from outboard.service.admin.admin import Admin  # noqa: PLC0415 - only who asks for the port pays for it
+
+            admin = Admin(settings)
         if settings.metrics_port is not None:
             from outboard.service.metrics import MetricsServer  # noqa: PLC0415 - only who asks for the port pays for it
 
-            totals = Totals(ParentMetrics(lambda: workers.all), lambda: workers.all, "parent")
             server = MetricsServer(settings.host, settings.metrics_port, totals)
-        with told_to_end() as told:
+        with told_to_end(last_resort) as told:
             hello = await unless_told(told, workers.start())
             if hello is not None:
                 names = [agent.name for agent in hello.agents]
                 count = f"{settings.processes} processes"
+                if admin is not None:
+                    admin.ready(_Subject(workers, totals, hello))
                 on_ready(readiness_line(address, names, hello.failures, processes=count))
             name = await told
+            if admin is not None:
+                admin.draining()
             TaskLog().info("draining", signal=name, linger_s=settings.linger_s, processes=settings.processes)
-            is_clean = await workers.stop(_grace_s(settings))
+            is_clean = await workers.stop(settings.linger_s + settings.drain_s + WORKER_MARGIN_S)
     except BaseException:
         await workers.stop(0)
         raise
     finally:
-        if server is not None:
-            server.close()
+        for each in (server, admin):
+            if each is not None:
+                each.close()
     return 0 if is_clean else 1
 
 
-def _grace_s(settings: ServiceSettings) -> float:
-    """Return how long a worker may take to end: it lingers, drains its calls, then its host; see `serving`."""
-    return settings.linger_s + settings.drain_s + max(settings.drain_s, 1.0) + _SPARE_S
+class _Subject:
+    """What the admin port tells of workers: they all serve the same, and each has accounts of its own."""
+
+    def __init__(self, workers: Workers, metrics: Totals, hello: Hello) -> None:
+        self.metrics = metrics
+        self._workers = workers
+        self._hello = hello
+
+    @property
+    def agent_count(self) -> int:
+        return len(self._hello.agents) if any(worker.is_up for worker in self._workers.all) else 0
+
+    @property
+    def not_loaded(self) -> Sequence[LoadFailure]:
+        return self._hello.failures
+
+    async def description(self) -> Mapping[str, Any]:
+        from outboard.service.admin import descriptions  # noqa: PLC0415 - only who is asked pays for it
+
+        return {
+            "agents": descriptions.described_agents(self._hello.agents),
+            "not_loaded": descriptions.described_failures(self._hello.failures),
+            "processes": await descriptions.described_children(self._workers.all),
+        }
+
+    def levels(self, level: str | None) -> Mapping[str, Any]:
+        from outboard.service.admin.levels import levels, set_levels  # noqa: PLC0415 - only who is asked pays for it
+
+        return levels(self._workers.all) if level is None else set_levels(level, self._workers.all)
 
 
 def _announce(line: str) -> None:

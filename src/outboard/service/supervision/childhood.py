@@ -7,7 +7,17 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from outboard.service.supervision.control import ALIVE, HASTEN, METRICS, Control, Unanswered, ask_from_loop, in_loop
+from outboard.service.supervision.control import (
+    ALIVE,
+    DESCRIBE,
+    HASTEN,
+    LEVEL,
+    METRICS,
+    Control,
+    Unanswered,
+    ask_from_loop,
+    in_loop,
+)
 from outboard.service.supervision.samples import write_page
 
 if TYPE_CHECKING:
@@ -26,6 +36,8 @@ def answer_parent(service: Service, path: str) -> Control:
         {
             ALIVE: lambda _: in_loop(loop, lambda: asyncio.sleep(0, result=True)),
             METRICS: lambda _: write_page(service.metrics.collect()),
+            LEVEL: service.levels,
+            DESCRIBE: lambda _: in_loop(loop, service.description),
             HASTEN: lambda told: in_loop(loop, lambda: service.hasten(told[1], told[2])),
         },
     )

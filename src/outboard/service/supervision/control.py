@@ -24,6 +24,10 @@ ALIVE: Final = "alive"
 METRICS: Final = "metrics"
 HASTEN: Final = "hasten"
 """Carries who says so, an agent's name and ids of its jobs; answered with how many of these are alive there."""
+LEVEL: Final = "level"
+"""Carries a log level to set, or None; answered with what a process and its own children have."""
+DESCRIBE: Final = "describe"
+"""Answered with what is served, and which accounts answer."""
 ANSWER_S: Final = 2.0
 """A child whose loop takes longer for nothing is doubted."""
 _CHUNK_BYTES: Final = 256 * 1024

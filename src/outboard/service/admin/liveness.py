@@ -1,0 +1,100 @@
+"""Whether a process should live on: its event loop turns, and its port answers.
+
+A probe that kills is a dangerous thing: what it takes for death must not pass by itself, and a new process must mend it. So
+neither a platform's outage counts, nor load, nor a slow step: the loop may stand still for `wedged_after_s`, a minute by
+default, which is as long as any step of a sane agent or import takes, and as long as children are given (`supervision`). What
+counts is a loop that somebody's code blocks for ever, and a gRPC server that takes no connection any more: its threads are
+gone, or the file descriptors are used up. The second is found as any client would: by knocking on the port, from the admin
+port's own loop, and waiting for the first words of HTTP/2 (or of TLS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from typing import Final
+
+BEAT_S: Final = 1.0
+KNOCK_EVERY_S: Final = 10.0
+KNOCK_PATIENCE_S: Final = 5.0
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+"""What an HTTP/2 client says first (RFC 9113, 3.4): the preface and empty SETTINGS."""
+_SETTINGS_FRAME: Final = 4
+_HEAD_BYTES: Final = 9
+
+
+class Pulse:
+    """The beats of the event loop that makes it, readable from any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._at = time.monotonic()
+        self._handle = self._loop.call_soon(self._beat)
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago the loop beat last."""
+        return max(0.0, time.monotonic() - self._at - BEAT_S)
+
+    def stop(self) -> None:
+        """Beat no more; in the loop's thread."""
+        self._handle.cancel()
+
+    def _beat(self) -> None:
+        self._at = time.monotonic()
+        self._handle = self._loop.call_later(BEAT_S, self._beat)
+
+
+class Knocking:
+    """Knocks on a port that speaks HTTP/2, again and again, in whatever loop runs `run`."""
+
+    def __init__(self, host: str, port: int, *, has_tls: bool = False) -> None:
+        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - where to knock
+        self._port = port
+        self._has_tls = has_tls
+        self._answered_at = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nobody has answered, as far as was knocked."""
+        return max(0.0, time.monotonic() - self._answered_at - KNOCK_EVERY_S - KNOCK_PATIENCE_S)
+
+    async def run(self) -> None:
+        """Knock for ever."""
+        while True:
+            if await self.knock():
+                self._answered_at = time.monotonic()
+            await asyncio.sleep(KNOCK_EVERY_S)
+
+    async def knock(self) -> bool:
+        """Knock once; tell whether somebody answered."""
+        try:
+            return await asyncio.wait_for(self._exchange(), KNOCK_PATIENCE_S)
+        except ssl.SSLError:  # words of TLS, if not kind ones
+            return True
+        except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+            return False
+
+    async def _exchange(self) -> bool:
+        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=_any() if self._has_tls else None)
+        try:
+            if self._has_tls:
+                return True
+            writer.write(_PREFACE)
+            head = await reader.readexactly(_HEAD_BYTES)
+            return head[3] == _SETTINGS_FRAME
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+def _any() -> ssl.SSLContext:
+    """Return a context that talks to whoever answers: nothing is said but hello."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context

@@ -1,0 +1,57 @@
+"""How clients leave a service that is about to end, so that none of their calls fails.
+
+gRPC's server has one way to send clients away, and it comes too late: from the moment of `stop` a call that arrives is killed
+(CANCELLED), and the client hears of it (GOAWAY) only then. What does work, without a single call lost, is the end of a connection
+by age: the client is told first, calls that come meanwhile are still answered, and it opens another connection before it lets
+go of the old one. So the lingering has two halves:
+
+1. Health says no, and everything is served as before. Load balancers, endpoint lists and resolvers learn that we go.
+2. Nothing listens any more, so whoever reconnects goes to another replica; and connections reach their age one by one.
+
+That needs connections which are younger than half of the lingering (`connection_age_s`); gRPC varies the age by a tenth. At its
+end nobody is left, and `stop` has nothing to kill. A client that reconnects now and then costs a handshake each time.
+
+gRPC cannot stop to listen while it serves, but its sockets can: a listening socket that is shut down refuses connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+_HALF: Final = 0.5
+_VARIED_BY: Final = 1.1
+"""gRPC draws each connection's age from a tenth below to a tenth above what is set (`grpc.max_connection_age_ms`)."""
+
+
+def connection_age_s(max_age_s: float, linger_s: float) -> float:
+    """Return how old connections may become; 0 is without limit.
+
+    >>> connection_age_s(300.0, 0.0), connection_age_s(300.0, 22.0), connection_age_s(0.0, 22.0), connection_age_s(5.0, 22.0)
+    (300.0, 10.0, 10.0, 5.0)
+    """
+    if not linger_s:
+        return max_age_s
+    leaving_s = round(linger_s * _HALF / _VARIED_BY, 3)
+    return min(max_age_s, leaving_s) if max_age_s else leaving_s
+
+
+def stop_listening(port: int) -> int:
+    """Refuse further connections on a port that this process listens on; return how many sockets that took.
+
+    Connections that there are stay. Linux only: elsewhere nothing happens, and connections are taken until the end.
+    """
+    if sys.platform != "linux":
+        return 0
+    closed = 0
+    for path in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(path.name))) as each:
+            is_ours = each.family in (socket.AF_INET, socket.AF_INET6) and each.getsockname()[1] == port
+            if is_ours and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                each.shutdown(socket.SHUT_RDWR)
+                closed += 1
+    return closed

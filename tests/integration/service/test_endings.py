@@ -1,0 +1,207 @@
+"""A service ends within a stated time after SIGTERM, whatever its agents do; and says what kept it.
+
+Nothing is timed here: a process that would not end by itself fails by the limit of every test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from integration.service.probe import make_task
+from integration.service.served import HERE, Served, is_running, served, until_file, until_gone
+from outboard.engine.remote import RemoteEndpoint
+from outboard.errors import OutboardError
+from outboard.service import ServiceSettings
+from outboard.service.ending import LastResort, grace_s
+
+STUBBORN = ("--agents", "stubborn:Stubborn")
+QUICK = {"OUTBOARD_SERVICE__DRAIN_S": "0.2"}
+
+
+async def doing(service: Served, deed: str, begun: Path) -> asyncio.Task[None]:
+    """Let the agent begin with a deed."""
+
+    async def ask() -> None:
+        with suppress(OutboardError, grpc.aio.AioRpcError):
+            async with RemoteEndpoint.at(service.address, timeout_s=60) as remote:
+                task = replace(make_task("stubborn"), config={"deed": deed, "begun": str(begun)})
+                await remote.execute_task(task, timeout_s=60)
+
+    asked = asyncio.ensure_future(ask())
+    await until_file(begun)
+    return asked
+
+
+ISOLATED, WORKERS = ("--isolate", "stubborn:Stubborn"), ("--processes", "2")
+CUT_OFF = "process did not end in time and is cut off"
+
+
+@pytest.mark.parametrize(
+    ("deed", "options", "codes", "event"),
+    [
+        ("a call", (), (0,), "background work did not end in time"),
+        ("a task", (), (0,), "draining"),
+        ("a blocked loop", (), (1,), CUT_OFF),
+        ("a thread of the executor", (), (0,), CUT_OFF),
+        ("an exit handler", (), (0,), CUT_OFF),
+        ("a blocked loop", ISOLATED, (0,), "isolated platform ended"),
+        ("a thread", ISOLATED, (0,), "isolated platform ended"),
+        ("a blocked loop", WORKERS, (1,), "worker process ended"),
+        ("a call", WORKERS, (0,), "worker process ended"),
+    ],
+)
+async def test_a_process_ends_whatever_an_agent_does(
+    deed: str, options: tuple[str, ...], codes: tuple[int, ...], event: str, tmp_path: Path
+) -> None:
+    async with served(*STUBBORN, *options, **QUICK) as service:
+        asked = await doing(service, deed, tmp_path / "begun")
+        children = [*service.children, *service.workers]
+        service.process.terminate()
+        assert await service.process.wait() in codes
+        asked.cancel()
+        for child in children:
+            await until_gone(child)
+        await service._reader
+        assert service.logged(event)
+
+
+async def test_the_line_of_a_cut_off_end_names_the_thread_that_kept_it(tmp_path: Path) -> None:
+    async with served(*STUBBORN, **QUICK) as service:
+        await doing(service, "a thread", tmp_path / "begun")
+        service.process.terminate()
+        assert await service.process.wait() == 0  # all was done in order but for that
+        await service._reader
+        (line,) = service.logged(CUT_OFF)
+        assert "stubborn-thread" in line["threads"]
+
+
+async def test_a_second_signal_ends_a_process_whose_loop_stands_still(tmp_path: Path) -> None:
+    async with served(*STUBBORN, OUTBOARD_SERVICE__DRAIN_S="3600") as service:
+        asked = await doing(service, "a blocked loop", tmp_path / "begun")
+        service.process.terminate()
+        while is_running(service.process.pid):  # one signal may take the place of another that was not taken up
+            with suppress(ProcessLookupError):
+                service.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.05)
+        assert await service.process.wait() == 128 + signal.SIGTERM
+        asked.cancel()
+
+
+async def test_a_stream_that_nobody_reads_holds_up_no_end(tmp_path: Path) -> None:
+    async with served(*STUBBORN, **QUICK) as service, grpc.aio.insecure_channel(service.address) as channel:
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        watches = [health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()) for _ in range(20)]
+        await watches[0].read()  # and no more
+        half = channel.stream_stream("/flyteidl.service.SyncAgentService/ExecuteTaskSync")()
+        await half.wait_for_connection()
+        service.process.terminate()
+        assert await service.process.wait() == 0
+
+
+def test_the_grace_that_kubernetes_is_told_covers_linger_drain_and_a_margin() -> None:
+    settings = ServiceSettings(linger_s=20, drain_s=60)
+    assert grace_s(settings) == 100
+
+
+async def test_signals_are_passed_on_to_the_loop_that_heard_them_before() -> None:
+    heard = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, heard.set)
+    try:
+        with LastResort(3600).listening():
+            os.kill(os.getpid(), signal.SIGTERM)
+            await heard.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def replica(port: int) -> asyncio.subprocess.Process:
+    """A service that lingers for two seconds, once it answers."""
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-m",
+            "outboard",
+            "serve",
+            "--port",
+            str(port),
+            "--platforms",
+            "",
+            "--agents",
+            "hostile:Calm",
+        ),
+        cwd=HERE,
+        env={**os.environ, "OUTBOARD_SERVICE__LINGER_S": "2", "OUTBOARD_SERVICE__DRAIN_S": "10"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    while b"outboard serves" not in await process.stderr.readline():
+        assert process.returncode is None
+    return process
+
+
+async def test_no_call_fails_while_replicas_are_replaced_one_after_the_other_under_load() -> None:
+    """Without connections that age while a service lingers, some of these calls are CANCELLED in nearly every run."""
+    ports = [free_port(), free_port()]
+    replicas = [await replica(port) for port in ports]
+    target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    round_robin = ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')
+    quick = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+    answered = [0]
+    failed: list[str] = []
+    under_way: set[asyncio.Task[None]] = set()
+    ended = asyncio.Event()
+    async with grpc.aio.insecure_channel(target, options=[round_robin, *quick]) as channel:
+        method = channel.unary_unary("/flyteidl.service.AgentMetadataService/ListAgents")
+
+        async def call() -> None:
+            try:
+                await method(b"", timeout=30)
+                answered[0] += 1
+            except grpc.aio.AioRpcError as error:
+                failed.append(f"{error.code().name}: {error.details()}")
+
+        async def load() -> None:
+            while not ended.is_set():
+                for _ in range(5):
+                    task = asyncio.ensure_future(call())
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                await asyncio.sleep(0.025)
+
+        async def enough(more: int) -> None:
+            wanted = answered[0] + more
+            while answered[0] < wanted and not failed:  # noqa: ASYNC110 - calls are counted
+                await asyncio.sleep(0.05)
+
+        loading = asyncio.ensure_future(load())
+        await enough(200)
+        for number in (0, 1, 0, 1):
+            replicas[number].terminate()
+            assert await replicas[number].wait() == 0
+            replicas[number] = await replica(ports[number])
+            await enough(300)  # some of them at the new one
+        ended.set()
+        await loading
+        await asyncio.gather(*under_way)
+    for each in replicas:
+        each.terminate()
+        await each.wait()
+    assert failed == []
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
