@@ -87,13 +87,22 @@ class LastResort:
         finally:
             signal.set_wakeup_fd(self._passed_on_to, warn_on_full_buffer=False)
 
+    def begin(self) -> None:
+        """Note that the end begins, in case the loop heard of it alone: some loops claim all signals whenever they run again."""
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + self._allowed_s
+            self._wake()
+
     def finished(self, code: int) -> None:
         """Note that all is done and Python is about to end with this code; if it does not in time, it is ended with it."""
         ends_at = time.monotonic() + _EXIT_S
         self._code = code
         self._ends_at = ends_at if self._ends_at is None else min(ends_at, self._ends_at)
+        self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(OSError):
-            self._told.send(b"\0")  # wakes the thread
+            self._told.send(b"\0")
 
     def _run(self) -> None:
         while True:

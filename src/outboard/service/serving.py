@@ -385,9 +385,9 @@ async def run_service(
     Raises:
         InvalidSettings: It cannot listen there.
     """
-    served = Service(host, settings, isolated=isolated)
-    admin = admin if admin is not None else _open_admin(served.settings)
     try:
+        served = Service(host, settings, isolated=isolated)
+        admin = admin if admin is not None else _open_admin(served.settings)
         with told_to_end(last_resort) as told:
             async with AsyncExitStack() as opened:
                 service = await unless_told(told, opened.enter_async_context(served))

@@ -34,6 +34,8 @@ def told_to_end(last_resort: LastResort | None = None) -> Iterator[asyncio.Futur
             sys.stderr.flush()
             os._exit(128 + number)
         told.set_result(number.name)
+        if last_resort is not None:
+            last_resort.begin()
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, receive, number)
