@@ -34,7 +34,6 @@ from tables.sections import Section
 _COLUMNS: Final = ("attack", "answers", "log line", "healthy after")
 _LOAD_S: Final = 8.0
 _PER_SECOND: Final = 200
-_REFUSED: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 
 
 class Scene:
@@ -346,7 +345,8 @@ async def _loaded(scene: Scene, token: str, rotate: Callable[[int], Awaitable[st
     """Poll and create with the newest token while it is rotated; count what failed, by code."""
     newest, failed, calls = [token], dict[str, int](), 0
     running: set[asyncio.Task[None]] = set()
-    ends_at = time.monotonic() + _LOAD_S
+    began = time.monotonic()
+    ends_at = began + _LOAD_S
 
     async def call(number: int) -> None:
         tenant = Tenant(scene.channel, "a", bearing(newest[0]))
@@ -367,7 +367,7 @@ async def _loaded(scene: Scene, token: str, rotate: Callable[[int], Awaitable[st
         running.add(task := asyncio.ensure_future(call(calls)))
         task.add_done_callback(running.discard)
         calls += 1
-        await asyncio.sleep(1 / _PER_SECOND)
+        await asyncio.sleep(max(0.0, began + calls / _PER_SECOND - time.monotonic()))
     await asyncio.gather(*running)
     return calls, failed, await rotations
 
