@@ -75,7 +75,7 @@ proof: setup
 	FULL=$(FULL) $(BIN)/python proof/run.py $(ARGS)
 
 # What deploy/Dockerfile installs: the service with its platforms; neither flytekit nor what only people at a terminal use.
-IMAGE_EXTRAS := athena bigquery databricks duckdb snowflake sql
+IMAGE_EXTRAS := athena aws azure bigquery databricks duckdb gcp jwt otel snowflake sql
 
 # Pins every dependency with its hashes, without recording where it came from.
 lock: setup

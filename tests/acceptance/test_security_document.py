@@ -44,5 +44,4 @@ def test_every_example_of_settings_is_read() -> None:
     read = [
         ServiceSettings.model_validate(found["service"]) for found in map(yaml.safe_load, blocks) if "service" in found
     ]
-    assert len(read) >= 4
-    assert all(each.access is not None for each in read)
+    assert len([each for each in read if each.access is not None]) >= 4

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = (
     "outboard serve --port 8000",
-    "outboard serve --host 0.0.0.0 --platforms duckdb,bigquery --metrics-port 9090",
+    "outboard serve --host 0.0.0.0 --platforms embedded,bigquery --metrics-port 9090",
     "outboard serve --agents my_package.agents:MyPlatform --settings outboard.yaml",
     "outboard serve --agents my_package.agents:MyPlatform --isolate my_package.agents:MyPlatform",
     "outboard serve --flytekit --isolate flytekit",

@@ -185,7 +185,8 @@ class Service:
     def _controlled(self) -> Access | None:
         """Return who may call, where the operator says so; tell it where everybody may who reaches the port."""
         if self.settings.access is None:
-            if not is_private(self.settings.host):
+            tls = self.settings.tls
+            if not is_private(self.settings.host) and (tls is None or not tls.asks_clients):
                 self._log.warning(
                     "anyone may call",
                     address=self.settings.address,
