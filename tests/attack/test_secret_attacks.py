@@ -2,7 +2,7 @@
 
 import pytest
 
-from attack.secrets import CANARIES, Haul, canaries, names, spellings
+from attack.secret_stores import CANARIES, Haul, canaries, names, spellings
 from real_parts import NotToBeHad, install
 from tables.sections import assert_kept
 
