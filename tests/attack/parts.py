@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from types import MappingProxyType
 from typing import Final
 
 from tables.reporting import Report
 
-_PARTS: Final = MappingProxyType(
-    {
+REPORT: Final = Report(
+    target="attack",
+    about=__doc__ or "",
+    parts={
         "tls": "TLS and client certificates",
         "access": "Who may call",
-        "secrets": "Secrets",
+        "secret_stores": "Secrets",
         "log_injection": "Log injection",
         "connections": "Connections",
         "messages": "Messages",
         "fuzz": "Random bytes",
         "ports": "The HTTP ports",
+        "admin": "The admin port",
         "addresses": "Addresses that tasks choose",
         "rolling": "Rolling replacement",
-    }
-)
-
-REPORT: Final = Report(
-    target="attack",
-    about=__doc__ or "",
-    parts={name: title for name, title in _PARTS.items() if find_spec(f"attack.{name}") is not None},
+    },
 )

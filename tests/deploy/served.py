@@ -26,7 +26,6 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.releases import Release, releases, settings_of
-from outboard.service.settings import ServiceSettings
 from real_parts import NotToBeHad
 from tables.sections import Section
 
@@ -44,16 +43,11 @@ def sections() -> Iterator[Section]:
 
 def served(*names: str) -> Section:
     """Serve each Deployment of the releases; of all where none is named."""
-    rows, failures, notes = [], [], set()
+    rows, failures = [], []
     for release in releases():
         if names and release.name not in names:
             continue
         for deployment in release.of("Deployment"):
-            lacking = sorted(_unknown(release, deployment))
-            if lacking:
-                notes.add(
-                    f"this service has no {', '.join(lacking)} yet: left out of its settings, and what asks there is not asked"
-                )
             row = {"values": release.name, "deployment": deployment["metadata"]["name"]}
             row |= asyncio.run(_serve(release, deployment))
             rows.append(row)
@@ -75,7 +69,6 @@ def served(*names: str) -> Section:
         columns=columns,
         rows=rows,
         failures=failures,
-        notes=sorted(notes),
     )
 
 
@@ -90,10 +83,6 @@ def _faults(row: dict[str, Any]) -> list[str]:
     if row["ended"] != 0 or row["ended_s"] > row["grace_s"]:
         found.append(f"{where}: it ended with {row['ended']} after {row['ended_s']} s: {row['log']}")
     return found
-
-
-def _unknown(release: Release, deployment: dict[str, Any]) -> set[str]:
-    return set(_settings(release, deployment)["service"]) - set(ServiceSettings.model_fields)
 
 
 def _settings(release: Release, deployment: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +133,7 @@ async def _serve(release: Release, deployment: dict[str, Any]) -> dict[str, Any]
 
 def _moved(settings: dict[str, Any], home: Path) -> tuple[dict[str, Any], trustme.CA | None]:
     """Return settings for this machine."""
-    service = {name: value for name, value in settings["service"].items() if name in ServiceSettings.model_fields}
+    service = dict(settings["service"])
     ports = [name for name in _PORTS if name in service]
     service.update(dict(zip(ports, _free_ports(len(ports)), strict=True)), linger_s=min(service["linger_s"], 1))
     authority = None

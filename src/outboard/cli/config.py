@@ -26,6 +26,9 @@ from outboard.cli.serve import (
     LogLevel,
     MetricsPort,
     Processes,
+    TlsCertificate,
+    TlsClientCa,
+    TlsKey,
 )
 from outboard.local.notes import one_line, write_note
 from outboard.local.settings.gathering import Gathered, gather, put
@@ -39,12 +42,15 @@ EXAMPLES: Final = (
     "outboard config --check --settings outboard.yaml",
     "outboard config --schema > outboard.schema.json",
 )
-_PLACES: Final[Mapping[str, tuple[str, str]]] = {
+_PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "host": ("service", "host"),
     "port": ("service", "port"),
     "metrics_port": ("service", "metrics_port"),
     "admin_port": ("service", "admin_port"),
     "callbacks_port": ("service", "callbacks_port"),
+    "tls_certificate": ("service", "tls", "certificate"),
+    "tls_key": ("service", "tls", "key"),
+    "tls_client_ca": ("service", "tls", "client_ca"),
     "isolate": ("service", "isolate"),
     "processes": ("service", "processes"),
     "platforms": ("agents", "platforms"),
@@ -80,6 +86,9 @@ def command(  # noqa: PLR0913 - the options of `serve`, and what to do
     agents: Agents = None,  # noqa: ARG001
     flytekit: Flytekit = None,  # noqa: ARG001
     flytekit_modules: FlytekitModules = None,  # noqa: ARG001
+    tls_certificate: TlsCertificate = None,  # noqa: ARG001
+    tls_key: TlsKey = None,  # noqa: ARG001
+    tls_client_ca: TlsClientCa = None,  # noqa: ARG001
     isolate: Isolate = None,  # noqa: ARG001
     processes: Processes = None,  # noqa: ARG001
     installation: Installation = None,  # noqa: ARG001
