@@ -95,6 +95,8 @@ def command(  # noqa: PLR0913 - the options of the command
         raise InvalidSettings(words, field="only")
     subject = Subject(
         choice=None,
+        file=settings,
+        modules=[name for each in agents or () for name in names(each) or ()] or None,
         wanted=frozenset(names(platforms) or ()),
         scope=Scope(project=project, domain=domain),
         service=ServiceAddress.at(endpoint, insecure=insecure) if endpoint else None,

@@ -75,7 +75,7 @@ async def find_story(question: Question, target: Target, handle: bytes | None) -
         story.our_keys = key_ids(host.settings)
         if story.encoded is None and (key := search.parse_key(question.named)) is not None:
             prefix = question.output_prefix
-            story.encoded = await host.recorded_handle(key, prefix, timeout_s=question.limit_s)
+            story.encoded = await host.examination.recorded_handle(key, prefix, timeout_s=question.limit_s)
         await _inquire(story, host, question, asks=_is_here(story, target) and not question.is_offline)
         if not question.is_offline and not _is_here(story, target):
             await _ask_service(story, target, question)
@@ -116,7 +116,7 @@ async def _inquire(story: Story, host: Host, question: Question, *, asks: bool) 
         return
     story.seal = seal_of(story.encoded)
     try:
-        story.inquiry = await host.inquire(
+        story.inquiry = await host.examination.inquire(
             story.encoded,
             task_type=_type_of(story, question),
             output_prefix=question.output_prefix,

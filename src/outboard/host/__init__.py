@@ -11,7 +11,7 @@ agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `ac
                     `platform_call_metrics`
 quotas              `budgets`
 traces              `tracing`, `spans`
-examined            `inquiries`, `pings`
+examined            `examination`, `inquiries`, `pings`
 shared              `stores`, `offloads`, `codecs`, `flights`, `words`, `logs`, `metrics`, `settings`
 secrets             `secrets`, `secret_settings`, `store_settings`
 ==================  ============================================================================================

@@ -12,8 +12,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 `answers`            sync agents answer a terminal phase, always
 `callbacks`          a platform may say that a job changed
 `insights`           logs and metrics leave without secrets
-`inquiries`          why a task stands where it stands
-`pings`              whether a platform answers and takes our credentials
+`examination`        what an operator may ask, from `pings` of platforms to `inquiries` about a task
 `outputs`            success needs proof
 ===================  =======================================================
 """
@@ -24,19 +23,14 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import Self
 
-from outboard.agent.jobs import Connection
-from outboard.agent.platform import Platform
 from outboard.agent.registry import LoadFailure, Registry
 from outboard.domain.endpoints import AgentInfo
 from outboard.domain.handles import Handle
-from outboard.domain.identity import Scope
-from outboard.domain.keys import Key
 from outboard.domain.provided import NOTHING, Provided
-from outboard.domain.secret_refs import SecretRef
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
 from outboard.errors import DrainingError, HandleError, SecretsUnavailable
@@ -53,16 +47,14 @@ from outboard.host.cancellations.owed_cancels import OwedCancels
 from outboard.host.clients import Clients
 from outboard.host.codecs import Codecs
 from outboard.host.foreign import ForeignHandles
-from outboard.host.inquiries import Inquiries, Inquiry
 from outboard.host.insights import Insights
 from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob, LiveJobs
 from outboard.host.labels import AccountLabels
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
-from outboard.host.pings import Ping, Pings
-from outboard.host.requests import Request, declared_secrets, prepare
-from outboard.host.secrets import Presence, Redactor, SecretSource
+from outboard.host.requests import Request, prepare
+from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.sensors import SensorMemos
 from outboard.host.settings import HostSettings
 from outboard.host.statuses.statuses import Statuses
@@ -74,8 +66,10 @@ from outboard.host.submissions.unclaimed import UnclaimedJobs
 from outboard.host.tracing import open_tracing
 from outboard.host.words import Words
 
+if TYPE_CHECKING:
+    from outboard.host.examination import Examination
+
 _DRAIN_MARGIN_S: Final = 5.0
-_NOBODY: Final = Scope()
 _SECRETS_S: Final = 1.0
 
 
@@ -162,8 +156,8 @@ class Host:
             self.settings, self._live_jobs, self._statuses, self._calls, self._submissions, self._owed
         )
         self._insights = Insights(self._live_jobs, self._calls, self.redact)
-        self._inquiries = Inquiries(registry, self._foreign, self._source, self._calls, records, memos, words)
-        self._pings = Pings(self._clients, self.accounts, words)
+        self._records, self._memos = records, memos
+        self._examination: Examination | None = None
         self._hastening = Hastening(self._statuses.hasten)
         self.callbacks = CallbackReceiver(registry, self._source, self.hasten)
         self._is_draining = False
@@ -292,42 +286,12 @@ class Host:
         """Return metrics of the job; no names means all."""
         return await self._insights.metrics(self._foreign.bound(handle, task_type), names=names, start=start, end=end)
 
-    async def ping(
-        self, platform: Platform[Any, Any], connection: Connection, *, scope: Scope = _NOBODY, timeout_s: float
-    ) -> Ping:
-        """Return what comes of a platform's ping of a connection; see `Pings.ping`."""
-        return await self._pings.ping(platform, connection, scope=scope, timeout_s=timeout_s)
-
-    async def secrets_presence(
-        self, scope: Scope | None = None, refs: Sequence[SecretRef] | None = None, timeout_s: float = 10.0
-    ) -> Sequence[Presence]:
-        """Return whether declared secrets are there and in which store, without their values.
-
-        Args:
-            scope: Whose task would read them; None is the installation itself.
-            refs: Which; those that the agents and their callbacks declare when left out. What a task or a connection names
-                is not known before it comes.
-            timeout_s: How long remote stores may take.
-        """
-        return await self._source.presence(
-            declared_secrets(self.registry) if refs is None else refs, scope, "", timeout_s
-        )
-
-    async def inquire(
-        self,
-        handle: bytes,
-        *,
-        task_type: TaskType | None = None,
-        output_prefix: str = "",
-        timeout_s: float,
-        asks: bool = True,
-    ) -> Inquiry:
-        """Return what can be found out about a handle, without anything following from it; see `Inquiries.inquire`."""
-        return await self._inquiries.inquire(handle, task_type, output_prefix, timeout_s=timeout_s, asks=asks)
-
-    async def recorded_handle(self, key: Key, output_prefix: str, *, timeout_s: float) -> bytes | None:
-        """Return the handle that a key's submission record holds, if any; see `Inquiries.recorded_handle`."""
-        return await self._inquiries.recorded_handle(key, output_prefix, timeout_s=timeout_s)
+    @property
+    def examination(self) -> Examination:
+        """What an operator may ask: made when somebody does."""
+        if self._examination is None:
+            self._examination = self._examine()
+        return self._examination
 
     async def drain(self) -> None:
         """Take no new work and wait for what is in flight; status, cancel and logs go on being answered."""
@@ -351,10 +315,20 @@ class Host:
         await self._source.close()
         await self._shares.close()
         self._invoker.close()
-        self._pings.close()
-        self._inquiries.close()
+        if self._examination is not None:
+            self._examination.close()
         if self.tracing is not None:
             await self.tracing.close()
+
+    def _examine(self) -> Examination:
+        from outboard.host.examination import Examination  # noqa: PLC0415 - nobody asks most services
+        from outboard.host.inquiries import Inquiries  # noqa: PLC0415 - same
+        from outboard.host.pings import Pings  # noqa: PLC0415 - same
+
+        inquiries = Inquiries(
+            self.registry, self._foreign, self._source, self._calls, self._records, self._memos, self._words
+        )
+        return Examination(self.registry, self._source, Pings(self._clients, self.accounts, self._words), inquiries)
 
     async def _look(self, live: LiveJob) -> bool:
         return await self._statuses.look(live)

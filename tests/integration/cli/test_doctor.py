@@ -77,7 +77,7 @@ def test_all_that_is_wrong_shows_at_once(shell: Shell) -> None:
     told = " ".join(each["found"] + each["remedy"] for each in listed if each["check"] == "settings")
     assert "host.status_limit" in told
     assert "service.port" in told
-    assert "did you mean bigquery" in told
+    assert "did you mean 'bigquery'" in told
     assert any(each["check"] == "platforms" and each["mark"] == "skipped" for each in listed)
 
 

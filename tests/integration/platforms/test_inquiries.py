@@ -29,7 +29,7 @@ TOLD_TO_NOBODY = "SELECT 'do not tell' FROM t"
 
 
 async def asked(at: Site, handle: bytes, **more: Any) -> Inquiry:
-    return await at.host.inquire(handle, timeout_s=LIMIT_S, **more)
+    return await at.host.examination.inquire(handle, timeout_s=LIMIT_S, **more)
 
 
 @virtually
@@ -154,7 +154,7 @@ async def test_an_intent_whose_record_names_a_job_is_followed_to_it() -> None:
         assert found.job == job
         assert found.answer is not None
         assert found.answer.phase is Phase.RUNNING
-        assert await at.host.recorded_handle(job.key, job.output_prefix, timeout_s=LIMIT_S) == handle
+        assert await at.host.examination.recorded_handle(job.key, job.output_prefix, timeout_s=LIMIT_S) == handle
         await at.host.delete_task(handle)
 
 

@@ -58,7 +58,7 @@ async def pinged(
     """Ping the one connection that the settings name."""
     ((_, connection),) = platform.connections().items()
     async with host_of(platform, secrets) as host:
-        found: Ping = await host.ping(platform, connection, timeout_s=limit_s)
+        found: Ping = await host.examination.ping(platform, connection, timeout_s=limit_s)
         report = host.accounts.find(platform.name, found.account)
         if found.error is None:
             assert report is not None

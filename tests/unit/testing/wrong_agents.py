@@ -396,7 +396,7 @@ class LogsItsSecret(_Noting):
 
 
 class GivesItsSecret(_Noting):
-    """Its outputs hold the value of a secret."""
+    """Its outputs hold the value of a secret, in a text that is too long for the host to look through."""
 
     name = "gives_its_secret"
     task_types = WRONG
@@ -405,7 +405,7 @@ class GivesItsSecret(_Noting):
         return await self.started(task, ctx, "")
 
     async def fetch_outputs(self, job: NotedJob, ctx: Context[JobApi]) -> Mapping[str, Any]:
-        return {"text": ctx.secrets[SECRET].get_secret_value()}
+        return {"text": "." * 300_000 + ctx.secrets[SECRET].get_secret_value()}
 
 
 class KeepsTooMuch(_Noting):

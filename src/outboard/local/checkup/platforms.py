@@ -20,6 +20,7 @@ from outboard.errors import (
     Forbidden,
     MissingSecret,
     OutboardError,
+    SecretsUnavailable,
     Throttled,
     Unauthorized,
     Unavailable,
@@ -101,7 +102,7 @@ async def check_secrets(subject: Subject) -> AsyncIterator[Finding]:
     if not declared:
         yield Finding(check=SECRETS, mark=Mark.SKIPPED, found="the settings and the agents declare no secrets")
         return
-    found = await host.secrets_presence(subject.scope, list(declared), subject.limit_s)
+    found = await host.examination.secrets_presence(subject.scope, list(declared), subject.limit_s)
     for (ref, users), presence in zip(declared.items(), found, strict=True):
         yield _secret(ref, ", ".join(dict.fromkeys(users)), presence, subject)
 
@@ -117,7 +118,8 @@ async def check_platforms(subject: Subject) -> AsyncIterator[Finding]:
             yield broken
     places = [each for each in _places(host) if each.platform.is_pinging]
     pings = [
-        host.ping(each.platform, each.connection, scope=subject.scope, timeout_s=subject.limit_s) for each in places
+        host.examination.ping(each.platform, each.connection, scope=subject.scope, timeout_s=subject.limit_s)
+        for each in places
     ]
     for place, ping in zip(places, await asyncio.gather(*pings), strict=True):
         if ping.clock_skew is not None:
@@ -177,12 +179,14 @@ def _secret(ref: SecretRef, users: str, presence: Presence, subject: Subject) ->
         return Finding(check=SECRETS, mark=Mark.OK, about=name, found=f"{name} is in {presence.store}, for {users}")
     is_projects = _is_of_projects([ref], subject)
     remedy = "projects may have their own: name one with --project and --domain" if is_projects else "set it"
+    error = MissingSecret(presence.problem) if presence.is_certain else SecretsUnavailable(presence.problem)
     return Finding(
         check=SECRETS,
         mark=Mark.WARNING if is_projects else Mark.PROBLEM,
         about=name,
         found=f"{presence.problem}; {users} needs it",
         remedy=remedy if presence.is_certain else "see that its store answers",
+        error=error,
     )
 
 

@@ -7,7 +7,7 @@ process, however long a network drive or a resolver hangs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +34,8 @@ class Subject:
     Attributes:
         choice: The settings; None where they cannot be read, for which `unreadable` says why.
         unreadable: Why the settings cannot be read.
+        file: The settings file, as it was named.
+        modules: Further platforms that options name.
         host: The host that the settings make; None where they make none, or where a service is examined.
         wanted: Names of platforms that were asked for by option.
         scope: For which project and domain secrets are looked up.
@@ -47,6 +49,8 @@ class Subject:
 
     choice: AgentChoice | None
     unreadable: OutboardError | None = None
+    file: str | None = None
+    modules: Sequence[str] | None = None
     host: Host | None = None
     wanted: frozenset[str] = frozenset()
     scope: Scope = field(default_factory=Scope)

@@ -17,7 +17,7 @@ async def pinged(url: str) -> Ping:
     platform = Athena(settings_for(url))
     ((_, connection),) = platform.connections().items()
     async with host_for(settings_for(url)) as host:
-        return await host.ping(platform, connection, timeout_s=30)
+        return await host.examination.ping(platform, connection, timeout_s=30)
 
 
 async def test_a_server_of_somebody_else_answers_the_ping() -> None:

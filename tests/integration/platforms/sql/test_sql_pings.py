@@ -25,7 +25,7 @@ async def pinged(server: DatabaseServer, root: Path, password: str | None) -> Pi
     settings = HostSettings(installation="tests", secrets=SecretSettings(overrides=secrets))
     async with Host(Registry([platform]), settings, stores=MemoryStores()) as host:
         ((_, connection),) = platform.connections().items()
-        return await host.ping(platform, connection, timeout_s=20)
+        return await host.examination.ping(platform, connection, timeout_s=20)
 
 
 async def test_a_database_takes_the_login_or_refuses_it(server: DatabaseServer, tmp_path: Path) -> None:
