@@ -19,8 +19,9 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
 from sybil.typing import Evaluator
 
+from documents.manifests import check_dockerfile
 from documents.reader import Reader
-from documents.yaml_blocks import check_yaml
+from documents.yaml_blocks import check_yaml, with_real_parts
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,6 +65,11 @@ def _toml(example: Example) -> None:
     tomllib.loads(str(example.parsed))
 
 
+def _dockerfile(example: Example) -> None:
+    _reader(example).save(str(example.parsed))
+    with_real_parts(check_dockerfile, str(example.parsed))
+
+
 def _save_only(example: Example) -> None:
     _reader(example).save(str(example.parsed))
 
@@ -76,7 +82,8 @@ LANGUAGES: Final[dict[str, Evaluator]] = {
     "yaml": _yaml,
     "json": _json,
     "toml": _toml,
-    "dockerfile": _save_only,
+    "dockerfile": _dockerfile,
+    "ini": _save_only,
     "text": _save_only,
 }
 

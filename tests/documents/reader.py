@@ -1,16 +1,19 @@
 """One who reads a document from the top and types what it says, in a folder of their own.
 
-Commands are run by bash, with `outboard` and its neighbours as they are installed here. Four words are stood in for:
+Commands are run by bash, with `outboard` and its neighbours as they are installed here. Some words are stood in for:
 
 * `outboard serve` returns once the service answers, and the service ends with the document;
 * `make TARGET` and `pip install` are only looked at: the target must be there, and so must an extra of ours;
-* a port that a document names is another one here, the same in all of its blocks, since tests run side by side.
+* programs of other projects mean what `clusters` and `machines` say: what they would be told is held against the real ones;
+* a port that a document names is another one here, the same in all of its blocks, since tests run side by side;
+* `/etc/outboard`, `/var/lib/outboard`, `/opt/outboard` and systemd's units are below the document's folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import re
 import shlex
@@ -25,7 +28,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from documents.stand_ins import PROGRAMS
+import pytest
+
+from documents.stand_ins import PROGRAMS, SKIPPED
 from outboard.cli import entry
 
 if TYPE_CHECKING:
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 _SECONDS: Final = 90
 _END_S: Final = 10
 _NEXT: Final = "-- next --"
+_PLACES: Final = re.compile(r"(?<![\w./}-])(?=/(?:(?:etc|var/lib|opt)/outboard|etc/systemd/system)\b)")
 _PORTS: Final = re.compile(r"\b(8000|8001|8080|8443|9090|9091|5000|9050)\b")
 _STAND_INS: Final = "\n".join(
     (
@@ -94,9 +100,9 @@ class Reader:
         self.has_saved = bool(name)
         if not name:
             return None
-        path = self.folder / name
+        path = self.folder / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._with_ports(text), "utf-8")
+        path.write_text(self._as_here(text), "utf-8")
         return path
 
     def run_python(self, text: str, example: Example) -> None:
@@ -131,7 +137,7 @@ class Reader:
         printed_by = self.run(f"\necho {_NEXT}\n".join(command for command, _ in divided)).split(f"{_NEXT}\n")
         for (_, shown), printed in zip(divided, printed_by, strict=True):
             for line in filter(None, (line.strip() for line in shown)):
-                pattern = ".*".join(re.escape(part) for part in self._with_ports(line).split("..."))
+                pattern = ".*".join(re.escape(part) for part in self._as_here(line).split("..."))
                 assert re.search(pattern, printed), f"{line!r} is shown, and this was printed:\n{printed}"
 
     def check_usage(self, text: str) -> None:
@@ -157,7 +163,7 @@ class Reader:
                 f"[ -f {kept} ] && . {kept}",
                 _STAND_INS,
                 "set -euo pipefail",
-                self._with_ports(_in_turn(command)),
+                self._as_here(_in_turn(command)),
                 f"set +u; export -p > {kept}",
             )
         )
@@ -170,7 +176,8 @@ class Reader:
             "OUTBOARD_HOME": str(self.folder / ".outboard"),
             "PYTHONPATH": os.pathsep.join([str(self.folder), str(self.root / "tests")]),
             "COLUMNS": "200",
-            "OUTBOARD_LISTEN_PORT": self._with_ports("8000"),
+            "OUTBOARD_LISTEN_PORT": self._as_here("8000"),
+            "READER_PORTS": json.dumps(self._ports),
         }
         output = self._state / f"{time.monotonic_ns()}.log"
         with output.open("wb") as written:  # no pipe: what goes on in the background would hold it open
@@ -186,10 +193,13 @@ class Reader:
         output.with_suffix(".pid").write_text(str(shell.pid))
         code = shell.wait(_SECONDS)
         printed = output.read_text("utf-8")
+        if code == SKIPPED:
+            pytest.skip(printed.strip().splitlines()[-1])
         assert code == 0, f"{command}\nended with {code}:\n{printed}"
         return printed
 
-    def _with_ports(self, text: str) -> str:
+    def _as_here(self, text: str) -> str:
+        text = _PLACES.sub(str(self.folder), text)
         text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - it is what no test listens on
         return _PORTS.sub(lambda found: str(self._ports.setdefault(found[1], _free_port())), text)
 
@@ -208,7 +218,7 @@ def _divide(step: str) -> tuple[str, list[str]]:
 
 def _in_turn(command: str) -> str:
     """Return a command whose services answer before the next line is typed."""
-    return re.sub(r"(?m)^(outboard serve\b[^\n]*?)\s*&\s*(#.*)?$", r"\1", command)
+    return re.sub(r"(?m)^((?:outboard serve|kubectl port-forward)\b[^\n]*?)\s*&\s*(#.*)?$", r"\1", command)
 
 
 def _is_alive(pid: int) -> bool:

@@ -6,19 +6,17 @@ python -m documents.stand_ins PROGRAM ARGUMENTS...
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import metadata
-from pathlib import Path
 from typing import Final
 
 from packaging.requirements import Requirement
 
-_START_S: Final = 60
-_READY: Final = re.compile(r"^outboard serves .*$", re.MULTILINE)
+from documents.services import serve
+
 _OPTIONS_WITH_VALUE: Final = {"-r", "-c", "--requirement", "--constraint"}
 
 
@@ -26,27 +24,20 @@ def _say(*words: str) -> None:
     sys.stdout.write(" ".join(words) + "\n")
 
 
+SKIPPED: Final = 77
+"""The exit code of what cannot be tried on this machine; the last line says why."""
+
+
 def outboard(arguments: Sequence[str]) -> int:
     """Run the command; a service goes on in the background once it answers."""
-    command = [sys.executable, "-m", "outboard", *arguments]
-    if arguments[:1] != ["serve"] or "--help" in arguments:
-        os.execv(sys.executable, command)  # noqa: S606 - signals must reach it
-    log = Path(os.environ["READER_STATE"], f"service-{time.monotonic_ns()}.log")
-    with log.open("wb") as written:
-        service = subprocess.Popen(command, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
-    log.with_suffix(".pid").write_text(str(service.pid))
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        text = log.read_text("utf-8")
-        ready = _READY.search(text)
-        if ready:
-            _say(ready[0])
-            return 0
-        if service.poll() is not None:
-            break
-        time.sleep(0.05)
-    _say(log.read_text("utf-8"), "the service did not become ready")
-    return 1
+    if arguments[:1] == ["serve"] and "--help" not in arguments:
+        return serve(arguments)
+    if arguments[:2] == ["deploy", "render"]:
+        from documents import clusters
+
+        return clusters.rendered(arguments)
+    os.execv(sys.executable, [sys.executable, "-m", "outboard", *arguments])  # noqa: S606 - signals must reach it
+    raise AssertionError("nothing comes after execv")
 
 
 def make(arguments: Sequence[str]) -> int:
@@ -71,7 +62,20 @@ def pip(arguments: Sequence[str]) -> int:
     return 0 if arguments[:1] == ["install"] else 2
 
 
-PROGRAMS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"outboard": outboard, "make": make, "pip": pip}
+PROGRAMS: Final = {
+    "outboard": "stand_ins",
+    "make": "stand_ins",
+    "pip": "stand_ins",
+    "helm": "clusters",
+    "kubectl": "clusters",
+    "docker": "machines",
+    "systemctl": "machines",
+    "journalctl": "machines",
+    "curl": "machines",
+    "sleep": "machines",
+}
+"""The module where each is; it is imported when it is typed, so that the others start fast."""
 
 if __name__ == "__main__":
-    sys.exit(PROGRAMS[sys.argv[1]](sys.argv[2:]))
+    program: Callable[[Sequence[str]], int] = getattr(import_module(f"documents.{PROGRAMS[sys.argv[1]]}"), sys.argv[1])
+    sys.exit(program(sys.argv[2:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,40 @@ def test_a_word_that_is_stood_in_for_is_still_held_to_what_there_is(reader: Read
         reader.run_script(command)
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            "echo '{kind: Service, apiVersion: v1, metadata: {name: a}, spec: {prots: []}}' | kubectl apply -f -",
+            "prots",
+        ),
+        ("kubectl get deployment outboard --namespace flyte", "no deployment/outboard was applied"),
+        ("kubectl get deployment --all-namespace", "unknown flag: --all-namespace"),
+        ("kubectl create secrets outboard", "Unexpected args"),
+        ("helm install --set defaults.replica=3 outboard ./outboard", "replica"),
+        ("helm rollback outboard", "nothing called outboard was installed"),
+        (
+            "echo 'plugins: {connector-service: {x: 1}}' > a.yaml; helm upgrade flyte flyteorg/flyte-binary --values a.yaml",
+            "a.yaml",
+        ),
+        ("docker build --file deploy/Dockerfile --build-arg BASIS=python --tag outboard .", "BASIS"),
+        ("docker run outboard", "no image outboard was built"),
+        ("curl http://example.com/", "example.com is not this machine"),
+        ("systemctl enable --now outboard", "there is no etc/systemd/system/outboard.service"),
+    ],
+)
+def test_what_other_programs_would_refuse_is_found(reader: Reader, command: str, said: str) -> None:
+    chart = "outboard deploy chart --output .\n" if "./outboard" in command else ""
+    with pytest.raises(AssertionError, match=said):
+        reader.run_script(chart + command)
+
+
+def test_a_pod_whose_secret_was_not_created_does_not_start(reader: Reader) -> None:
+    applied = "outboard deploy render --set defaults.serviceKeys.secret=keys | kubectl apply --filename -\n"
+    with pytest.raises(AssertionError, match="secret keys is not in namespace default"):
+        reader.run_script(f"{applied}kubectl port-forward deployment/outboard 8000 &")
+
+
 def test_an_option_that_the_command_does_not_have_is_found(reader: Reader) -> None:
     reader.check_usage("outboard agents [--endpoint HOST:PORT] [--json]")
     with pytest.raises(AssertionError, match="--jason"):
@@ -56,6 +91,10 @@ def test_an_option_that_the_command_does_not_have_is_found(reader: Reader) -> No
         "type: duckdb\nconfig: {thread: 2}",
         "type: nothing",
         "plugins: {connector-service: {defaultConnector: {}}}",
+        "defaults: {replica: 3}",
+        "defaults: {platforms: [duckdb]}",
+        "containers: [{name: a, image: a, livenessprobe: {}}]",
+        "log: {levle: debug}",
         "a: b",
         "",
     ],
@@ -74,6 +113,14 @@ def test_a_service_ends_with_its_document() -> None:
     finally:
         reader.leave()
     assert not reader_module._is_alive(pid)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here to judge its units")
+def test_a_unit_that_systemd_would_not_take_is_found(reader: Reader) -> None:
+    reader.next_file = "/etc/systemd/system/outboard.service"
+    reader.save("[Service]\nExecStart=/opt/outboard/bin/outboard serve\nTimeoutStopSecs=90\n")
+    with pytest.raises(AssertionError, match="TimeoutStopSecs"):
+        reader.run_script("systemctl enable outboard")
 
 
 def test_a_language_that_nobody_runs_is_refused(tmp_path: Path) -> None:

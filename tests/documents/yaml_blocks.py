@@ -1,34 +1,29 @@
 """What a piece of YAML in a document is for, and whether that takes it.
 
-Settings files are held against the models of their sections and of the platforms that they name, task files against the agent
-of their task type, FlytePropeller's configuration against `outboard flyte-config --check`, Kubernetes objects against the
-published schemas. Anything else must have a file's name, for a command that follows to read.
+Settings files are held against the models of all sections and of the platforms that they name, task files against the agent of
+their task type, FlytePropeller's configuration against `outboard flyte-config --check`; objects of Kubernetes, pieces of pods and
+values of our chart against what `manifests` says. Anything else must have a file's name, for a command that follows to read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
 import yaml
-from pydantic import BaseModel
 
+from documents import manifests
 from outboard.agent import Agent, TaskConfig, discover
 from outboard.cli.specs import build_task, read_specs
-from outboard.engine import EngineSettings
-from outboard.errors import InvalidSettings
-from outboard.host import HostSettings
-from outboard.local.documents import read_model
-from outboard.service import ServiceSettings
+from outboard.local.settings.gathering import gather
+from outboard.local.settings.listing import list_settings
+from outboard.local.settings.sections import SECTIONS
+from real_parts import NotToBeHad
 
 if TYPE_CHECKING:
     from documents.reader import Reader
 
-_SECTIONS: Final[dict[str, type[BaseModel]]] = {
-    "host": HostSettings,
-    "service": ServiceSettings,
-    "engine": EngineSettings,
-}
 _ALLOWED: Final = {"embedded": {"allow_process": True}}
 
 
@@ -42,29 +37,49 @@ def check_yaml(text: str, reader: Reader) -> None:
 
 def _check(document: Any, reader: Reader) -> None:
     keys = set(document)
-    if {"apiVersion", "kind"} <= keys:
-        _check_object(document)
-    elif keys <= {*_SECTIONS, "platforms", "flytekit"}:
-        _check_settings(document)
+    if manifests.is_object(keys):
+        with_real_parts(manifests.check_objects, [document])
+    elif keys <= set(SECTIONS):
+        _check_settings(document, reader)
     elif "type" in keys or keys == {"tasks"}:
         _check_tasks(document, reader)
     elif "plugins" in keys:
         (reader.folder / "propeller.yaml").write_text(yaml.safe_dump(document), "utf-8")
         reader.run("outboard flyte-config --check propeller.yaml")
+    elif manifests.is_part_of_pod(keys):
+        with_real_parts(manifests.check_objects, [manifests.pod_of(document)])
+    elif manifests.is_values(document):
+        _check_values(document, reader)
     else:
         assert reader.has_saved, f"nobody reads {sorted(keys)}; name the block's file, and use it in a command"
 
 
-def _check_settings(document: Mapping[str, Any]) -> None:
-    for name, model in _SECTIONS.items():
-        read_model(model, document.get(name, {}), InvalidSettings, where="the block", path=name)
-    if "flytekit" in document:
-        from outboard.flytekit.hosting import HostingSettings
+def with_real_parts(check: Callable[[Any], Any], about: Any) -> Any:
+    """Return what a check returns; the block is skipped where the tools for it are not to be had."""
+    try:
+        return check(about)
+    except NotToBeHad as error:
+        pytest.skip(f"a real part was not tried: {error}")
 
-        read_model(HostingSettings, document["flytekit"], InvalidSettings, where="the block", path="flytekit")
+
+def _check_values(document: Mapping[str, Any], reader: Reader) -> None:
+    for made in with_real_parts(manifests.check_values, document):
+        if made["kind"] == "ConfigMap":
+            _check_settings(yaml.safe_load(made["data"]["settings.yaml"]), reader)
+
+
+def _check_settings(document: Mapping[str, Any], reader: Reader) -> None:
+    path = reader.folder / "settings-of-a-block.yaml"
+    path.write_text(yaml.safe_dump(document), "utf-8")
+    listing = list_settings(gather(str(path), environment={}), "the block")
+    assert not listing.problems, listing.problems
     platforms = document.get("platforms", {})
-    registry = discover(platforms, only=sorted(platforms))
-    assert not registry.failures, registry.failures
+    if platforms:
+        named = document.get("agents", {}).get("modules", ())
+        on = {name: each for name, each in platforms.items() if each.get("enabled", True)}
+        settings = {name: {key: each[key] for key in each if key != "enabled"} for name, each in on.items()}
+        registry = discover(settings, only=sorted(set(settings) - {each.partition(":")[2] for each in named}))
+        assert not registry.failures, registry.failures
 
 
 def _check_tasks(document: Mapping[str, Any], reader: Reader) -> None:
@@ -78,9 +93,3 @@ def _check_tasks(document: Mapping[str, Any], reader: Reader) -> None:
         assert isinstance(config, TaskConfig)
         unknown = config.unknown_fields()
         assert not unknown, f"{task.task_type} knows no {sorted(unknown)}"
-
-
-def _check_object(document: Mapping[str, Any]) -> None:
-    import kubernetes_validate
-
-    kubernetes_validate.validate(document, "1.31", strict=True)
