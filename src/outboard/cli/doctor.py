@@ -19,6 +19,11 @@ from outboard.cli.choices import (
     Installation,
     Platforms,
     SettingsFile,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
 )
 from outboard.cli.exits import Exit, exit_code
 from outboard.cli.handle_files import read_handle
@@ -27,7 +32,7 @@ from outboard.cli.loops import end_threads, run_loop
 from outboard.cli.printing import write_result
 from outboard.errors import InvalidSettings, OutboardError
 from outboard.local.notes import one_line, write_note
-from outboard.local.settings_files import names, read_choice
+from outboard.local.settings_files import client_options, names, read_choice
 
 if TYPE_CHECKING:
     from outboard.local.checkup.findings import Finding
@@ -47,6 +52,11 @@ def command(  # noqa: PLR0913 - the options of the command
     *,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="CHECK", help="Only this check; repeatable.")
     ] = None,
@@ -82,9 +92,10 @@ def command(  # noqa: PLR0913 - the options of the command
     problem (with --strict, no warning either).
     """
     from outboard.domain.identity import Scope  # noqa: PLC0415 - what a checkup needs is for those who want one
-    from outboard.engine.addresses import ServiceAddress  # noqa: PLC0415 - same
     from outboard.local.checkup.checkup import HERE, THERE  # noqa: PLC0415 - same
     from outboard.local.checkup.subject import Subject  # noqa: PLC0415 - same
+    from outboard.local.connections import address_of  # noqa: PLC0415 - same
+    from outboard.local.targets import Target  # noqa: PLC0415 - same
 
     chosen = [name for each in only or () for name in names(each) or ()]
     known = THERE if endpoint else HERE
@@ -99,7 +110,6 @@ def command(  # noqa: PLR0913 - the options of the command
         modules=[name for each in agents or () for name in names(each) or ()] or None,
         wanted=frozenset(names(platforms) or ()),
         scope=Scope(project=project, domain=domain),
-        service=ServiceAddress.at(endpoint, insecure=insecure) if endpoint else None,
         metrics_url=metrics,
         output_prefix=output_prefix,
         handle=read_handle(handle) if handle is not None else None,
@@ -113,7 +123,12 @@ def command(  # noqa: PLR0913 - the options of the command
             installation=installation,
             flytekit=flytekit,
             flytekit_modules=flytekit_modules,
+            client=client_options(
+                ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
+            ),
         )
+        if endpoint:
+            subject.service = address_of(Target(endpoint=endpoint, insecure=insecure, choice=subject.choice), endpoint)
     except OutboardError as error:
         if endpoint:
             raise  # of a service nothing here is examined that could tell it

@@ -25,6 +25,11 @@ from outboard.cli.choices import (
     JournalFile,
     Platforms,
     SettingsFile,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
 )
 from outboard.cli.exits import Exit
 from outboard.cli.handle_files import STDIN, decoded, read_handle
@@ -33,7 +38,7 @@ from outboard.cli.loops import end_threads, run_loop
 from outboard.cli.printing import write_result
 from outboard.domain.tasks import TaskType
 from outboard.errors import InvalidSettings
-from outboard.local.settings_files import read_choice
+from outboard.local.settings_files import client_options, read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.explaining import Question
@@ -84,6 +89,11 @@ def command(  # noqa: PLR0913 - the options of the command
     ] = 10.0,
     endpoint: EndpointAddress = None,
     insecure: Insecure = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -108,6 +118,9 @@ def command(  # noqa: PLR0913 - the options of the command
         installation=installation,
         flytekit=flytekit,
         flytekit_modules=flytekit_modules,
+        client=client_options(
+            ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
+        ),
     )
     target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
     question = Question(

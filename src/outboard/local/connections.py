@@ -79,7 +79,7 @@ async def find(target: Target, recorded: Iterable[str] = (), *, with_unsent: boo
     addresses: dict[str, ServiceAddress] = {}
     is_hosting = IN_PROCESS in names
     if with_unsent or not names:
-        addresses = {target.endpoint: _address(target.endpoint, target)} if target.endpoint else dict(configured)
+        addresses = {target.endpoint: address_of(target, target.endpoint)} if target.endpoint else dict(configured)
         is_hosting = is_hosting or not addresses
     addresses |= {name: _recorded(name, target, configured) for name in names if name != IN_PROCESS}
     host = open_host(target.choice, is_local=True) if is_hosting else None
@@ -92,11 +92,11 @@ async def find(target: Target, recorded: Iterable[str] = (), *, with_unsent: boo
 
 def _recorded(name: str, target: Target, configured: Mapping[str, ServiceAddress]) -> ServiceAddress:
     if target.endpoint:
-        return replace(_address(target.endpoint, target, name), name=name)
+        return replace(address_of(target, target.endpoint, name), name=name)
     if name in configured:
         return configured[name]
     try:
-        return _address(name, target)
+        return address_of(target, name)
     except InvalidSettings:
         raise InvalidSettings(
             f"the journal knows a service only as '{name}': give --engine-config with its address, or --endpoint",
@@ -104,7 +104,17 @@ def _recorded(name: str, target: Target, configured: Mapping[str, ServiceAddress
         ) from None
 
 
-def _address(written: str, target: Target, *names: str) -> ServiceAddress:
+def address_of(target: Target, written: str, *names: str) -> ServiceAddress:
+    """Return an address with the certificates and the token that the target's settings have for it.
+
+    Args:
+        target: Whose settings.
+        written: The address as it was given.
+        names: By which the settings may know the service, too.
+
+    Raises:
+        InvalidSettings: It is none, or the settings are wrong.
+    """
     own = _client(target).of(written, *names, is_only=True, is_plain=target.insecure is True)
     return ServiceAddress.at(written, insecure=target.insecure, credentials=own)
 

@@ -61,6 +61,13 @@ def test_options_variables_and_the_settings_file_say_the_same(shell: Shell, addr
     assert (by_variable.code, by_variable.out) == (0, by_option.out)
 
 
+def test_the_doctor_examines_a_service_that_asks_for_certificates(shell: Shell, address: str, own: Mount) -> None:
+    done = shell.run("doctor", "--endpoint", address, *options(own))
+    assert (done.code, "gate" in done.out) == (0, True), done.out + done.err
+    refused = shell.run("doctor", "--endpoint", address, "--tls-ca", str(own.ca), "--limit", "5")
+    assert refused.code == 3, refused.out + refused.err
+
+
 def test_an_engine_configuration_is_called_with_the_same_certificates(shell: Shell, address: str, own: Mount) -> None:
     (shell.folder / "flyte.yaml").write_text(
         f"plugins: {{agent-service: {{defaultAgent: {{endpoint: '{address}', insecure: false}}}}}}"
