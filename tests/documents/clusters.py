@@ -174,7 +174,8 @@ def _create(arguments: Sequence[str], namespace: str) -> int:
 
 def _refused(arguments: Sequence[str]) -> str:
     """Return what the real program says of a command that it does not have."""
-    command = [str(programs()["4"] / "kubectl"), *arguments, _NOBODY]
+    words = ["--", "true"] if "exec" in arguments else []
+    command = [str(programs()["4"] / "kubectl"), *arguments, _NOBODY, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if any(words in done.stderr for words in _UNANSWERED) else done.stderr.strip() or "it did nothing"
 

@@ -69,6 +69,7 @@ class Reader:
         self.next_file = ""
         self.has_saved = False
         self.is_script = False
+        self._lacking = ""  # what an earlier block could not be tried with; what follows it may fail for that
         self._ports: dict[str, int] = {}
         self._modules = set(sys.modules)
         self._were = Path.cwd()
@@ -194,7 +195,9 @@ class Reader:
         code = shell.wait(_SECONDS)
         printed = output.read_text("utf-8")
         if code == SKIPPED:
-            pytest.skip(printed.strip().splitlines()[-1])
+            self._lacking = printed.strip().splitlines()[-1]
+        if code and self._lacking:
+            pytest.skip(self._lacking)
         assert code == 0, f"{command}\nended with {code}:\n{printed}"
         return printed
 

@@ -64,7 +64,7 @@ def with_real_parts(check: Callable[[Any], Any], about: Any) -> Any:
 
 def _check_values(document: Mapping[str, Any], reader: Reader) -> None:
     for made in with_real_parts(manifests.check_values, document):
-        if made["kind"] == "ConfigMap":
+        if made["kind"] == "ConfigMap" and "settings.yaml" in made["data"]:
             _check_settings(yaml.safe_load(made["data"]["settings.yaml"]), reader)
 
 
