@@ -70,6 +70,10 @@ def _dockerfile(example: Example) -> None:
     with_real_parts(check_dockerfile, str(example.parsed))
 
 
+def _unit(example: Example) -> None:
+    assert _reader(example).save(str(example.parsed)), "nobody reads this; name the block's file, for `systemctl`"
+
+
 def _save_only(example: Example) -> None:
     _reader(example).save(str(example.parsed))
 
@@ -83,7 +87,7 @@ LANGUAGES: Final[dict[str, Evaluator]] = {
     "json": _json,
     "toml": _toml,
     "dockerfile": _dockerfile,
-    "ini": _save_only,
+    "ini": _unit,
     "text": _save_only,
 }
 

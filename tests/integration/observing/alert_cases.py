@@ -158,4 +158,19 @@ CASES: Final = {
         fires={'process_open_fds{job="outboard"}': "900x60", 'process_max_fds{job="outboard"}': "1000x60"},
         rests={'process_open_fds{job="outboard"}': "90x60", 'process_max_fds{job="outboard"}': "1000x60"},
     ),
+    "OutboardCertificateExpires": Case(
+        fires={'outboard_tls_certificate_expiry_timestamp_seconds{file="certificate"}': "20000x60"},
+        rests={'outboard_tls_certificate_expiry_timestamp_seconds{file="certificate"}': "90000x60"},
+    ),
+    "OutboardCertificateRefused": Case(
+        fires={"outboard_tls_files_refused": "1x60"}, rests={"outboard_tls_files_refused": "0x60"}
+    ),
+    "OutboardSecretStoreSilent": Case(
+        fires={'outboard_secret_store_silent_seconds{store="vault"}': "0+60x60"},
+        rests={'outboard_secret_store_silent_seconds{store="vault"}': "60x60"},
+    ),
+    "OutboardIssuerUnreachable": Case(
+        fires={'outboard_access_issuer_reachable{issuer="i"}': "0x60"},
+        rests={'outboard_access_issuer_reachable{issuer="i"}': "1x60"},
+    ),
 }
