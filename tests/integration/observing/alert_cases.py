@@ -24,6 +24,8 @@ _FAILED: Final = "flyte_connector_requests_failure_total"
 _CALL: Final = "outboard_platform_call_seconds_bucket"
 _CREATE: Final = 'operation="create",task_type="x"'
 _SLOW: Final = 'agent="a",method="runs/get",outcome="answered"'
+_REFUSED: Final = "outboard_access_refused_total"
+_EXPIRY: Final = "outboard_tls_certificate_expiry_timestamp_seconds"
 
 CASES: Final = {
     "OutboardDown": Case(
@@ -57,10 +59,6 @@ CASES: Final = {
             f'{_GET}{{operation="do",le="10.0"}}': "0+1x60",
             f'{_GET}{{operation="do",le="+Inf"}}': "0+9x60",
         },
-    ),
-    "OutboardAccessRefused": Case(
-        fires={'outboard_access_refused_total{caller="c",reason="forbidden"}': "0+3x60"},
-        rests={'outboard_access_refused_total{caller="c",reason="forbidden"}': "700x60"},
     ),
     "OutboardRefusesCalls": Case(
         fires={'outboard_calls_refused_total{reason="excess"}': "0+1x60"},
@@ -158,19 +156,44 @@ CASES: Final = {
         fires={'process_open_fds{job="outboard"}': "900x60", 'process_max_fds{job="outboard"}': "1000x60"},
         rests={'process_open_fds{job="outboard"}': "90x60", 'process_max_fds{job="outboard"}': "1000x60"},
     ),
-    "OutboardCertificateExpires": Case(
-        fires={'outboard_tls_certificate_expiry_timestamp_seconds{file="certificate"}': "20000x60"},
-        rests={'outboard_tls_certificate_expiry_timestamp_seconds{file="certificate"}': "90000x60"},
+    "OutboardCallerRefused": Case(
+        fires={f'{_REFUSED}{{caller="c",reason="project"}}': "0+1x60"},
+        rests={
+            f'{_REFUSED}{{caller="c",reason="project"}}': "700x60",
+            f'{_REFUSED}{{caller="unknown",reason="token"}}': "0+9x60",
+        },
     ),
-    "OutboardCertificateRefused": Case(
-        fires={"outboard_tls_files_refused": "1x60"}, rests={"outboard_tls_files_refused": "0x60"}
+    "OutboardAccessRefused": Case(
+        fires={f'{_REFUSED}{{caller="unknown",reason="token"}}': "0+3x60"},
+        rests={
+            f'{_REFUSED}{{caller="unknown",reason="token"}}': "700x60",
+            f'{_REFUSED}{{caller="c",reason="project"}}': "0+9x60",
+        },
     ),
-    "OutboardSecretStoreSilent": Case(
-        fires={'outboard_secret_store_silent_seconds{store="vault"}': "0+60x60"},
-        rests={'outboard_secret_store_silent_seconds{store="vault"}': "60x60"},
+    "OutboardAccessUnenforced": Case(
+        fires={'outboard_access_unenforced_total{caller="c",reason="project"}': "0x30 1x30"},
+        rests={'outboard_access_unenforced_total{caller="c",reason="project"}': "5x60"},
     ),
     "OutboardIssuerUnreachable": Case(
         fires={'outboard_access_issuer_reachable{issuer="i"}': "0x60"},
-        rests={'outboard_access_issuer_reachable{issuer="i"}': "1x60"},
+        rests={'outboard_access_issuer_reachable{issuer="i"}': "0x5 1x35 0x3 1x20"},
+    ),
+    "OutboardCertificateExpires": Case(
+        fires={f'{_EXPIRY}{{file="certificate"}}': "600000x60"},
+        rests={f'{_EXPIRY}{{file="certificate"}}': "700000x60", f'{_EXPIRY}{{file="client_ca"}}': "9000000x60"},
+    ),
+    "OutboardCertificateEnds": Case(
+        fires={f'{_EXPIRY}{{file="certificate"}}': "9000x60"}, rests={f'{_EXPIRY}{{file="certificate"}}': "600000x60"}
+    ),
+    "OutboardTlsFilesRefused": Case(
+        fires={"outboard_tls_files_refused": "0x20 1x40"}, rests={"outboard_tls_files_refused": "0x46 1x2 0x12"}
+    ),
+    "OutboardSecretStoreSilent": Case(
+        fires={'outboard_secret_store_silent_seconds{store="s"}': "0x40 60+60x20"},
+        rests={'outboard_secret_store_silent_seconds{store="s"}': "0x47 60 120 0x10"},
+    ),
+    "OutboardSecretsOld": Case(
+        fires={'outboard_secret_age_seconds{store="s"}': "0+60x60"},
+        rests={'outboard_secret_age_seconds{store="s"}': "300x60"},
     ),
 }

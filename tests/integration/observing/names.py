@@ -7,8 +7,6 @@ from typing import Final
 
 from metric_documents import client_names, metric_rows
 
-COMING: Final = frozenset({"outboard_access_refused_total"})
-"""Named by dashboards and rules, and made where `service.access` is: not yet in every build. A test says when it is."""
 _OTHERS: Final = frozenset({"up", "ALERTS"})
 _NAME: Final = re.compile(r"\b((?:outboard|flyte_connector|process|python)_\w+|up)\b(?!\s*[=!]~?)")
 
@@ -22,4 +20,4 @@ def metric_names_of(query: str) -> set[str]:
 def unknown_names(query: str) -> set[str]:
     """Return the metrics of a query that docs/metrics.md does not have."""
     known = {sample for row in metric_rows().values() for sample in row.samples}
-    return metric_names_of(query) - known - client_names() - _OTHERS - (COMING - known)
+    return metric_names_of(query) - known - client_names() - _OTHERS

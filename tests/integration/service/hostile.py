@@ -27,6 +27,7 @@ from outboard.agent import (
     Named,
     Phase,
     Platform,
+    SecretRef,
     StateMap,
     Status,
     SyncAgent,
@@ -187,3 +188,23 @@ class Calm(Platform[DeedConnection, None]):
 
     def agents(self) -> Sequence[Any]:
         return (CalmAgent(self),)
+
+
+class NeedyAnswer(SyncAgent[Deed, None]):
+    """Answers once it has its secret, wherever that is kept."""
+
+    name = "needy"
+    task_types = (TaskType("needy"),)
+    secrets = (SecretRef("token", "far"),)
+
+    async def do(self, task: Task[Deed], ctx: Context[None]) -> Mapping[str, Any]:
+        return {"o0": len(ctx.secrets[self.secrets[0]].get_secret_value())}
+
+
+class Needy(Platform[DeedConnection, None]):
+    """Its platform."""
+
+    name = "needy"
+
+    def agents(self) -> Sequence[Any]:
+        return (NeedyAnswer(self),)

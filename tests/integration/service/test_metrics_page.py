@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,11 +14,11 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from integration.service.guarded import CALLER, STORE, guarded
 from integration.service.probe import make_task
-from integration.service.served import read, served
+from integration.service.served import read
 from metric_documents import client_names, metric_rows
 from outboard import errors
-from outboard.engine.remote import RemoteEndpoint
 
 CALM, HOSTILE = "hostile:Calm", "hostile:Hostile"
 
@@ -81,15 +82,16 @@ def families(page: str) -> Mapping[str, Metric]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Metric]:
-    """What a service with workers, an isolated platform, callbacks and traffic shows."""
+    """What a service with workers, an isolated platform, callbacks, all that watches over it, and traffic shows."""
     return asyncio.run(_everything(tmp_path_factory.mktemp("page")))
 
 
 async def _everything(folder: Path) -> Mapping[str, Metric]:
     agents = ("--agents", CALM, "--agents", HOSTILE, "--isolate", HOSTILE, "--processes", "2")
-    async with served(*agents, "--metrics-port", "0", "--callbacks-port", "0") as service:
-        (line,) = service.logged("metrics are served")
-        async with RemoteEndpoint.at(service.address, timeout_s=20) as remote:
+    async with guarded(folder, *agents, "--metrics-port", "0", "--callbacks-port", "0") as guard:
+        (line,) = guard.service.logged("metrics are served")
+        await guard.busy()
+        async with guard.known() as remote:
             prefix = f"{folder}/out/n0/0"
             task = make_task("calm", config={"deed": "", "file": str(folder / "end")}, output_prefix=prefix)
             handle = await remote.create_task(task)
@@ -136,6 +138,24 @@ def test_a_life_is_counted_where_it_should_be(everything: Mapping[str, Metric]) 
     assert samples["outboard_calls_refused_total", ("reason", "excess")] == 0
     assert samples["outboard_event_loop_lag_seconds_count",] > 2
     assert samples["outboard_event_loop_silent_seconds",] < 5
+
+
+def test_what_watches_over_a_service_is_on_its_page(everything: Mapping[str, Metric]) -> None:
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in everything.values()
+        for sample in family.samples
+    }
+    assert samples["outboard_access_calls_total", ("caller", CALLER)] >= 4
+    assert samples["outboard_access_refused_total", ("caller", "unknown"), ("reason", "no_credentials")] == 1
+    assert samples["outboard_access_issuer_reachable", ("issuer", "https://issuer.example")] == 0
+    assert samples["outboard_tls_certificate_expiry_timestamp_seconds", ("file", "certificate")] > time.time()
+    assert samples["outboard_tls_files_refused",] == 0
+    assert samples["outboard_tls_reloads_total", ("result", "refused")] == 0
+    assert samples["outboard_tls_handshakes_total",] >= 3
+    assert samples["outboard_secret_lookups_total", ("outcome", "unavailable"), ("store", STORE)] >= 1
+    assert samples["outboard_secret_store_silent_seconds", ("store", STORE)] > 0
+    assert samples["outboard_secret_age_seconds", ("store", STORE)] == 0, "it never gave a value"
 
 
 def test_a_board_for_flytekits_service_finds_its_series_with_their_labels(everything: Mapping[str, Metric]) -> None:
