@@ -20,6 +20,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -49,9 +50,22 @@ def stop_listening(port: int) -> int:
         return 0
     closed = 0
     for path in list(Path("/proc/self/fd").iterdir()):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(path.name))) as each:
+        with contextlib.suppress(OSError), _socket_of(int(path.name)) as each:
             is_ours = each.family in (socket.AF_INET, socket.AF_INET6) and each.getsockname()[1] == port
             if is_ours and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 each.shutdown(socket.SHUT_RDWR)
                 closed += 1
     return closed
+
+
+@contextlib.contextmanager
+def _socket_of(descriptor: int) -> Iterator[socket.socket]:
+    """Give the socket of a descriptor, which stays open; raise `OSError` where there is none."""
+    own = os.dup(descriptor)
+    try:
+        found = socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        raise
+    with found:
+        yield found

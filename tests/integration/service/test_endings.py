@@ -22,6 +22,7 @@ from integration.service.served import HERE, Served, is_running, served, until_f
 from outboard.engine.remote import RemoteEndpoint
 from outboard.errors import OutboardError
 from outboard.service import ServiceSettings
+from outboard.service.departure import stop_listening
 from outboard.service.ending import LastResort, grace_s
 
 STUBBORN = ("--agents", "stubborn:Stubborn")
@@ -205,3 +206,19 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port
+
+
+def test_a_port_stops_to_listen_and_no_descriptor_is_left_open() -> None:
+    descriptors = Path("/proc/self/fd")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        Path(os.devnull).open(),
+    ):
+        port = listening.getsockname()[1]
+        before = len(list(descriptors.iterdir()))
+        assert stop_listening(port) == 1
+        assert len(list(descriptors.iterdir())) == before
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+        socket.create_connection(other.getsockname()).close()
