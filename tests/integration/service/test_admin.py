@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,33 @@ async def test_a_port_that_does_not_answer_any_more_is_found_by_knocking() -> No
         assert (status, facts["alive"]) == (503, False)
         assert facts["port_silent_s"] > 100
     assert not await Knocking("127.0.0.1", service.port).knock()
+
+
+async def test_a_port_whose_connections_are_all_taken_is_no_reason_to_end_the_process() -> None:
+    async with administered(max_connections=10) as (service, _), AsyncExitStack() as taken:
+        for _ in range(10):
+            await taken.enter_async_context(greeted(service.port))
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await taken.enter_async_context(greeted(service.port))
+        assert await Knocking("127.0.0.1", service.port).knock()
+
+
+@asynccontextmanager
+async def greeted(port: int) -> AsyncIterator[None]:
+    """A connection that the service has taken: it has said its SETTINGS."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await reader.readexactly(9)
+        yield
+    finally:
+        writer.close()
+
+
+def test_a_port_that_is_closed_as_soon_as_it_is_opened_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(20):
+        with pages(hello=HELLO):
+            pass
+    assert capfd.readouterr().err == ""
 
 
 async def test_what_answers_but_not_in_http_2_is_no_answer() -> None:

@@ -130,11 +130,14 @@ class HttpServer:
     def _serve(self) -> None:
         loop = self.loop
         asyncio.set_event_loop(loop)
-        listening = loop.run_until_complete(loop.create_server(lambda: _Connection(self), sock=self._socket))
+        opening = loop.create_task(loop.create_server(lambda: _Connection(self), sock=self._socket))
         try:
             loop.run_forever()
         finally:
-            listening.close()
+            if opening.done():
+                opening.result().close()
+            else:
+                self._socket.close()  # whoever opened it closed it at once, since something else failed
             for connection in list(self._connections):
                 connection.cut_off()
             tasks = asyncio.all_tasks(loop)

@@ -5,7 +5,8 @@ neither a platform's outage counts, nor load, nor a slow step: the loop may stan
 default, which is as long as any step of a sane agent or import takes, and as long as children are given (`supervision`). What
 counts is a loop that somebody's code blocks for ever, and a gRPC server that takes no connection any more: its threads are
 gone, or the file descriptors are used up. The second is found as any client would: by knocking on the port, from the admin
-port's own loop, and waiting for the first words of HTTP/2 (or of TLS).
+port's own loop, and waiting for the first words of HTTP/2 (or of TLS). A connection that is taken and closed again is an answer
+too: `max_connections` are open, and a new process would have as many again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00
 """What an HTTP/2 client says first (RFC 9113, 3.4): the preface and empty SETTINGS."""
 _SETTINGS_FRAME: Final = 4
 _HEAD_BYTES: Final = 9
+_TLS_HEAD_BYTES: Final = 5
+_TLS_RECORDS: Final = (21, 22)
+"""What a server may answer a hello with: an alert, or its part of the handshake (RFC 8446, 5.1)."""
 
 
 class Pulse:
@@ -72,29 +76,37 @@ class Knocking:
         """Knock once; tell whether somebody answered."""
         try:
             return await asyncio.wait_for(self._exchange(), KNOCK_PATIENCE_S)
-        except ssl.SSLError:  # words of TLS, if not kind ones
+        except ConnectionResetError:  # as `max_connections` sounds, see above
             return True
-        except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+        except asyncio.IncompleteReadError as error:
+            return not error.partial
+        except (OSError, asyncio.TimeoutError):
             return False
 
     async def _exchange(self) -> bool:
-        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=_any() if self._has_tls else None)
+        reader, writer = await asyncio.open_connection(self._host, self._port)
         try:
-            if self._has_tls:
-                return True
-            writer.write(_PREFACE)
-            head = await reader.readexactly(_HEAD_BYTES)
-            return head[3] == _SETTINGS_FRAME
+            writer.write(_client_hello() if self._has_tls else _PREFACE)
+            head = await reader.readexactly(_TLS_HEAD_BYTES if self._has_tls else _HEAD_BYTES)
+            return head[0] in _TLS_RECORDS if self._has_tls else head[3] == _SETTINGS_FRAME
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
 
-def _any() -> ssl.SSLContext:
-    """Return a context that talks to whoever answers: nothing is said but hello."""
-    context = ssl.create_default_context()
+def _client_hello() -> bytes:
+    """Return the first words of TLS.
+
+    A handshake that went on would end badly where client certificates are required, and gRPC would write a line about each.
+    """
+    context = ssl.SSLContext(
+        ssl.PROTOCOL_TLS_CLIENT
+    )  # without authorities, which take longer to read than all the rest
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
-    return context
+    hello = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), hello).do_handshake()
+    return hello.read()
