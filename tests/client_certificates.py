@@ -12,7 +12,13 @@ from cryptography.x509.oid import NameOID
 
 
 def client_certificate(
-    ca: trustme.CA, *, uri: str = "", dns: str = "", name: str = "somebody", is_expired: bool = False
+    ca: trustme.CA,
+    *,
+    uri: str = "",
+    dns: str = "",
+    name: str = "somebody",
+    is_expired: bool = False,
+    lasts: timedelta = timedelta(hours=1),
 ) -> tuple[bytes, bytes]:
     """Return a private key and a certificate of a client, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -20,7 +26,7 @@ def client_certificate(
     signer = serialization.load_pem_private_key(ca.private_key_pem.bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     now = datetime.now(timezone.utc)
-    ends = now - timedelta(hours=1) if is_expired else now + timedelta(hours=1)
+    ends = now - timedelta(hours=1) if is_expired else now + lasts
     names: list[x509.GeneralName] = []
     if uri:
         names.append(x509.UniformResourceIdentifier(uri))

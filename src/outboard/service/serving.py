@@ -41,9 +41,10 @@ from outboard.service.flyte2 import LateHandlers
 from outboard.service.handlers import Handlers
 from outboard.service.health import HEALTH_SERVICE, Health
 from outboard.service.metrics import CallMetrics, MetricsServer
+from outboard.service.openness import tell_if_open
 from outboard.service.readiness import readiness_line
 from outboard.service.reflection import Reflection
-from outboard.service.settings import ServiceSettings, address, is_private
+from outboard.service.settings import ServiceSettings, address
 from outboard.service.signals import told_to_end, unless_told
 from outboard.service.sync_calls import SyncCalls
 from outboard.service.traced_calls import traced
@@ -184,14 +185,9 @@ class Service:
 
     def _controlled(self) -> Access | None:
         """Return who may call, where the operator says so; tell it where everybody may who reaches the port."""
+        if not self._is_worker:
+            tell_if_open(self.settings)
         if self.settings.access is None:
-            tls = self.settings.tls
-            if not is_private(self.settings.host) and (tls is None or not tls.asks_clients):
-                self._log.warning(
-                    "anyone may call",
-                    address=self.settings.address,
-                    remedy="let only the engine reach this port (NetworkPolicy, mesh), or set service.access",
-                )
             return None
         from outboard.service.access.access import Access  # noqa: PLC0415 - only who has rules pays for it
 

@@ -169,6 +169,19 @@ class ServiceSettings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        access = self.access
+        if access is None or access.proxy is not None or (self.tls is not None and self.tls.asks_clients):
+            return self
+        name = next((name for name, caller in access.callers.items() if caller.is_certified_alone), None)
+        if name is not None:
+            raise ValueError(
+                f"access.callers.{name} is known by its certificate, and nobody is asked for one; "
+                "set service.tls.client_ca, or access.proxy where a proxy on this machine sees certificates"
+            )
+        return self
+
     @classmethod
     def parse(cls, **values: Any) -> Self:
         """Return settings of these values; `InvalidSettings` names the one that is wrong."""

@@ -269,7 +269,8 @@ async def test_callers_are_known_by_where_they_call_from(networks: str, code: st
 
 
 async def test_a_proxys_word_counts_from_this_machine_alone_and_only_where_it_is_asked_for() -> None:
-    callers = {"propeller": {"certificate": "spiffe://cluster.local/ns/flyte/sa/propeller"}}
+    spiffe = "spiffe://cluster.local/ns/flyte/sa/propeller"
+    callers = {"propeller": {"certificate": spiffe, "networks": "10.0.0.0/8"}}
     said = (("x-forwarded-client-cert", 'Hash=ab;Subject="CN=x,O=y";URI=spiffe://cluster.local/ns/flyte/sa/propeller'),)
     async with rigged({"callers": callers}) as rig:
         assert (await Tenant(rig.channel, "a", said).create()).code == "UNAUTHENTICATED"
@@ -415,6 +416,12 @@ async def test_a_service_that_anybody_reaches_says_so() -> None:
         async with rigged(None):
             pass
     assert len([each for each in lines if each["event"] == "anyone may call"]) == 1
+
+
+async def test_a_caller_whose_certificate_nobody_asks_for_is_a_mistake() -> None:
+    with pytest.raises(InvalidSettings, match=r"access\.callers\.batch .* service\.tls\.client_ca"):
+        async with rigged({"callers": {"batch": {"certificate": "batch.flyte"}}, "anonymous": {}}):
+            pass
 
 
 async def test_an_unknown_scope_is_never_taken_for_a_known_one() -> None:

@@ -5,6 +5,7 @@
 `access`           who, how much, what: the three steps of a call
 `callers`          who makes a call
 `identities`       what a call shows of itself
+`certificates`     client certificates, and whether their time is over
 `tokens`           bearer tokens that are known beforehand
 `jwts`, `keys`     tokens of issuers, and the issuers' keys
 `rules`            what a caller may do

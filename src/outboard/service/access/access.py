@@ -27,6 +27,7 @@ from outboard.errors import (
 )
 from outboard.service.access import identities
 from outboard.service.access.callers import Admission, Caller, Standing
+from outboard.service.access.certificates import Certificates, Expired
 from outboard.service.access.keys import KeysUnknown
 from outboard.service.access.refusals import Refusals, Refused
 from outboard.service.access.rules import Rules, Subject, Verdict, matcher
@@ -85,6 +86,7 @@ class Access:
             if each.networks
         ]
         self._takes_tokens = self._tokens is not None or self._jwts is not None
+        self._shown = Certificates()
         self._known_names: dict[tuple[str, ...], Standing | None] = {}
         self._subjects = Subjects()
         self._refusals = Refusals()
@@ -280,7 +282,7 @@ class Access:
             raise _unknown("ambiguous", "the call shows two identities; send one", "two identities") from None
         source = "proxy"
         if not names and self._certificates:
-            names, source = identities.certificate_names(context.auth_context()), "certificate"
+            names, source = self._certified(context), "certificate"
         if names and (standing := self._of_names(names)) is not None:
             return standing, source
         if self._networks and (address := identities.address_of(context.peer())) is not None:
@@ -316,6 +318,14 @@ class Access:
         if not (peer.startswith("unix:") if address is None else self._is_proxy(address)):
             return ()
         return identities.forwarded_names(metadata, self._proxy.header)
+
+    def _certified(self, context: Any) -> tuple[str, ...]:
+        """Return what the client certificate says; raise `Refused` for one whose time is over."""
+        try:
+            return self._shown.names(context.auth_context())
+        except Expired as expired:
+            words = "the client certificate has expired; connect with a new one"
+            raise _unknown("certificate_expired", words, identities.shown(expired.names)) from None
 
     def _of_names(self, names: tuple[str, ...]) -> Standing | None:
         try:

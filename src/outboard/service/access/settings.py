@@ -194,6 +194,11 @@ class CallerSettings(RuleSettings):
             raise ValueError("nobody is this caller; give it a certificate, token_file, token_sha256, jwt or networks")
         return self
 
+    @property
+    def is_certified_alone(self) -> bool:
+        """Whether nothing but a certificate makes somebody this caller."""
+        return bool(self.certificate) and not (self.token_file or self.token_sha256 or self.jwt or self.networks)
+
 
 class ProxySettings(_Section):
     """A proxy beside this process that ends TLS and says whose certificate it saw.

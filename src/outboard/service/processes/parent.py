@@ -17,6 +17,7 @@ from outboard.agent.registry import LoadFailure
 from outboard.host.logs import TaskLog
 from outboard.service import event_loops
 from outboard.service.ending import WORKER_MARGIN_S, LastResort, grace_s
+from outboard.service.openness import tell_if_open
 from outboard.service.processes.metrics import ParentMetrics
 from outboard.service.processes.ports import reserved
 from outboard.service.processes.workers import Workers
@@ -52,6 +53,7 @@ def serve_processes(
             port = held.enter_context(reserved(settings.host, settings.callbacks_port, field="callbacks_port"))
             theirs["callbacks_port"] = port
         shared = settings.model_copy(update=theirs)
+        tell_if_open(shared)
         specs = [spec(number, shared) for number in range(1, settings.processes + 1)]
         last_resort = LastResort(grace_s(settings))
         code = event_loops.run(_run(specs, settings, shared.address, on_ready or _announce, last_resort))
