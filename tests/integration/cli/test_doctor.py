@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from integration.cli.shells import Done, Shell
 from outboard.cli import main
@@ -132,6 +133,27 @@ def test_a_running_service_is_asked(shell: Shell) -> None:
     process.communicate()
     gone = shell.run("doctor", "--endpoint", address, "--limit", "5")
     assert gone.code == Exit.UNREACHABLE, gone.out
+
+
+def test_a_service_with_certificates_is_asked_as_its_clients_ask(shell: Shell) -> None:
+    authority = trustme.CA()
+    issued, own = authority.issue_cert("localhost", "127.0.0.1"), authority.issue_cert("operator")
+    issued.private_key_and_cert_chain_pem.write_to_path(shell.folder / "service.pem")
+    own.private_key_and_cert_chain_pem.write_to_path(shell.folder / "own.pem")
+    authority.cert_pem.write_to_path(shell.folder / "ca.crt")
+    for name, file in (("CERTIFICATE", "service.pem"), ("KEY", "service.pem"), ("CLIENT_CA", "ca.crt")):
+        shell.environment[f"OUTBOARD_LISTEN_TLS_{name}"] = str(shell.folder / file)
+    _, address = shell.serve()
+    shown = ("--tls-certificate", "own.pem", "--tls-key", "own.pem")
+    done = shell.run("doctor", "--endpoint", address, "--tls-ca", "ca.crt", *shown)
+    assert done.code == Exit.SUCCESS, done.out + done.err
+    without = shell.run("doctor", "--endpoint", address, "--tls-ca", "ca.crt", "--limit", "5")
+    assert without.code == Exit.UNREACHABLE, without.out
+    (shell.folder / "client.yaml").write_text(
+        "client: {ca: ca.crt, certificate: own.pem, key: own.pem}\n", encoding="utf-8"
+    )
+    by_file = shell.run("doctor", "--endpoint", address, "--settings", "client.yaml")
+    assert by_file.code == Exit.SUCCESS, by_file.out + by_file.err
 
 
 def test_a_handle_of_another_service_is_read(shell: Shell, gate: Any) -> None:
