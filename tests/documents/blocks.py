@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ from sybil.typing import Evaluator
 
 from documents.manifests import check_dockerfile
 from documents.reader import Reader
-from documents.yaml_blocks import check_yaml, with_real_parts
+from documents.yaml_blocks import check_yaml
+from real_parts import tried
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,7 +69,7 @@ def _toml(example: Example) -> None:
 
 def _dockerfile(example: Example) -> None:
     _reader(example).save(str(example.parsed))
-    with_real_parts(check_dockerfile, str(example.parsed))
+    tried(partial(check_dockerfile, str(example.parsed)))
 
 
 def _unit(example: Example) -> None:

@@ -28,10 +28,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
-from documents.stand_ins import PROGRAMS, SKIPPED
+from deploy.tools import programs
+from documents.stand_ins import LACKING, PROGRAMS
 from outboard.cli import entry
+from real_parts import NotToBeHad, install, tried
 
 if TYPE_CHECKING:
     from sybil import Example
@@ -41,6 +41,7 @@ _END_S: Final = 10
 _NEXT: Final = "-- next --"
 _PLACES: Final = re.compile(r"(?<![\w./}-])(?=/(?:(?:etc|var/lib|opt)/outboard|etc/systemd/system)\b)")
 _PORTS: Final = re.compile(r"\b(8000|8001|8080|8443|9090|9091|5000|9050)\b")
+_OF_CLUSTERS: Final = re.compile(r"\b(helm|kubectl|deploy render)\b")
 _STAND_INS: Final = "\n".join(
     (
         'stand_in() { local it=("$READER_PYTHON" -m documents.stand_ins "$@")',
@@ -69,7 +70,6 @@ class Reader:
         self.next_file = ""
         self.has_saved = False
         self.is_script = False
-        self._lacking = ""  # what an earlier block could not be tried with; what follows it may fail for that
         self._ports: dict[str, int] = {}
         self._modules = set(sys.modules)
         self._were = Path.cwd()
@@ -158,6 +158,8 @@ class Reader:
         Raises:
             AssertionError: One of them failed, with all that was printed.
         """
+        if _OF_CLUSTERS.search(command):
+            tried(self._make_parts)  # before the command's time begins
         kept = self._state / "variables"
         script = "\n".join(
             (
@@ -194,12 +196,24 @@ class Reader:
         output.with_suffix(".pid").write_text(str(shell.pid))
         code = shell.wait(_SECONDS)
         printed = output.read_text("utf-8")
-        if code == SKIPPED:
-            self._lacking = printed.strip().splitlines()[-1]
-        if code and self._lacking:
-            pytest.skip(self._lacking)
+        if code:
+            tried(self._look_for_what_is_lacking)
         assert code == 0, f"{command}\nended with {code}:\n{printed}"
         return printed
+
+    def _make_parts(self) -> None:
+        try:
+            programs()
+            install("deploy")
+        except NotToBeHad as error:
+            (self._state / LACKING).write_text(" ".join(str(error).split()))
+            raise
+
+    def _look_for_what_is_lacking(self) -> None:
+        """Raise where this block, or one before it, could not be tried on this machine."""
+        lacking = self._state / LACKING
+        if lacking.exists():
+            raise NotToBeHad(lacking.read_text())
 
     def _as_here(self, text: str) -> str:
         text = _PLACES.sub(str(self.folder), text)

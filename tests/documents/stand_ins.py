@@ -25,7 +25,9 @@ def _say(*words: str) -> None:
 
 
 SKIPPED: Final = 77
-"""The exit code of what cannot be tried on this machine; the last line says why."""
+"""The exit code of what cannot be tried on this machine."""
+LACKING: Final = "lacking"
+"""A file among the document's state that says why; what follows in the document may fail for that."""
 
 
 def outboard(arguments: Sequence[str]) -> int:

@@ -7,10 +7,10 @@ values of our chart against what `manifests` says. Anything else must have a fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 import yaml
 
 from documents import manifests
@@ -19,7 +19,7 @@ from outboard.cli.specs import build_task, read_specs
 from outboard.local.settings.gathering import gather
 from outboard.local.settings.listing import list_settings
 from outboard.local.settings.sections import SECTIONS
-from real_parts import NotToBeHad
+from real_parts import tried
 
 if TYPE_CHECKING:
     from documents.reader import Reader
@@ -38,7 +38,7 @@ def check_yaml(text: str, reader: Reader) -> None:
 def _check(document: Any, reader: Reader) -> None:
     keys = set(document)
     if manifests.is_object(keys):
-        with_real_parts(manifests.check_objects, [document])
+        tried(partial(manifests.check_objects, [document]))
     elif keys <= set(SECTIONS):
         _check_settings(document, reader)
     elif "type" in keys or keys == {"tasks"}:
@@ -47,23 +47,15 @@ def _check(document: Any, reader: Reader) -> None:
         (reader.folder / "propeller.yaml").write_text(yaml.safe_dump(document), "utf-8")
         reader.run("outboard flyte-config --check propeller.yaml")
     elif manifests.is_part_of_pod(keys):
-        with_real_parts(manifests.check_objects, [manifests.pod_of(document)])
+        tried(partial(manifests.check_objects, [manifests.pod_of(document)]))
     elif manifests.is_values(document):
         _check_values(document, reader)
     else:
         assert reader.has_saved, f"nobody reads {sorted(keys)}; name the block's file, and use it in a command"
 
 
-def with_real_parts(check: Callable[[Any], Any], about: Any) -> Any:
-    """Return what a check returns; the block is skipped where the tools for it are not to be had."""
-    try:
-        return check(about)
-    except NotToBeHad as error:
-        pytest.skip(f"a real part was not tried: {error}")
-
-
 def _check_values(document: Mapping[str, Any], reader: Reader) -> None:
-    for made in with_real_parts(manifests.check_values, document):
+    for made in tried(partial(manifests.check_values, document)):
         if made["kind"] == "ConfigMap" and "settings.yaml" in made["data"]:
             _check_settings(yaml.safe_load(made["data"]["settings.yaml"]), reader)
 
