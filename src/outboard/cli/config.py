@@ -30,6 +30,7 @@ from outboard.cli.serve import (
     TlsClientCa,
     TlsKey,
 )
+from outboard.local.documents import called
 from outboard.local.notes import one_line, write_note
 from outboard.local.settings.gathering import Gathered, gather, put
 from outboard.local.settings_files import names, search_in
@@ -109,7 +110,7 @@ def command(  # noqa: PLR0913 - the options of `serve`, and what to do
         return Exit.SUCCESS
     from outboard.local.settings.listing import list_settings  # noqa: PLC0415 - same
 
-    listing = list_settings(gathered, settings)
+    listing = list_settings(gathered, called(settings) if settings else None)
     if as_json:
         write_result(json.dumps(_document(listing, has_settings=not check), indent=2))
     elif not check:

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from outboard.errors import InvalidSettings, InvalidTask
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 STDIN: Final = "-"
 _SHOWN_PROBLEMS: Final = 5
+_SHOWN_CHARACTERS: Final = 60
 
 
 def read_document(source: str, error: type[InvalidTask | InvalidSettings]) -> object:
@@ -30,14 +32,23 @@ def read_document(source: str, error: type[InvalidTask | InvalidSettings]) -> ob
     Raises:
         error: It cannot be read, or is no YAML; the message names the place.
     """
+    return parse_yaml(read_text(source, error), called(source), error)
+
+
+def called(source: str) -> str:
+    """Return what messages call a file; `-` is standard input."""
+    return "standard input" if source == STDIN else source
+
+
+def read_text(source: str, error: type[InvalidTask | InvalidSettings]) -> str:
+    """Return the text of a file, or of standard input; raise `error` where it cannot be read."""
     try:
-        text = sys.stdin.read() if source == STDIN else Path(source).read_text(encoding="utf-8")
+        return sys.stdin.read() if source == STDIN else Path(source).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise error(f"there is no file {source}: check the path") from None
     except (OSError, UnicodeDecodeError) as problem:
         reason = (problem.strerror or "unreadable").lower() if isinstance(problem, OSError) else "it is not UTF-8 text"
-        raise error(f"{source} cannot be read ({reason}): give the path of a YAML or JSON file") from None
-    return parse_yaml(text, "standard input" if source == STDIN else source, error)
+        raise error(f"{called(source)} cannot be read ({reason}): give the path of a YAML or JSON file") from None
 
 
 def parse_yaml(text: str, where: str, error: type[InvalidTask | InvalidSettings]) -> object:
@@ -47,8 +58,11 @@ def parse_yaml(text: str, where: str, error: type[InvalidTask | InvalidSettings]
     try:
         if text.lstrip().startswith(("{", "[")):
             with suppress(ValueError):  # flow YAML begins like this too, and its errors tell more
-                return json.loads(text, parse_constant=_refuse_constant)
+                return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once_each)
         return yaml.load(text, Loader=_loader())  # noqa: S506 - a SafeLoader
+    except _Unclear as problem:
+        place = f" (line {problem.line})" if problem.line else ""
+        raise error(f"{where} {problem}{place}") from None
     except (yaml.YAMLError, ValueError) as problem:
         mark = getattr(problem, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -117,7 +131,7 @@ def _join(path: str, location: Sequence[str]) -> str:
 def _names_at(kind: type[BaseModel], location: Sequence[int | str]) -> Iterator[str]:
     """Give the names that a model knows at a place inside it."""
     for part in location:
-        models = [field.annotation for name, field in kind.model_fields.items() if part in (name, field.alias)]
+        models = [kind_of(field) for name, field in kind.model_fields.items() if part in (name, field.alias)]
         nested = next((found for model in models for found in models_in(model)), None)
         if nested is not None:
             kind = nested
@@ -132,6 +146,12 @@ def models_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield from models_in(part)
 
 
+def kind_of(field: FieldInfo) -> Any:
+    """Return a field's type; where its model is imported late, that model."""
+    late = next((model for each in field.metadata if (model := getattr(each, "late_model", None)) is not None), None)
+    return field.annotation if late is None else late
+
+
 def _kind(value: object) -> str:
     words = {type(None): "empty", list: "a list", str: "a text"}
     return words.get(type(value), f"a {type(value).__name__}")
@@ -141,12 +161,62 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+class _Unclear(Exception):
+    """A text that YAML or JSON allow and that does not say what is meant: what is wrong with it, and in which line."""
+
+    def __init__(self, words: str, line: int | None = None) -> None:
+        super().__init__(words)
+        self.line = line
+
+
+def _twice(key: str, line: int | None = None) -> _Unclear:
+    """Return the error of a name that has two values; parsers take the last one and do not say so."""
+    return _Unclear(
+        f"gives {key[:_SHOWN_CHARACTERS]!r} twice in one mapping, and only the last would count: keep one", line
+    )
+
+
+def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _twice(key)
+        found[key] = value
+    return found
+
+
 def _loader() -> Any:
-    """Return a SafeLoader to which timestamps are plain texts."""
+    """Return a SafeLoader to which timestamps are plain texts, a name has one value, and nothing contains itself."""
     import yaml  # noqa: PLC0415 - see `parse_yaml`
 
     class Plain(yaml.SafeLoader):
-        pass
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self._open: list[str | None] = []
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
+                raise _Unclear(f"contains *{event.anchor} inside itself: write out what is meant", _line(event))
+            return super().compose_node(parent, index)
+
+        def compose_sequence_node(self, anchor: Any) -> Any:
+            self._open.append(anchor)
+            node = super().compose_sequence_node(anchor)
+            self._open.pop()
+            return node
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            self._open.append(anchor)
+            node = super().compose_mapping_node(anchor)
+            self._open.pop()
+            seen = set()
+            for key, _ in node.value:
+                name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+                if name in seen:
+                    raise _twice(key.value, _line(key))
+                seen.update([name] if name else [])
+            return node
 
     timestamp = "tag:yaml.org,2002:timestamp"
     Plain.yaml_implicit_resolvers = {
@@ -154,3 +224,7 @@ def _loader() -> Any:
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     return Plain
+
+
+def _line(marked: Any) -> int:
+    return int(marked.start_mark.line) + 1

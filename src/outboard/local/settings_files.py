@@ -27,7 +27,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from outboard.errors import InvalidSettings
-from outboard.local.documents import STDIN, read_model
+from outboard.local.documents import STDIN, called, read_model
 from outboard.local.home import home
 from outboard.local.settings.gathering import NO_FILE, gather, refuse_unknown_platforms, told_from
 from outboard.local.settings.sections import AgentsSettings, LogSettings
@@ -113,7 +113,7 @@ def read_choice(
     Raises:
         InvalidSettings: The file cannot be read or is wrong.
     """
-    where = path or NO_FILE
+    where = called(path) if path else NO_FILE
     named = [name for each in modules for name in names(each) or ()] if modules else None
     gathered = gather(path, modules=named)
     sections = read_model(_Sections, gathered.document, InvalidSettings, where=where)

@@ -11,22 +11,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    SerializationInfo,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from outboard.errors import InvalidSettings
 from outboard.service.departure import connection_age_s
 from outboard.service.tls.settings import TlsSettings
+from outboard.service.when_given import WhenGiven
 
 if TYPE_CHECKING:
     from outboard.service.access.settings import AccessSettings
@@ -45,46 +36,16 @@ _BOUNDS: Final = (
     ("grpc.server_handshake_timeout_ms", 20_000),
 )
 """Bounds on what strangers may do to gRPC's own code, before any of ours runs; tried by `make attack`."""
+_LONGEST_S: Final = 2_000_000.0
+"""gRPC counts milliseconds in 31 bits: 24 days."""
+_MOST: Final = 2**31 - 1
 _LOOPBACK: Final = re.compile(r"127(\.\d{1,3}){3}|\[?::1\]?")
-
-
-class _WhenGiven:
-    """Reads the section `access` with its own models, which take 25 ms that a service without it need not wait."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        written = core_schema.plain_serializer_function_ser_schema(_write_access, info_arg=True)
-        return core_schema.no_info_plain_validator_function(_read_access, serialization=written)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        from outboard.service.access.settings import AccessSettings  # noqa: PLC0415 - see above
-
-        return handler(core_schema.nullable_schema(AccessSettings.__pydantic_core_schema__))
-
-
-def _read_access(value: Any) -> AccessSettings | None:
-    if value is None:
-        return None
-    from outboard.service.access.settings import AccessSettings  # noqa: PLC0415 - see `_WhenGiven`
-
-    try:
-        return AccessSettings.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        words = first["msg"].removeprefix("Value error, ")
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {words}" if where else words) from None
-
-
-def _write_access(value: AccessSettings | None, info: SerializationInfo) -> Any:
-    return None if value is None else value.model_dump(mode=info.mode)
 
 
 if TYPE_CHECKING:
     _Access = AccessSettings | None
 else:
-    _Access = Annotated[Any, _WhenGiven]
+    _Access = Annotated[Any, WhenGiven("outboard.service.access.settings:AccessSettings")]
 
 
 class ServiceSettings(BaseModel):
@@ -129,25 +90,25 @@ class ServiceSettings(BaseModel):
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     admin_port: int | None = Field(default=None, ge=0, le=65535)
     admin_token_file: Path | None = None
-    wedged_after_s: float = Field(default=60.0, ge=5)
+    wedged_after_s: float = Field(default=60.0, ge=5, le=_LONGEST_S)
     callbacks_port: int | None = Field(default=None, ge=0, le=65535)
     max_receive_bytes: int = Field(default=64 * _MIB, ge=4096, lt=2**31)
     max_answer_bytes: int = Field(default=7 * _MIB // 2, ge=4096, lt=2**31)
-    max_calls: int = Field(default=2000, ge=1)
-    stream_patience_s: float = Field(default=30.0, gt=0)
-    linger_s: float = Field(default=0.0, ge=0)
-    drain_s: float = Field(default=60.0, ge=0)
-    min_ping_interval_s: float = Field(default=10.0, gt=0)
-    max_connection_age_s: float = Field(default=300.0, ge=0)
-    max_connection_age_grace_s: float = Field(default=60.0, ge=0)
+    max_calls: int = Field(default=2000, ge=1, le=_MOST)
+    stream_patience_s: float = Field(default=30.0, gt=0, le=_LONGEST_S)
+    linger_s: float = Field(default=0.0, ge=0, le=_LONGEST_S)
+    drain_s: float = Field(default=60.0, ge=0, le=_LONGEST_S)
+    min_ping_interval_s: float = Field(default=10.0, gt=0, le=_LONGEST_S)
+    max_connection_age_s: float = Field(default=300.0, ge=0, le=_LONGEST_S)
+    max_connection_age_grace_s: float = Field(default=60.0, ge=0, le=_LONGEST_S)
     processes: int = Field(default=1, ge=1, le=256)
     isolate: tuple[str, ...] = ()
     isolate_memory_bytes: int | None = Field(default=None, ge=64 * _MIB)
     tls: TlsSettings | None = None
     access: _Access = None
     max_metadata_bytes: int = Field(default=16 * 1024, ge=4096, le=_MIB)
-    max_streams_per_connection: int = Field(default=1000, ge=10)
-    max_connections: int | None = Field(default=None, ge=10)
+    max_streams_per_connection: int = Field(default=1000, ge=10, le=_MOST)
+    max_connections: int | None = Field(default=None, ge=10, le=_MOST)
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -322,3 +323,53 @@ def test_without_variables_of_ours_the_environment_costs_nothing(monkeypatch: py
     monkeypatch.setattr("outboard.local.settings.gathering.read_variables", None)
     assert gather(None).document == {}
     assert list_settings(gather(None)).problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("service:\n  access: {callers: {}}\n  port: 1\nservice:\n  port: 2\n", "'service' twice.*line 4"),
+        ('{"service": {"port": 1, "port": 2}}', "'port' twice"),
+        ("host:\n  quotas: &q\n    x: *q\n", r"\*q inside itself.*line 3"),
+        ("host:\n  quotas: &q [*q]\n", r"\*q inside itself"),
+    ],
+)
+def test_a_file_that_does_not_say_what_is_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (file := tmp_path / "outboard.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidSettings, match=said):
+        gather(str(file), environment={})
+
+
+def test_anchors_and_merged_mappings_are_taken(tmp_path: Path) -> None:
+    text = "service: {tls: &files {certificate: a, key: b}}\nclient:\n  <<: *files\n  key: c\n"
+    (file := tmp_path / "outboard.yaml").write_text(text, encoding="utf-8")
+    assert gather(str(file), environment={}).document["client"] == {"certificate": "a", "key": "c"}
+
+
+def test_the_section_that_is_read_late_is_checked_and_spelled_like_all_others(tmp_path: Path) -> None:
+    text = "service:\n  access:\n    callers:\n      ci:\n        token_file: /t\n        task_tpes: [a]\n        burst: x\n"
+    (file := tmp_path / "outboard.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        InvalidSettings, match=r"access\.callers\.ci\.task_tpes: .*'task_types'.*callers\.ci\.burst.*yaml:6"
+    ):
+        read_service_settings(read_choice(str(file), platforms=None, modules=None))
+    with pytest.raises(InvalidSettings, match="did you mean 'OUTBOARD_SERVICE__ACCESS__METADATA'"):
+        said(SERVICE__ACCESS__METADTA="anyone")
+    assert said(SERVICE__ACCESS__CALLERS__CI__PROJECTS="123,b") == {
+        ("service", "access", "callers", "ci", "projects"): ["123", "b"]
+    }
+
+
+def test_what_is_wrong_with_standard_input_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("service:\n  port: 70000\n"))
+    with pytest.raises(InvalidSettings, match=r"standard input is wrong: service\.port: .*from standard input:2"):
+        read_service_settings(read_choice("-", platforms=None, modules=None))
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "1e12"])
+def test_a_time_that_nothing_can_wait_for_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (name for name, field in model_of("service").model_fields.items() if field.annotation is float):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv(variable_of(("service", name)), value)
+            assert main(["config", "--check"]) == 2, name
+        assert f"service.{name}: this must be" in capsys.readouterr().err

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from outboard.errors import InvalidSettings
-from outboard.local.documents import STDIN, parse_yaml, read_document, unknown_name
+from outboard.local.documents import called, parse_yaml, read_text, unknown_name
 from outboard.local.settings.places import Place, lines_of
 from outboard.local.settings.sections import PLATFORMS, SECTIONS, PlatformModels
 from outboard.local.settings.variables import PREFIX, read_variables
@@ -99,21 +98,13 @@ def refuse_unknown_platforms(gathered: Gathered) -> None:
 def _read(path: str | None) -> tuple[dict[str, Any], dict[Place, str]]:
     if not path:
         return {}, {}
-    text = "" if path == STDIN else _text(path)
-    document = read_document(path, InvalidSettings) if path == STDIN else parse_yaml(text, path, InvalidSettings)
+    text, where = read_text(path, InvalidSettings), called(path)
+    document = parse_yaml(text, where, InvalidSettings)
     if document is None:
         return {}, {}
     if not isinstance(document, Mapping):
-        raise InvalidSettings(f"{path} must be a mapping of sections to settings; sections: {', '.join(SECTIONS)}")
-    return deepcopy(dict(document)), {place: f"{path}:{line}" for place, line in lines_of(text).items()}
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        read_document(path, InvalidSettings)  # says what is wrong with it
-        raise
+        raise InvalidSettings(f"{where} must be a mapping of sections to settings; sections: {', '.join(SECTIONS)}")
+    return deepcopy(dict(document)), {place: f"{where}:{line}" for place, line in lines_of(text).items()}
 
 
 def put(document: dict[str, Any], place: Place, value: Any) -> None:

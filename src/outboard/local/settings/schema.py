@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from outboard.local.documents import models_in
+from outboard.local.documents import kind_of, models_in
 from outboard.local.settings.sections import ENABLED, PLATFORMS, SECTIONS, PlatformModels, model_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -118,5 +118,5 @@ def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
         kind = waiting.pop()
         if kind not in found:
             found.append(kind)
-            waiting.extend(each for field in kind.model_fields.values() for each in models_in(field.annotation))
+            waiting.extend(each for field in kind.model_fields.values() for each in models_in(kind_of(field)))
     return found

@@ -28,7 +28,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 
 from outboard.errors import InvalidSettings
-from outboard.local.documents import parse_yaml, unknown_name
+from outboard.local.documents import kind_of, parse_yaml, unknown_name
 from outboard.local.settings.sections import ENABLED, PLATFORMS, SECTIONS, PlatformModels, model_of
 
 PREFIX: Final = "OUTBOARD_"
@@ -192,7 +192,7 @@ def _kind_at(place: Place, platforms: PlatformModels) -> Any:
         model = _model_in(kind)
         if model is not None:
             fields = {field.alias or name: field for name, field in model.model_fields.items()}
-            kind = fields[part].annotation if part in fields else Any
+            kind = kind_of(fields[part]) if part in fields else Any
         else:
             kind = _mapped(kind) or Any
     return kind
@@ -268,7 +268,7 @@ def _places(place: Place, kind: type[BaseModel]) -> Iterator[Place]:
     for name, field in kind.model_fields.items():
         below = (*place, field.alias or name)
         yield below
-        model = _model_in(field.annotation)
+        model = _model_in(kind_of(field))
         if model is not None and model is not kind:
             yield from _places(below, model)
 

@@ -34,8 +34,8 @@ class TlsSettings(BaseModel):
     client_ca: _File | None = None
     require_client_certificate: bool | None = None
     callbacks: bool = True
-    reload_s: float = Field(default=10.0, gt=0)
-    handshake_s: float = Field(default=10.0, gt=0)
+    reload_s: float = Field(default=10.0, gt=0, le=86400)
+    handshake_s: float = Field(default=10.0, gt=0, le=600)
 
     @model_validator(mode="after")
     def _check_authorities(self) -> Self:
