@@ -1,11 +1,14 @@
 """The service: a host behind a socket.
 
 ===============  =======================================================================
-`serving`        `Service` and `run_service`: socket, drain and end
+`running`        `serve` and `run_service`: a service's process from its start to its end
+`serving`        `Service`: the socket, what answers at it, drain and end; `listening`, `closing` are parts of it
 `signals`        what tells a service to end
 `readiness`      the line that says it is ready
 `handlers`       the methods of Flyte 1's three services
 `edge`           around every call: errors to codes, metrics, log lines
+`served_host`    what all of these need of a host
+`access`         who may call, and do what; `openness`: everybody, which is said
 `answers`        statuses to bytes; nothing that harms an engine gets out
 `polls`          a GetTask that is answered from memory is not even read
 `health`         what is SERVING, and what is not
@@ -30,18 +33,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from outboard.service.edge import ServedHost
-    from outboard.service.serving import Service, run_service, serve
+    from outboard.service.running import run_service, serve
+    from outboard.service.served_host import ServedHost
+    from outboard.service.serving import Service
     from outboard.service.settings import ServiceSettings
 
 __all__ = ["ServedHost", "Service", "ServiceSettings", "run_service", "serve"]
 
-_HOMES = {"ServedHost": "edge", "ServiceSettings": "settings"}
+_HOMES = {
+    "ServedHost": "served_host",
+    "Service": "serving",
+    "ServiceSettings": "settings",
+    "run_service": "running",
+    "serve": "running",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'outboard.service' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"outboard.service.{_HOMES.get(name, 'serving')}"), name)
+    value = getattr(importlib.import_module(f"outboard.service.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

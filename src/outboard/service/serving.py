@@ -1,9 +1,9 @@
-"""Serving: the socket, the signals and the end.
+"""Serving: the socket, what answers at it, and the end.
 
 The end has three steps. On SIGTERM or SIGINT health turns NOT_SERVING at once, while calls are still answered for `linger_s`,
 so that a load balancer has time to notice. Then no call is taken any more (clients get GOAWAY and go to another replica), and
-those in flight have `drain_s` to finish. Then the host ends its background work and releases its clients. A second signal
-ends the process where it stands, with the code that shells expect (128 + signal). All of it is bounded (see `ending`).
+those in flight have `drain_s` to finish. Then the host ends its background work and releases its clients. All of it is bounded
+(see `ending`); `running` is what begins and ends it.
 
 Isolated platforms have a child each (see `isolation`): up before the first call is taken, and drained beside the host.
 
@@ -15,11 +15,8 @@ gRPC's own server is used bare: no interceptors, one table of handlers by method
 from __future__ import annotations
 
 import asyncio
-import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,29 +27,29 @@ from typing_extensions import Self
 
 from outboard.agent.registry import LoadFailure
 from outboard.domain.endpoints import AgentInfo
-from outboard.errors import InvalidSettings
 from outboard.host.logs import TaskLog
-from outboard.service import event_loops, grpc_threads
+from outboard.service import grpc_threads
+from outboard.service.closing import bounded, close_host
 from outboard.service.departure import stop_listening
 from outboard.service.dialects import SERVICES
-from outboard.service.edge import Edge, ServedHost
-from outboard.service.ending import CLOSING_S, SERVICE_MARGIN_S, LastResort
+from outboard.service.edge import Edge
+from outboard.service.ending import CLOSING_S
 from outboard.service.flyte2 import LateHandlers
 from outboard.service.handlers import Handlers
 from outboard.service.health import HEALTH_SERVICE, Health
+from outboard.service.listening import listen
 from outboard.service.metrics import CallMetrics, MetricsServer
 from outboard.service.openness import tell_if_open
 from outboard.service.readiness import readiness_line
 from outboard.service.reflection import Reflection
+from outboard.service.served_host import ServedHost
 from outboard.service.settings import ServiceSettings, address
-from outboard.service.signals import told_to_end, unless_told
 from outboard.service.sync_calls import SyncCalls
 from outboard.service.traced_calls import traced
 from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from outboard.service.access.access import Access
-    from outboard.service.admin.admin import Admin
     from outboard.service.callbacks.point import CallbackPoint
     from outboard.service.isolation import Isolation
     from outboard.service.supervision.child import ChildSpec
@@ -133,7 +130,7 @@ class Service:
         try:
             self._keep_tls()
             if not self._is_worker:
-                self.port = _listen(server, self.settings, self._tls)  # before anything is started for nothing
+                self.port = listen(server, self.settings, self._tls)  # before anything is started for nothing
             await self._open(server)
         except BaseException:
             await self.__aexit__()
@@ -166,7 +163,7 @@ class Service:
             self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port, self.metrics)
         await self._take_callbacks()
         if self._is_worker:
-            self.port = _listen(
+            self.port = listen(
                 server, self.settings, self._tls
             )  # no sooner: from now on it has its part of all new connections
         await server.start()
@@ -276,7 +273,7 @@ class Service:
         limit_s = max(ends_at - time.monotonic(), CLOSING_S)
         isolated = asyncio.ensure_future(self.end_isolated(limit_s))
         try:
-            await _close_host(self.host, limit_s)
+            await close_host(self.host, limit_s)
         finally:
             await isolated
 
@@ -333,7 +330,7 @@ class Service:
         ending: list[Awaitable[None]] = [] if callbacks is None else [callbacks.close(grace_s)]
         if server is not None:
             ending.append(server.stop(grace_s))
-        await _bounded(ending, grace_s + _STOPPING_S)
+        await bounded(ending, grace_s + _STOPPING_S)
         if self._access is not None:
             await self._access.close()
         if self._watchdog is not None:
@@ -347,109 +344,6 @@ class Service:
             self._tls = None
 
 
-async def _bounded(ending: Sequence[Awaitable[None]], limit_s: float) -> None:
-    """Await several ends, and give up what takes longer."""
-    tasks = {asyncio.ensure_future(each) for each in ending}
-    if tasks:
-        done, late = await asyncio.wait(tasks, timeout=limit_s)
-        for task in late:
-            task.cancel()
-        for task in done:
-            task.result()
-
-
-async def run_service(
-    host: ServedHost,
-    settings: ServiceSettings | None = None,
-    *,
-    isolated: Sequence[ChildSpec] = (),
-    on_ready: Callable[[Service], None] | None = None,
-    admin: Admin | None = None,
-    last_resort: LastResort | None = None,
-) -> int:
-    """Serve until SIGTERM or SIGINT, drain, close the host, and return the process's exit code, 0.
-
-    A signal that comes before the service answers ends its start.
-
-    Args:
-        host: What is served; it is closed at the end.
-        settings: What the operator decided.
-        isolated: Platforms that run in a process of their own each.
-        on_ready: Called once with the service when it answers; without one, a line is written to stderr.
-        admin: The admin port, where one is open already; it is closed at the end. Without, `settings.admin_port` opens one.
-        last_resort: What ends this process when its end takes too long; without, whoever calls sees to that.
-
-    Raises:
-        InvalidSettings: It cannot listen there.
-    """
-    try:
-        served = Service(host, settings, isolated=isolated)
-        admin = admin if admin is not None else _open_admin(served.settings)
-        with told_to_end(last_resort) as told:
-            async with AsyncExitStack() as opened:
-                service = await unless_told(told, opened.enter_async_context(served))
-                if service is None:
-                    await _close_host(host, CLOSING_S)
-                    return 0
-                (on_ready or _announce)(service)
-                if admin is not None:
-                    admin.ready(service, port=service.port, has_tls=getattr(service.settings, "tls", None) is not None)
-                name = await told
-                if admin is not None:
-                    admin.draining()
-                await service.end(name)
-    except BaseException:
-        await _close_host(host, CLOSING_S)
-        raise
-    finally:
-        if admin is not None:
-            admin.close()
-    return 0
-
-
-def serve(
-    open_host: Callable[[], Awaitable[ServedHost]],
-    settings: ServiceSettings | None = None,
-    *,
-    isolated: Sequence[ChildSpec] = (),
-    on_ready: Callable[[Service], None] | None = None,
-) -> int:
-    """Serve on an event loop of its own until told to end; return the exit code.
-
-    Args:
-        open_host: Makes the host, inside the loop.
-        settings: What the operator decided.
-        isolated: Platforms that run in a process of their own each.
-        on_ready: As for `run_service`.
-    """
-    decided = settings if settings is not None else ServiceSettings()
-    last_resort = LastResort(decided.linger_s + decided.drain_s + SERVICE_MARGIN_S)
-
-    async def run() -> int:
-        admin = _open_admin(decided)  # before platforms are loaded, which may take a while
-        try:
-            host = await open_host()
-        except BaseException:
-            if admin is not None:
-                admin.close()
-            raise
-        return await run_service(
-            host, decided, isolated=isolated, on_ready=on_ready, admin=admin, last_resort=last_resort
-        )
-
-    code = event_loops.run(run())
-    last_resort.finished(code)
-    return code
-
-
-def _open_admin(settings: ServiceSettings) -> Admin | None:
-    if settings.admin_port is None:
-        return None
-    from outboard.service.admin.admin import Admin  # noqa: PLC0415 - only who asks for the port pays for it
-
-    return Admin(settings)
-
-
 class _Table:
     """All handlers by full method name: one look-up per call. Has the shape of `grpc.GenericRpcHandler`."""
 
@@ -460,47 +354,3 @@ class _Table:
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
         method = handler_call_details.method
         return self._handlers.get(method) or self._late.find(method)
-
-
-def _listen(server: grpc.aio.Server, settings: ServiceSettings, tls: TlsKeeper | None) -> int:
-    try:
-        if tls is None:
-            port: int = server.add_insecure_port(settings.address)
-        else:
-            port = server.add_secure_port(settings.address, tls.grpc_credentials())
-    except RuntimeError:
-        port = 0
-    if port == 0:
-        raise InvalidSettings(
-            f"cannot listen on {settings.address} ({_obstacle(settings)}); choose another host or port", field="port"
-        )
-    return port
-
-
-def _obstacle(settings: ServiceSettings) -> str:
-    """Return why a port cannot be listened on; gRPC does not tell, the system does."""
-    try:
-        found = socket.getaddrinfo(settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM)
-        for family, kind, protocol, _, where in found[:1]:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.bind(where)
-                probe.listen()
-    except OSError as error:
-        return (error.strerror or "not possible").lower()
-    return "not possible"
-
-
-def _announce(service: Service) -> None:
-    sys.stderr.write(service.describe() + "\n")
-    sys.stderr.flush()
-
-
-async def _close_host(host: ServedHost, limit_s: float) -> None:
-    """Close a host; what takes longer is given up, and said. It is not awaited again: it may swallow its cancellation."""
-    closing = asyncio.ensure_future(host.close())
-    await asyncio.wait({closing}, timeout=limit_s)
-    if closing.done():
-        closing.result()
-    else:
-        closing.cancel()
-        TaskLog().error("background work did not end in time", limit_s=round(limit_s, 1))

@@ -23,7 +23,7 @@ _FOR_SOME_TASKS = {
     "botocore",
 }
 """Libraries that no service needs before its first task."""
-_OWN_MODULES = 185
+_OWN_MODULES = 190
 """How many modules of ours a service starts with, with a few to spare: whoever adds more thinks twice."""
 
 
