@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -137,6 +139,21 @@ def command(  # noqa: PLR0913 - the options of the command
 
 
 async def _examine(subject: Subject, only: Sequence[str], *, is_strict: bool, as_json: bool) -> Exit:
+    from outboard.cli.log_output import prints_redacted  # noqa: PLC0415 - as above
+
+    # What platforms' code prints is no part of the answer.
+    with prints_redacted(subject.redact), redirect_stdout(sys.stderr):
+        findings = await _findings(subject, only)
+    if as_json:
+        write_result(dumps(_document(findings), indent=2))
+    else:
+        _print(findings)
+    code = _exit(findings, is_strict=is_strict)
+    await end_threads(code)
+    return code
+
+
+async def _findings(subject: Subject, only: Sequence[str]) -> Sequence[Finding]:
     from outboard.cli.log_output import configure_logs  # noqa: PLC0415 - as above
     from outboard.local.checkup.checkup import examine  # noqa: PLC0415 - same
     from outboard.local.settings_files import open_host  # noqa: PLC0415 - same
@@ -148,17 +165,10 @@ async def _examine(subject: Subject, only: Sequence[str], *, is_strict: bool, as
             subject.unreadable = error
     configure_logs(subject.redact, level="error", form="pretty")  # what matters is told as a finding
     try:
-        findings = await examine(subject, only)
+        return await examine(subject, only)
     finally:
         if subject.host is not None:
             await asyncio.wait({asyncio.ensure_future(subject.host.close())}, timeout=_CLOSING_S)
-    if as_json:
-        write_result(dumps(_document(findings), indent=2))
-    else:
-        _print(findings)
-    code = _exit(findings, is_strict=is_strict)
-    await end_threads(code)
-    return code
 
 
 def _exit(findings: Sequence[Finding], *, is_strict: bool) -> Exit:

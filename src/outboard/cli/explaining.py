@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from outboard.cli.log_output import configure_logs
+from outboard.cli.log_output import configure_logs, prints_redacted
 from outboard.domain.endpoints import Endpoint
 from outboard.domain.handles import seal_of
 from outboard.domain.tasks import TaskType
@@ -173,10 +174,12 @@ def _is_here(story: Story, target: Target) -> bool:
 @asynccontextmanager
 async def _opened(target: Target) -> AsyncIterator[Host]:
     host: Host = open_host(target.choice, is_local=True)
-    try:
-        yield host
-    finally:
-        await asyncio.wait({asyncio.ensure_future(host.close())}, timeout=_CLOSING_S)
+    # What agents' code prints, when they are asked and when they are closed, is no part of the answer.
+    with prints_redacted(host.redact), redirect_stdout(sys.stderr):
+        try:
+            yield host
+        finally:
+            await asyncio.wait({asyncio.ensure_future(host.close())}, timeout=_CLOSING_S)
 
 
 def _installation(target: Target) -> str:
