@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
 from outboard.agent import (
+    AccountContext,
     AsyncAgent,
     Connection,
     Context,
@@ -36,11 +38,13 @@ from outboard.agent import (
     failed,
     succeeded,
 )
-from outboard.errors import Rejected, Unavailable
+from outboard.errors import OutboardError, Rejected, Unavailable
 
 SOURCES = ("env_canary", "file_canary", "override_canary", "vault_canary", "cluster_canary", "provided_canary")
 REFS = tuple(SecretRef(name, "gossip") for name in SOURCES)
 LOGIN = SecretRef("connection_canary", "gossip")
+CALLED = "GOSSIP_CALLED"
+"""The variable with the address of whom they call over HTTP."""
 MODES = (
     "running",
     "done",
@@ -73,9 +77,12 @@ class GossipConnection(Connection):
     login: SecretRef = LOGIN
 
 
-def _told(ctx: Context[str]) -> str:
+def _told(ctx: Context[Login]) -> str:
     """Return all secrets in all the spellings in which they slip out."""
-    values = [ctx.client, *(ctx.secrets[ref].get_secret_value() for ref in REFS)]
+    return _spelled([ctx.client, *(ctx.secrets[ref].get_secret_value() for ref in REFS)])
+
+
+def _spelled(values: Sequence[str]) -> str:
     spelled = []
     for value in values:
         basic = base64.b64encode(f"user:{value}".encode()).decode()
@@ -90,20 +97,38 @@ def _told(ctx: Context[str]) -> str:
     return " ".join(spelled)
 
 
+def _blurted(told: str, log: Any) -> str:
+    log.warning(f"as {told}", note=told)  # noqa: G004 - that is how it happens
+    logging.getLogger("some.sdk").error("logged in as %s", told)
+    print(told)  # noqa: T201 - same
+    print(told, file=sys.stderr)  # noqa: T201 - same
+    return told
+
+
 class _Gossips:
     """What both kinds of agents do with what they know."""
 
-    def tell(self, ctx: Context[str]) -> str:
+    def tell(self, ctx: Context[Login]) -> str:
         """Log and print all secrets, and return them."""
-        told = _told(ctx)
-        ctx.log.warning(f"as {told}", note=told)  # noqa: G004 - that is how it happens
-        logging.getLogger("some.sdk").error("logged in as %s", told)
-        print(told)  # noqa: T201 - same
-        print(told, file=sys.stderr)  # noqa: T201 - same
-        return told
+        return _blurted(_told(ctx), ctx.log)
 
 
-class GossipAgent(_Gossips, AsyncAgent[GossipConfig, GossipJob, str]):
+class Login(str):
+    """A client that is nothing but its login, and a session to tell it through."""
+
+    __slots__ = ("http",)
+    http: Any
+
+    async def tell(self) -> None:
+        """Call somebody over HTTP, with the login in everything that a request has."""
+        if where := os.environ.get(CALLED):
+            told = quote(self, safe="")
+            url = where.replace("//", f"//user:{told}@") + f"/{told}"
+            with suppress(OutboardError):
+                await self.http.get(url, method="tell", params={"token": str(self)}, headers={"X-Token": quote(self)})
+
+
+class GossipAgent(_Gossips, AsyncAgent[GossipConfig, GossipJob, Login]):
     """Tells its secrets."""
 
     name = "gossip"
@@ -120,9 +145,10 @@ class GossipAgent(_Gossips, AsyncAgent[GossipConfig, GossipJob, str]):
         """Log in as everybody does."""
         return GossipConnection()
 
-    async def create(self, task: Task[GossipConfig], ctx: Context[str]) -> GossipJob:
+    async def create(self, task: Task[GossipConfig], ctx: Context[Login]) -> GossipJob:
         """Start a job, or fail with everything in the message."""
         told = self.tell(ctx)
+        await ctx.client.tell()
         match task.config.mode:
             case "rejected":
                 raise Rejected(f"{told} may not do this")
@@ -134,9 +160,10 @@ class GossipAgent(_Gossips, AsyncAgent[GossipConfig, GossipJob, str]):
                 return GossipJob(id=f"job-{ctx.client}", mode="running")
         return GossipJob(id=ctx.key.text, mode=task.config.mode)
 
-    async def get(self, job: GossipJob, ctx: Context[str]) -> Status:
+    async def get(self, job: GossipJob, ctx: Context[Login]) -> Status:
         """Say where a job stands, and more."""
         told = self.tell(ctx)
+        await ctx.client.tell()
         if job.mode == "raises in get":
             raise ZeroDivisionError(told)
         state = {"done": "DONE", "outputs": "DONE", "broken": "BROKEN"}.get(job.mode, "RUNNING")
@@ -149,23 +176,23 @@ class GossipAgent(_Gossips, AsyncAgent[GossipConfig, GossipJob, str]):
             outputs={"o0": told if job.mode == "outputs" else "fine"} if state == "DONE" else None,
         )
 
-    async def cancel(self, job: GossipJob, ctx: Context[str]) -> None:
+    async def cancel(self, job: GossipJob, ctx: Context[Login]) -> None:
         """Refuse to."""
         raise Unavailable(self.tell(ctx))
 
-    async def logs(self, job: GossipJob, ctx: Context[str], *, cursor: str | None, limit: int) -> LogPage:
+    async def logs(self, job: GossipJob, ctx: Context[Login], *, cursor: str | None, limit: int) -> LogPage:
         """Return what the job is said to have written."""
         return LogPage(lines=[LogLine(message=self.tell(ctx))], ended=True)
 
     async def metrics(
-        self, job: GossipJob, ctx: Context[str], *, names: Sequence[str], start: datetime | None, end: datetime | None
+        self, job: GossipJob, ctx: Context[Login], *, names: Sequence[str], start: datetime | None, end: datetime | None
     ) -> Sequence[MetricSeries]:
         """Return a metric with a name that tells."""
         told = self.tell(ctx)
         return [MetricSeries(name=told, points=[(datetime.now(timezone.utc), 1.0)], unit=ctx.client)]
 
 
-class GossipAnswerer(_Gossips, SyncAgent[GossipConfig, str]):
+class GossipAnswerer(_Gossips, SyncAgent[GossipConfig, Login]):
     """Tells its secrets at once."""
 
     name = "gossip answerer"
@@ -176,7 +203,7 @@ class GossipAnswerer(_Gossips, SyncAgent[GossipConfig, str]):
         """Log in as everybody does."""
         return GossipConnection()
 
-    async def do(self, task: Task[GossipConfig], ctx: Context[str]) -> Mapping[str, Any]:
+    async def do(self, task: Task[GossipConfig], ctx: Context[Login]) -> Mapping[str, Any]:
         """Answer with everything, or fail with it."""
         told = self.tell(ctx)
         if task.config.mode == "outputs":
@@ -184,7 +211,7 @@ class GossipAnswerer(_Gossips, SyncAgent[GossipConfig, str]):
         raise RuntimeError(told)
 
 
-class GossipPlatform(Platform[GossipConnection, str]):
+class GossipPlatform(Platform[GossipConnection, Login]):
     """Where its clients are what they were opened with, and accounts are called after them."""
 
     name = "gossips"
@@ -202,10 +229,16 @@ class GossipPlatform(Platform[GossipConnection, str]):
         """Return both."""
         return (GossipAgent(self), GossipAnswerer(self))
 
+    async def ping(self, ctx: AccountContext[Login]) -> str:
+        """Answer, and tell what it logs in with."""
+        return _blurted(_spelled([ctx.client]), ctx.log)
+
     @asynccontextmanager
-    async def _client(self, login: str) -> Any:
+    async def _client(self, login: Login) -> Any:
         yield login
 
     def open(self, connection: GossipConnection, secrets: Any, http: Any) -> Any:
         """Return a client that is nothing but its login."""
-        return self._client(secrets[connection.login].get_secret_value())
+        login = Login(secrets[connection.login].get_secret_value())
+        login.http = http
+        return self._client(login)

@@ -29,7 +29,8 @@ from flyteidl.admin import agent_pb2
 from flyteidl.core import literals_pb2, tasks_pb2
 from flyteidl2.connector import connector_pb2
 
-from attack.gossips import MODES
+from attack.gossips import CALLED, MODES
+from attack.onlookers import PAGES, collector, set_level, take_commands, take_pages
 from integration.service.flyte2_requests import create_request, provide
 from outboard.domain.identity import Scope
 from outboard.domain.secret_refs import SecretRef
@@ -66,6 +67,7 @@ _CREDENTIALS: Final = {
     "service key": base64.b64encode(b"canary-of-a-service-key-in-a-min").decode(),
     "bearer token": "canary-of-a-bearer-token-in-a-header",
     "cluster token": "canary-of-a-service-accounts-token",
+    "collector's login": "canary-of-a-login-at-the-collector",
 }
 
 
@@ -127,8 +129,9 @@ class Haul:
 
 
 PLACES: Final = ("standard error", "standard output", "answers", "errors and trailers", "handles", "handles, opened",
-                 "metrics page", "records and outputs", "log stream", "task metrics")  # fmt: skip
-"""Where a service lets something out, and traces when there are some: `Haul.take("traces", ...)`."""
+                 "metrics page", "records and outputs", "log stream", "task metrics", "traces", "outboard config",
+                 "outboard doctor", "outboard explain", *(f"admin port: {page}" for page in PAGES))  # fmt: skip
+"""Where a service lets something out, and what is said of it."""
 
 
 def sections() -> Iterator[Section]:
@@ -192,9 +195,12 @@ async def _sources(server: Bao, folder: Path, haul: Haul) -> AsyncIterator[tuple
     cluster = KubernetesStandIn(_CREDENTIALS["cluster token"])
     cluster.allowed.add("p-d")
     cluster.secrets["p-d", "gossip"] = {"cluster_canary": CANARIES["cluster"]}
-    async with cluster.listening():
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(cluster.listening())
+        tracing = stack.enter_context(collector(haul.take, _CREDENTIALS["collector's login"]))
         document = {
             "host": {
+                "tracing": tracing,
                 "service_keys": [_CREDENTIALS["service key"]],
                 "records": str(folder / "records"),
                 "submission_limit": 3,
@@ -229,6 +235,7 @@ async def _sources(server: Bao, folder: Path, haul: Haul) -> AsyncIterator[tuple
         environment = {
             "_FSEC_GOSSIP_ENV_CANARY": CANARIES["env"],
             "PYTHONPATH": str(_TESTS),
+            CALLED: cluster.url,
             "OUTBOARD_HOME": str(folder / "home"),
         }
         yield path, {**os.environ, **environment, "OUTBOARD_HOME": str(folder / "home")}
@@ -239,10 +246,10 @@ async def _serve_and_ask(server: Bao, options: Sequence[str]) -> Haul:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings, environment = await stack.enter_async_context(_sources(server, folder, haul))
-        metrics_port = _free_port()
+        metrics_port, admin_port = _free_port(), _free_port()
         isolated = () if "--isolate" in options else ("--agents", "attack.gossips:GossipPlatform")
         command = [sys.executable, "-m", "outboard", "serve", "--port", "0", "--platforms", "", *isolated, *options]
-        command += ["--settings", str(settings), "--metrics-port", str(metrics_port)]
+        command += ["--settings", str(settings), "--metrics-port", str(metrics_port), "--admin-port", str(admin_port)]
         process = await asyncio.create_subprocess_exec(
             *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -252,12 +259,15 @@ async def _serve_and_ask(server: Bao, options: Sequence[str]) -> Haul:
         try:
             address = await asyncio.wait_for(_until_ready(process, said), _LIMIT_S)
             reading.append(asyncio.ensure_future(_read_on(process.stderr, said)))
+            await asyncio.to_thread(set_level, admin_port, "debug")
             async with grpc.aio.insecure_channel(address) as channel:
                 await asyncio.wait_for(_ask(channel, folder, haul), _LIMIT_S)
+            await asyncio.to_thread(take_pages, admin_port, haul.take)
             haul.take("metrics page", await asyncio.to_thread(_get, f"http://127.0.0.1:{metrics_port}/metrics"))
         finally:
             await _end(process)
             await asyncio.gather(*reading)
+        await take_commands(settings, environment, haul.told["handles"][::5], haul.take)
         haul.take("standard output", b"".join(printed))
         haul.take("standard error", b"".join(said))
         for path in [*(folder / "records").rglob("*"), *(folder / "out").rglob("*")]:
