@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,14 +111,26 @@ async def test_aws_a_deleted_secret_is_missing_and_a_gone_endpoint_an_outage(aws
     await away.close()
 
 
-async def test_aws_without_credentials_is_an_outage_that_says_so(monkeypatch: pytest.MonkeyPatch, aws: str) -> None:
+async def test_aws_without_credentials_is_an_outage_that_says_so_and_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch, aws: str
+) -> None:
+    """An instance's metadata may answer late, and only after the service has started."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     source, _ = _source(kind="aws", region="eu-west-1", endpoint=aws)
     with pytest.raises(SecretsUnavailable, match="finds no credentials"):
-        await _value(source)
+        await _value(source, SecretRef("late"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+    _aws_client(aws).create_secret(Name="late", SecretString="here-by-now")
+    for _ in range(200):
+        with suppress(SecretsUnavailable):
+            await _until(source, "here-by-now", SecretRef("late"))
+            break
+        await asyncio.sleep(0.05)
+    assert await _value(source, SecretRef("late")) == "here-by-now"
     await source.close()
 
 

@@ -42,9 +42,38 @@ socket.getaddrinfo = hanging(socket.getaddrinfo, lambda host, *rest, **named: is
 socket.socket = Socket
 """
 SETTINGS: dict[str, Any] = {
-    "service": {"port": 0, "admin_port": 0, "host": "127.0.0.1"},
+    "service": {
+        "port": 0,
+        "admin_port": 0,
+        "host": "127.0.0.1",
+        "access": {
+            "callers": {
+                "fleet": {"jwt": {"issuer": "https://issuer.nowhere.example", "audience": "outboard"}},
+                "here": {"networks": ["127.0.0.0/8"]},
+            }
+        },
+    },
     "log": {"format": "json"},
-    "host": {"records": "s3://nowhere.example/records", "replicas_dns": "replicas.nowhere.example"},
+    "host": {
+        "records": "s3://nowhere.example/records",
+        "replicas_dns": "replicas.nowhere.example",
+        "tracing": {"endpoint": "https://otlp.nowhere.example"},
+        "secrets": {
+            "stores": [
+                {"kind": "vault", "address": "https://vault.nowhere.example", "token_file": "/nowhere/token"},
+                {
+                    "kind": "vault",
+                    "name": "roles",
+                    "address": "https://vault.nowhere.example",
+                    "kubernetes": {"role": "outboard"},
+                },
+                {"kind": "kubernetes", "server": "https://kubernetes.nowhere.example"},
+                {"kind": "aws", "region": "eu-west-1", "endpoint": "https://aws.nowhere.example"},
+                {"kind": "gcp", "project": "nowhere"},
+                {"kind": "azure", "vault": "https://nowhere.vault.azure.net"},
+            ]
+        },
+    },
     "platforms": {
         "athena": {
             "region": "eu-west-1",

@@ -1,19 +1,21 @@
 """AWS Secrets Manager: `GetSecretValue` of the version that is `AWSCURRENT`, by AWS's own library, in threads.
 
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html. Its library finds credentials by itself
-(web identity of a pod, instance, environment) and renews them.
+(web identity of a pod, instance, environment) and renews them. It looks for them over the network, so that is left to the first
+question: a start waits for nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, PartialCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from outboard.domain.secret_names import NamePattern, values_of
 from outboard.domain.secret_refs import SecretRef
@@ -52,13 +54,13 @@ class AwsSecrets:
         self._key = NamePattern(settings.field) if settings.field else None
         self._session = botocore.session.Session()
         limit_s = settings.timeout.total_seconds()
-        config = Config(connect_timeout=limit_s, read_timeout=limit_s, retries={"total_max_attempts": 1})
-        try:
-            self._client: Any = self._session.create_client(
-                "secretsmanager", settings.region or None, endpoint_url=settings.endpoint or None, config=config
-            )
-        except NoRegionError:
-            raise setting_error("region", "AWS's library knows no region; name one") from None
+        self._region = settings.region or self._session.get_config_variable("region")
+        if not self._region:
+            raise setting_error("region", "AWS's library knows no region; name one")
+        self._endpoint = settings.endpoint or None
+        self._config = Config(connect_timeout=limit_s, read_timeout=limit_s, retries={"total_max_attempts": 1})
+        self._client: Any = None
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="outboard-secrets-aws")
 
     @property
@@ -81,7 +83,8 @@ class AwsSecrets:
     async def close(self) -> None:
         """End the threads; calls have their own time limit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
 
     def _get(self, document: str) -> Document | None:
         name, _, version = document.partition(_VERSION)
@@ -90,7 +93,7 @@ class AwsSecrets:
             which = {"VersionStage": version} if version.startswith(_STAGE) else {"VersionId": version}
         try:
             self._learn_login()
-            found = self._client.get_secret_value(SecretId=name, **which)
+            found = self._opened().get_secret_value(SecretId=name, **which)
         except ClientError as error:
             code, words = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
             if code in _ABSENT:
@@ -105,13 +108,24 @@ class AwsSecrets:
             text = bytes(found.get("SecretBinary", b"")).decode("utf-8", "replace")
         return Document(whole=text, version=found.get("VersionId", ""))
 
+    def _opened(self) -> Any:
+        """Return the client: one that is made without credentials would never look for them again."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._session.create_client(
+                    "secretsmanager", self._region, endpoint_url=self._endpoint, config=self._config
+                )
+            return self._client
+
     def _learn_login(self) -> None:
-        login = self._session.get_credentials()
-        if login is not None:
-            frozen = login.get_frozen_credentials()
-            for value in (frozen.secret_key, frozen.token):
-                if value:
-                    self._learn(value)
+        with self._lock:
+            login = self._session.get_credentials()
+        if login is None:
+            raise NoCredentialsError
+        frozen = login.get_frozen_credentials()
+        for value in (frozen.secret_key, frozen.token):
+            if value:
+                self._learn(value)
 
 
 def _refusal(code: str, words: str) -> AgentError:
