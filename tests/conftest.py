@@ -8,7 +8,9 @@ Tests mean their own servers, accounts and settings, here and in what they start
 of platforms, of Flyte and of ours are taken out, but for those that are about tests, and no proxy stands before the loopback.
 """
 
+import logging
 import os
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -50,6 +52,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def logs_as_in_somebodys_program() -> None:
-    """Logging is the process's: a test that configures it must not decide where the next one's lines go."""
+def logs_as_in_somebodys_program() -> Iterator[None]:
+    """Logging is the process's: a test that configures it must not decide where the next one's lines go.
+
+    Nor those of what the next file sets up for all of its tests, which is made before this is asked for again.
+    """
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = before
     structlog.reset_defaults()

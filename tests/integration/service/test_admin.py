@@ -231,7 +231,7 @@ async def test_those_who_only_sit_there_give_way_to_who_asks_and_are_cut_off(mon
             writer.write(b"GET /hello HT")
         assert [await ask(server.port, "/hello") for _ in range(30)] == [(200, "hello\n")] * 30
         assert len(server._connections) <= 20
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
         for reader, writer in idle:  # the limit ends the rest
             with suppress(ConnectionError):
                 assert await asyncio.wait_for(reader.read(), 60) == b""
