@@ -46,7 +46,27 @@ WRONG: Final[dict[str, str]] = {
     "defaults.settings.service.port=9000": "settings.service.port",
     "defaults.settings.service.drain_s=9": "settings.service.drain_s",
     "defaults.settings.host.service_keys={abc}": "settings.host.service_keys",
-    "defaults.settings.host.secrets.overrides.key=abc": "settings.host.secrets.overrides",
+    "defaults.settings.host.secrets.directory=/x": "settings.host.secrets",
+    "defaults.settings.host.tracing.endpoint=http://x:4317": "settings.host.tracing",
+    "defaults.settings.service.access.metadata=anyone": "settings.service.access",
+    "defaults.settings.service.admin_token_file=/x": "settings.service.admin_token_file",
+    "defaults.settings.platforms.sql.tls_ca_file=secret:x": "secret:x: names no key",
+    "defaults.access.caller=x": "access",
+    "defaults.access.metadata=nobody": "metadata",
+    "defaults.access.anonymous.projects={a}": "serviceKeys.secret",
+    "defaults.access.callers.a.certificate=a": "access.callers.a.certificate",
+    "defaults.access.callers.a.token_file=secret:x/y": "test.client",
+    "defaults.tls.enabled=true,defaults.tls.secret=x,defaults.tls.clientCA.secret=y": "test.client",
+    "defaults.test.client.ca=secret:x": "ca",
+    "defaults.adminToken.secret=x,defaults.ports.admin=0": "adminToken.secret",
+    "defaults.secrets.overrides.key=abc": "overrides",
+    "defaults.secrets.stores[0].kind=gpc": "kind",
+    "defaults.secrets.stores[0].kind=kubernetes": "rbac.namespaces",
+    "defaults.tracing.endpoint=collector:4317": "tracing/endpoint",
+    "defaults.tracing.headers.token=abc": "headers",
+    "defaults.tracing.sample_ratio=2": "sample_ratio",
+    "defaults.lifecycle.marginSeconds=5": "marginSeconds",
+    "defaults.minReadySeconds=600": "minReadySeconds",
     "defaults.serviceMonitor.enabled=true,defaults.ports.metrics=0": "serviceMonitor",
     "services.production.replicas=-1": "replicas",
     "services.production.ports.admin=8000": "services.production.ports",
@@ -88,8 +108,8 @@ def _engines(name: str, files: list[Path]) -> tuple[dict[str, Any], list[str]]:
         lints[generation] = done.returncode == 0
         if done.returncode:
             faults.append(f"Helm {generation} lints: {(done.stdout + done.stderr).strip()[-300:]}")
-    texts = {engine: rendered(folder, files) for engine, folder in engines().items()}
-    again = {engine: rendered(folder, files) for engine, folder in engines().items()}
+    texts = {engine: rendered(folder, files, with_tests=True) for engine, folder in engines().items()}
+    again = {engine: rendered(folder, files, with_tests=True) for engine, folder in engines().items()}
     if len(set(texts.values())) != 1:
         faults.append(f"{', '.join(texts)} render it differently")
     if again != texts:
@@ -112,10 +132,12 @@ def engines() -> dict[str, Path | None]:
     return {**found, "library": None} if _has_library() else found
 
 
-def rendered(folder: Path | None, files: Sequence[Path], *sets: str, namespace: str = NAMESPACE) -> str:
+def rendered(
+    folder: Path | None, files: Sequence[Path], *sets: str, namespace: str = NAMESPACE, with_tests: bool = False
+) -> str:
     """Return what an engine makes of values."""
     with helm_on_path(folder):
-        return as_text(render(files=files, sets=sets, namespace=namespace))
+        return as_text(render(files=files, sets=sets, namespace=namespace, with_tests=with_tests))
 
 
 def wrong_values() -> Section:

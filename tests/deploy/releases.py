@@ -54,7 +54,7 @@ def releases() -> tuple[Release, ...]:
     """
     with helm_on_path(programs()["4"]):
         return tuple(
-            Release(name=name, files=files, manifests=render(files=files, namespace=NAMESPACE))
+            Release(name=name, files=files, manifests=render(files=files, namespace=NAMESPACE, with_tests=True))
             for name, files in value_files().items()
         )
 

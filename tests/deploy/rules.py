@@ -15,6 +15,8 @@ import yaml
 from deploy.charts import rendered
 from deploy.releases import Release, releases, settings_of
 from deploy.tools import programs
+from outboard.service.ending import grace_s
+from outboard.service.settings import ServiceSettings
 from real_parts import NotToBeHad
 from tables.sections import Section
 
@@ -25,6 +27,7 @@ _SELECTORS: Final = {
     "Deployment": ("selector", "matchLabels"),
 }
 Objects = dict[str, list[dict[str, Any]]]
+_POD: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _METADATA: Final = {
     "169.254.169.254/32",
     "169.254.170.2/32",
@@ -136,13 +139,14 @@ def monitors_find_one_service(objects: Objects) -> Iterator[str]:
 
 
 def grace_outlives_the_drain(objects: Objects) -> Iterator[str]:
-    """The grace period is longer than everything that comes before the end."""
+    """The grace period is what the service takes at most, by its own word, and a sleep before that."""
     for name, template, container in pods(objects):
         told = _settings(objects, template)["service"]
         sleep = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep(0)"])[-1]
-        before = float(sleep.partition("sleep(")[2].rstrip(")")) + told["linger_s"] + told["drain_s"]
-        if template["spec"]["terminationGracePeriodSeconds"] < math.ceil(before) + 1:
-            yield f"{name}: {template['spec']['terminationGracePeriodSeconds']} s, and linger and drain take {before:g}"
+        takes = grace_s(ServiceSettings(linger_s=told["linger_s"], drain_s=told["drain_s"]))
+        before = float(sleep.partition("sleep(")[2].rstrip(")")) + takes
+        if template["spec"]["terminationGracePeriodSeconds"] != math.ceil(before):
+            yield f"{name}: {template['spec']['terminationGracePeriodSeconds']} s, and its end takes {before:g}"
 
 
 def no_probe_speaks_grpc_with_tls(objects: Objects) -> Iterator[str]:
@@ -173,6 +177,9 @@ def files_are_mounted(objects: Objects) -> Iterator[str]:
         for file in files:
             if not any(file.startswith(f"{path}/") for path in mounts):
                 yield f"{name}: {file} is not mounted"
+        named = {file for file in named_files(_settings(objects, template)) if file.startswith("/etc/outboard/")}
+        if named != (projected := projected_files(template["spec"])):
+            yield f"{name}: settings name {sorted(named - projected)} that are not mounted, or not {sorted(projected - named)}"
         writable = {path for path, mount in mounts.items() if not mount.get("readOnly")}
         if not {"/tmp", "/var/lib/outboard"} <= writable:  # noqa: S108 - the container's own
             yield f"{name}: only {sorted(writable)} can be written to"
@@ -220,8 +227,10 @@ def metadata_is_out_of_reach(objects: Objects) -> Iterator[str]:
 def pods_are_restricted(objects: Objects) -> Iterator[str]:
     """Pod Security's `restricted`, and more: a read-only root, a numeric user, no token that nothing needs."""
     granted = {subject["name"] for each in objects.get("RoleBinding", []) for subject in each["subjects"]}
-    for name, template, container in pods(objects):
-        pod, rights = template["spec"], container["securityContext"]
+    services = [(name, template["spec"], container) for name, template, container in pods(objects)]
+    for name, pod, container in services + [(name, pod, pod["containers"][0]) for name, pod in doctors(objects)]:
+        rights = container["securityContext"]
+        is_granted = pod["serviceAccountName"] in granted and container["name"] == "outboard"
         kept = {
             "not root": pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] > 0,
             "seccomp": pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault",
@@ -229,7 +238,9 @@ def pods_are_restricted(objects: Objects) -> Iterator[str]:
             "no escalation": rights["allowPrivilegeEscalation"] is False,
             "no capabilities": rights["capabilities"] == {"drop": ["ALL"]},
             "no host": not {"hostNetwork", "hostPID", "hostIPC"} & set(pod),
-            "token only with rights": pod["automountServiceAccountToken"] is (pod["serviceAccountName"] in granted),
+            "no token for everybody": pod["automountServiceAccountToken"] is False,
+            "a token with rights": (_POD in _paths(container)) or not is_granted,
+            "no token without need": _POD not in _paths(container) or is_granted or _asks_issuer(objects, pod),
             "requests": {"cpu", "memory"} <= set(container["resources"]["requests"])
             and "memory" in container["resources"]["limits"],
             "no service links": pod["enableServiceLinks"] is False,
@@ -256,12 +267,12 @@ def no_secret_is_written(objects: Objects) -> Iterator[str]:
         yield "there is a Secret"
     for each in objects.get("ConfigMap", []):
         text = each.get("data", {}).get("settings.yaml", "")
-        for word in ("service_keys", "overrides", "password", "PRIVATE KEY"):
+        for word in ("service_keys", "overrides", "password", "PRIVATE KEY", "headers:"):
             if word in text:
                 yield f"ConfigMap {each['metadata']['name']} holds {word}"
     for name, _, container in pods(objects):
         for variable in container["env"]:
-            if variable["name"] == "OUTBOARD_SERVICE_KEYS" and "value" in variable:
+            if variable["name"] in ("OUTBOARD_SERVICE_KEYS", "OTEL_EXPORTER_OTLP_HEADERS") and "value" in variable:
                 yield f"{name}: {variable['name']} stands in the manifest"
 
 
@@ -295,6 +306,39 @@ def certificates_name_the_services(objects: Objects) -> Iterator[str]:
                 yield f"{certificate['metadata']['name']} does not name {name}"
 
 
+def tests_ask_as_clients_do(objects: Objects) -> Iterator[str]:
+    """Each service has its test pod, which asks a Service's name and port, has its files, is let in, and gets no calls."""
+    found = list(doctors(objects))
+    if len(found) != len(objects["Deployment"]):
+        yield f"{[name for name, _ in found]} test {len(objects['Deployment'])} services"
+    ports = {
+        f"dns:///{each['metadata']['name']}.{each['metadata']['namespace']}.svc": each["spec"]["ports"][0]["port"]
+        for each in objects["Service"]
+    }
+    for name, pod in found:
+        [endpoint] = [each for each in pod["containers"][0]["args"] if each.startswith("--endpoint=")]
+        service, _, rest = endpoint.removeprefix("--endpoint=").partition(".svc")
+        if ports.get(f"{service}.svc") != int(rest.rpartition(":")[2]):
+            yield f"{name} asks {endpoint}, and there is {ports}"
+        labels = next(each["metadata"]["labels"] for each in objects["Pod"] if each["metadata"]["name"] == name)
+        if any(each["spec"]["selector"].items() <= labels.items() for each in objects["Service"]):
+            yield f"a Service takes {name} for a replica"
+        peers = [
+            peer.get("podSelector", {}).get("matchLabels")
+            for policy in objects.get("NetworkPolicy", [])
+            for rule in policy["spec"]["ingress"]
+            for peer in rule["from"]
+        ]
+        if "NetworkPolicy" in objects and labels not in peers:
+            yield f"{name} is not let in"
+        client = yaml.safe_load(_config_map(objects, pod)["data"]["client.yaml"])["client"]
+        named = {value for key, value in client.items() if str(value).startswith("/")}
+        if named != projected_files(pod):
+            yield f"{name} is told {sorted(named)}, and has {sorted(projected_files(pod))}"
+        if ("--tls" in pod["containers"][0]["args"]) != ("tls" in settings_of(_config_map(objects, pod))["service"]):
+            yield f"{name} asks with {pod['containers'][0]['args']}"
+
+
 RULES: Final[dict[str, Callable[[Objects], Iterator[str]]]] = {
     "selectors match the pods of one Deployment": selectors_match_one_deployment,
     "ports line up by name and number": ports_line_up,
@@ -309,6 +353,7 @@ RULES: Final[dict[str, Callable[[Objects], Iterator[str]]]] = {
     "no secret is written": no_secret_is_written,
     "replacing costs no replica": replacing_costs_no_replica,
     "certificates name the Services": certificates_name_the_services,
+    "tests ask as clients do": tests_ask_as_clients_do,
 }
 
 
@@ -340,6 +385,7 @@ def broken(rule: str) -> Objects:
             maxUnavailable=1
         ),
         "certificates name the Services": lambda: objects["Certificate"][0]["spec"].update(dnsNames=[]),
+        "tests ask as clients do": lambda: objects["Pod"][0]["spec"]["containers"][0]["args"].remove("--tls"),
     }
     faults[rule]()
     return objects
@@ -380,5 +426,48 @@ def _probes(container: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(objects: Objects, template: dict[str, Any]) -> dict[str, Any]:
-    name = next(volume["configMap"]["name"] for volume in template["spec"]["volumes"] if volume["name"] == "settings")
-    return settings_of(next(each for each in objects["ConfigMap"] if each["metadata"]["name"] == name))
+    return settings_of(_config_map(objects, template["spec"]))
+
+
+def _config_map(objects: Objects, pod: dict[str, Any]) -> dict[str, Any]:
+    name = next(volume["configMap"]["name"] for volume in pod["volumes"] if volume["name"] == "settings")
+    return next(each for each in objects["ConfigMap"] if each["metadata"]["name"] == name)
+
+
+def doctors(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and the spec of each pod of `helm test`."""
+    for each in objects.get("Pod", []):
+        yield each["metadata"]["name"], each["spec"]
+
+
+def named_files(settings: Any) -> Iterator[str]:
+    """Yield every file that settings name as `..._file`."""
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        if key.endswith("_file"):
+            yield from [value] if isinstance(value, str) else value
+        else:
+            yield from named_files(value)
+    for each in settings if isinstance(settings, list) else ():
+        yield from named_files(each)
+
+
+def projected_files(pod: dict[str, Any]) -> set[str]:
+    """Return the files of a pod's projected volume `files`, as its first container sees them."""
+    [mounted] = [each["mountPath"] for each in pod["containers"][0]["volumeMounts"] if each["name"] == "files"] or [""]
+    return {
+        f"{mounted}/{item['path']}"
+        for volume in pod["volumes"]
+        if volume["name"] == "files"
+        for source in volume["projected"]["sources"]
+        for each in source.values()
+        for item in each.get("items", [each])
+    }
+
+
+def _paths(container: dict[str, Any]) -> set[str]:
+    return {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def _asks_issuer(objects: Objects, pod: dict[str, Any]) -> bool:
+    """Tell whether tokens of this cluster are checked, for which its keys are asked for."""
+    return "https://kubernetes.default.svc" in str(settings_of(_config_map(objects, pod))["service"].get("access"))

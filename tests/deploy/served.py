@@ -25,11 +25,14 @@ import trustme
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from deploy.placed import Placed
 from deploy.releases import Release, releases, settings_of
 from real_parts import NotToBeHad
 from tables.sections import Section
 
 _LIMIT_S: Final = 60.0
+_WELL: Final = ("ok", "issuer")
+_ISSUER: Final = "https://kubernetes.default.svc"
 _PORTS: Final = ("port", "metrics_port", "admin_port", "callbacks_port")
 
 
@@ -60,6 +63,8 @@ def served(*names: str) -> Section:
         "liveness",
         "metrics",
         "health",
+        "stranger",
+        "doctor",
         "ended",
         "ended_s",
         "grace_s",
@@ -78,6 +83,10 @@ def _faults(row: dict[str, Any]) -> list[str]:
     found = [f"{where}: {name} says {said}: {row['log']}" for name, said in asked.items() if said not in ("ok", "-")]
     if "not loaded" in row["log"].replace("is not loaded here", ""):
         found.append(f"{where}: a platform is not loaded: {row['log']}")
+    if row["doctor"] not in _WELL:
+        found.append(f"{where}: the doctor says {row['doctor']}")
+    if row["stranger"] != row["stranger_wanted"]:
+        found.append(f"{where}: a stranger is told {row['stranger']}, and should be told {row['stranger_wanted']}")
     if row["health"] != "ok":
         found.append(f"{where}: it does not serve")
     if row["ended"] != 0 or row["ended_s"] > row["grace_s"]:
@@ -95,7 +104,8 @@ async def _serve(release: Release, deployment: dict[str, Any]) -> dict[str, Any]
     pod = deployment["spec"]["template"]["spec"]
     container = next(each for each in pod["containers"] if each["name"] == "outboard")
     with tempfile.TemporaryDirectory(prefix="outboard-served-") as scratch:
-        settings, authority = _moved(_settings(release, deployment), Path(scratch))
+        placed = Placed(Path(scratch))
+        settings = _moved(_settings(release, deployment), placed)
         (Path(scratch) / "settings.yaml").write_text(yaml.safe_dump(settings))
         log = Path(scratch) / "log"
         with log.open("wb") as written:
@@ -112,7 +122,10 @@ async def _serve(release: Release, deployment: dict[str, Any]) -> dict[str, Any]
             for probe in ("startup", "readiness", "liveness"):
                 row[probe] = await _probe(container[f"{probe}Probe"], settings["service"], process)
             row["metrics"] = await _asked(settings["service"].get("metrics_port"), "/metrics", process)
+            authority = placed.authority if "tls" in settings["service"] else None
             row["health"] = await _health_in_the_end(settings["service"], authority, process)
+            row["stranger"] = await _stranger(settings["service"], authority)
+            row["doctor"] = await _doctor(release, deployment, settings["service"], placed, Path(scratch))
         finally:
             began = time.monotonic()
             if process.returncode is None:
@@ -124,6 +137,7 @@ async def _serve(release: Release, deployment: dict[str, Any]) -> dict[str, Any]
                 process.kill()
         return {
             **row,
+            "stranger_wanted": _wanted(settings["service"]),
             "ended": process.returncode,
             "ended_s": round(time.monotonic() - began, 1),
             "grace_s": grace,
@@ -131,23 +145,13 @@ async def _serve(release: Release, deployment: dict[str, Any]) -> dict[str, Any]
         }
 
 
-def _moved(settings: dict[str, Any], home: Path) -> tuple[dict[str, Any], trustme.CA | None]:
+def _moved(settings: dict[str, Any], placed: Placed) -> dict[str, Any]:
     """Return settings for this machine."""
-    service = dict(settings["service"])
+    moved = placed.moved(settings)
+    service = moved["service"]
     ports = [name for name in _PORTS if name in service]
     service.update(dict(zip(ports, _free_ports(len(ports)), strict=True)), linger_s=min(service["linger_s"], 1))
-    authority = None
-    if "tls" in service:
-        authority = trustme.CA()
-        issued = authority.issue_cert("localhost")
-        issued.cert_chain_pems[0].write_to_path(home / "tls.crt")
-        issued.private_key_pem.write_to_path(home / "tls.key")
-        authority.cert_pem.write_to_path(home / "ca.crt")
-        service["tls"] = {
-            key: str(home / Path(value).name) if isinstance(value, str) else value
-            for key, value in service["tls"].items()
-        }
-    return {**settings, "service": service}, authority
+    return moved
 
 
 def _arguments(container: dict[str, Any], home: Path) -> list[str]:
@@ -160,9 +164,10 @@ def _environment(container: dict[str, Any], home: Path) -> dict[str, str]:
     given = {
         each["name"]: each.get("value", keys)
         for each in container["env"]
-        if not each["name"].endswith(("_FILE", "_BUNDLE", "_PATH"))
+        if not each["name"].endswith(("_FILE", "_BUNDLE", "_PATH", "_HEADERS"))
     }
-    return {"PATH": os.environ["PATH"], **given, "OUTBOARD_HOME": str(home / "home"), "TMPDIR": str(home)}
+    cluster = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "9"}
+    return {"PATH": os.environ["PATH"], **cluster, **given, "OUTBOARD_HOME": str(home / "home"), "TMPDIR": str(home)}
 
 
 async def _probe(probe: dict[str, Any], service: dict[str, Any], process: asyncio.subprocess.Process) -> str:
@@ -198,6 +203,64 @@ async def _health(port: int, authority: trustme.CA | None) -> str:
             await asyncio.sleep(0.2)
             return str(error.code())
     return "ok" if answer.status == health_pb2.HealthCheckResponse.SERVING else "NOT_SERVING"
+
+
+async def _stranger(service: dict[str, Any], authority: trustme.CA | None) -> str:
+    """Return what somebody without token and certificate is told who lists the agents."""
+    address = f"localhost:{service['port']}"
+    if authority is None:
+        channel = grpc.aio.insecure_channel(address)
+    else:
+        channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(authority.cert_pem.bytes()))
+    async with channel:
+        listing = channel.unary_unary("/flyteidl.service.AgentMetadataService/ListAgents")
+        try:
+            await listing(b"", timeout=5)
+        except grpc.aio.AioRpcError as error:
+            return str(error.code().name)
+    return "ok"
+
+
+def _wanted(service: dict[str, Any]) -> str:
+    access = service.get("access")
+    if "client_ca" in service.get("tls", {}):
+        return "UNAVAILABLE"
+    is_open = access is None or "anonymous" in access or access.get("metadata") == "anyone"
+    return "ok" if is_open else "UNAUTHENTICATED"
+
+
+async def _doctor(
+    release: Release, deployment: dict[str, Any], service: dict[str, Any], placed: Placed, home: Path
+) -> str:
+    """Carry out what the test pod of a Deployment does, and return `ok` or what the doctor found.
+
+    A token of this cluster can be checked by its API server alone, and there is none: then a token of none is refused, and it is
+    `issuer`.
+    """
+    pod = release.named("Pod", f"{deployment['metadata']['name']}-doctor")["spec"]
+    trusted = {each["name"]: each["value"] for each in pod["containers"][0].get("env", [])}
+    written = release.named("ConfigMap", deployment["metadata"]["name"])["data"]["client.yaml"]
+    (home / "client.yaml").write_text(yaml.safe_dump(placed.moved(yaml.safe_load(written))))
+    options = [each for each in pod["containers"][0]["args"][1:] if not each.startswith(("--endpoint=", "--settings="))]
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("outboard")),
+        "doctor",
+        f"--endpoint=localhost:{service['port']}",
+        f"--settings={home / 'client.yaml'}",
+        *options,
+        env={"PATH": os.environ["PATH"], "OUTBOARD_HOME": str(home / "home"), **placed.moved(trusted)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=home,
+    )
+    said, _ = await process.communicate()
+    if (
+        process.returncode
+        and _ISSUER in str(service.get("access"))
+        and "the bearer token is none that is known here" in said.decode()
+    ):
+        return "issuer"
+    return "ok" if process.returncode == 0 else said.decode()[-400:]
 
 
 async def _asked(port: int | None, path: str, process: asyncio.subprocess.Process) -> str:

@@ -3,7 +3,7 @@
 {{- define "outboard.pod" -}}
 {{- $service := .service -}}
 serviceAccountName: {{ include "outboard.account" . | quote }}
-automountServiceAccountToken: {{ not (empty $service.rbac.namespaces) }}
+automountServiceAccountToken: false
 enableServiceLinks: false
 shareProcessNamespace: {{ $service.shareProcessNamespace }}
 terminationGracePeriodSeconds: {{ include "outboard.grace" . }}
@@ -118,6 +118,17 @@ volumeMounts:
     secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}
 {{- end }}
 {{- end }}
+{{- with .service.tracing.headers }}
+{{- if .secret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}
+{{- end }}
+{{- end }}
+{{- include "outboard.trusting" . }}
+{{- end -}}
+
+{{- define "outboard.trusting" -}}
 {{- if or .service.trust.secret .service.trust.configMap }}
 {{- range $variable := list "SSL_CERT_FILE" "REQUESTS_CA_BUNDLE" "AWS_CA_BUNDLE" "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" }}
 - {name: {{ $variable | quote }}, value: /etc/outboard/trust/ca.crt}
@@ -128,7 +139,7 @@ volumeMounts:
 {{/* Kubelet speaks no TLS with gRPC: where there is an admin port, it asks there. */}}
 {{- define "outboard.probes" -}}
 {{- $ports := .service.ports -}}
-{{- $paths := dict "startup" "/healthz" "readiness" "/readyz" "liveness" "/healthz" -}}
+{{- $paths := dict "startup" "/startupz" "readiness" "/readyz" "liveness" "/healthz" -}}
 {{- range $probe := list "startup" "readiness" "liveness" }}
 {{ $probe }}Probe:
   {{- if $ports.admin }}

@@ -26,6 +26,18 @@
 - name: trust
   {{- include "outboard.authorities" $service.trust | nindent 2 }}
 {{- end }}
+{{- with (include "outboard.told" . | fromYaml).files }}
+- name: files
+  {{- include "outboard.projected" . | nindent 2 }}
+{{- end }}
+{{- if include "outboard.callsApi" . }}
+- name: api
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken: {expirationSeconds: 3600, path: token}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
 {{- range $index, $files := $service.secretFiles }}
 - name: secrets-{{ $index }}
   projected:
@@ -59,6 +71,12 @@ configMap: {name: {{ .configMap | quote }}, items: [{key: {{ .key | quote }}, pa
 {{- end }}
 {{- if or $service.trust.secret $service.trust.configMap }}
 - {name: trust, mountPath: /etc/outboard/trust, readOnly: true}
+{{- end }}
+{{- if (include "outboard.told" . | fromYaml).files }}
+- {name: files, mountPath: {{ include "outboard.filesPath" . }}, readOnly: true}
+{{- end }}
+{{- if include "outboard.callsApi" . }}
+- {name: api, mountPath: {{ include "outboard.podPath" . }}, readOnly: true}
 {{- end }}
 {{- range $index, $files := $service.secretFiles }}
 - {name: secrets-{{ $index }}, mountPath: {{ $files.path | quote }}, readOnly: true}

@@ -63,6 +63,12 @@ class Manifest:
         """The object as data."""
         return yaml.safe_load(self.text)
 
+    @property
+    def is_test(self) -> bool:
+        """Whether it is a pod of `helm test`, which is no part of what is deployed."""
+        annotations = (self.document.get("metadata") or {}).get("annotations") or {}
+        return "test" in str(annotations.get("helm.sh/hook", "")).split(",")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Release:
@@ -73,7 +79,12 @@ class _Release:
 
 
 def render(
-    *, files: Sequence[str | Path] = (), sets: Sequence[str] = (), name: str = "outboard", namespace: str = "default"
+    *,
+    files: Sequence[str | Path] = (),
+    sets: Sequence[str] = (),
+    name: str = "outboard",
+    namespace: str = "default",
+    with_tests: bool = False,
 ) -> list[Manifest]:
     """Return the chart's manifests.
 
@@ -82,6 +93,7 @@ def render(
         sets: Single values as Helm's `--set` reads them; over the files.
         name: Of the release.
         namespace: Where it goes.
+        with_tests: Also the pods of `helm test`.
 
     Raises:
         InvalidSettings: The values are wrong, or there is no engine.
@@ -92,7 +104,8 @@ def render(
         sources = _by_library(folder, release) if program is None else _by_program(program, folder, release)
     manifests = [_manifest(source, text) for source, texts in sources for text in _documents(source, texts)]
     return sorted(
-        manifests, key=lambda found: (_ORDER.get(found.kind, len(_ORDER)), found.kind, found.namespace, found.name)
+        (found for found in manifests if with_tests or not found.is_test),
+        key=lambda found: (_ORDER.get(found.kind, len(_ORDER)), found.kind, found.namespace, found.name),
     )
 
 
@@ -109,7 +122,6 @@ def _by_program(program: str, folder: Path, release: _Release) -> list[tuple[str
         release.name,
         str(folder),
         f"--namespace={release.namespace}",
-        "--skip-tests",
         *given,
     ]
     try:
