@@ -121,7 +121,8 @@ async def test_a_connection_does_not_outlive_its_clients_certificate(tmp_path: P
 async def test_the_admin_port_looks_after_a_port_with_tls_in_silence(tmp_path: Path) -> None:
     ca = trustme.CA()
     settings = settings_file(tmp_path, ca, CALLERS)
-    async with served("--settings", settings, "--agents", "hostile:Calm") as service:
+    # A library that a test before imported may have told gRPC to be silent, and with it all that is started from here.
+    async with served("--settings", settings, "--agents", "hostile:Calm", GRPC_VERBOSITY="INFO") as service:
         port = int(service.address.rpartition(":")[2])
         for _ in range(3):
             assert await Knocking("localhost", port, has_tls=True).knock()
