@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from parsed_sources import parsed
+
 SOURCE: Final = Path(__file__).resolve().parents[1] / "src" / "outboard"
 LEVELS: Final = ("debug", "info", "warning", "error")
 _NOT_A_SERVICES: Final = ("testing/", "demo/", "flytekit/running/", "domain/")
@@ -35,7 +37,7 @@ def log_sources(root: Path = SOURCE) -> Mapping[str, LogSource]:
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
         if not name.startswith(_NOT_A_SERVICES):
-            for function in _functions(ast.parse(path.read_text(encoding="utf-8"))):
+            for function in _functions(parsed(path)):
                 for event, levels, fields in _logged(function, name):
                     source = found.setdefault(event, LogSource())
                     source.levels |= levels

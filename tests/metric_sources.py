@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from parsed_sources import parsed
+
 SOURCE: Final = Path(__file__).resolve().parents[1] / "src" / "outboard"
 _KINDS: Final = {"Counter": "counter", "Gauge": "gauge", "Histogram": "histogram", "Summary": "summary", "Info": "info"}
 
@@ -26,8 +28,8 @@ def metric_sources(root: Path = SOURCE) -> Mapping[str, MetricSource]:
     """Return what is declared, by the name that Prometheus shows: of a counter, with `_total`."""
     found: dict[str, MetricSource] = {}
     for path in sorted(root.rglob("*.py")):
-        if "prometheus_client" in (text := path.read_text()):
-            for each in _declared(ast.parse(text), path.relative_to(root).as_posix()):
+        if "prometheus_client" in path.read_text(encoding="utf-8"):
+            for each in _declared(parsed(path), path.relative_to(root).as_posix()):
                 assert each.name not in found, f"{each.name} is declared in {found[each.name].where} and {each.where}"
                 found[each.name] = each
     return found

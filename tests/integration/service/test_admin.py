@@ -146,14 +146,19 @@ async def test_a_loop_that_stands_still_is_told_by_the_port_beside_it() -> None:
         assert (await ask(admin.port, "/healthz"))[0] == 200
 
 
-async def test_a_port_that_does_not_answer_any_more_is_found_by_knocking() -> None:
+async def test_a_port_that_does_not_answer_any_more_is_found_by_knocking(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unanswered(_: Knocking) -> bool:
+        return False
+
     async with administered() as (service, admin):
         assert await Knocking("0.0.0.0", service.port).knock()  # noqa: S104 - what an operator listens on
         assert admin._knocking is not None
+        monkeypatch.setattr(Knocking, "knock", unanswered)
         admin._knocking._answered_at -= 200
         status, facts = await told(admin.port, "/healthz")
         assert (status, facts["alive"]) == (503, False)
         assert facts["port_silent_s"] > 100
+        monkeypatch.undo()
     assert not await Knocking("127.0.0.1", service.port).knock()
 
 

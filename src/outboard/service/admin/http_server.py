@@ -36,6 +36,7 @@ MOST_CONNECTIONS: Final = 128
 MOST_WORKING: Final = 4
 MOST_HEAD_BYTES: Final = 8 * 1024
 MOST_BODY_BYTES: Final = 4 * 1024
+MOST_HEADERS: Final = 100
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
 _END: Final = b"\r\n\r\n"
@@ -321,6 +322,8 @@ def _parse(head: bytes) -> tuple[str, str, Mapping[str, str]]:
     line, _, rest = head.partition(b"\r\n")
     method, target, version = line.decode("ascii").split(" ")
     if not version.startswith("HTTP/1.") or not target.startswith("/"):
+        raise ValueError
+    if rest.count(b"\r\n") >= MOST_HEADERS:  # `http.client` has a limit too, which libraries of agents raise for all
         raise ValueError
     found = parse_headers(io.BytesIO(rest + _END))
     return method, target, {name.lower(): str(value) for name, value in found.items()}
