@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
@@ -119,10 +120,12 @@ class Edge:
             else:
                 self.metrics.succeeded(operation, call.task_type, time.perf_counter() - call.started)
                 if self._tracing is not None:
-                    self._tracing.note(lambda: self._identity(call))
+                    self._tracing.note(partial(self._identity, call))
                 return answer
             finally:
                 self._end(call)
+            # gRPC keeps what `abort` raises, and with it this frame, until the garbage collector comes by: not the request too.
+            del data, call
             await context.abort(failure.code, failure.details, failure.trailing)
             raise AssertionError  # `abort` raises
 
@@ -144,7 +147,9 @@ class Edge:
             except BaseException:  # noqa: BLE001 - `ask` meets it again, and answers with it
                 poll = None
             if poll is None or (access is not None and not access.recalls(context, poll.shape.subject)):
-                answer: bytes = await ask(data, context)
+                asking = ask(data, context)
+                del data  # see `unary`
+                answer: bytes = await asking
                 return answer
             self.metrics.succeeded(operation, poll.shape.task_type, time.perf_counter() - started)
             if self._tracing is not None:
@@ -159,6 +164,7 @@ class Edge:
         async def handle(data: bytes, context: Any) -> None:
             failure = await self._run(Call(operation, context), lambda call: work(data, call), len(data))
             if failure is not None:
+                data = b""  # see `unary`
                 await context.abort(failure.code, failure.details, failure.trailing)
 
         return grpc.unary_stream_rpc_method_handler(handle)
