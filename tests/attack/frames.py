@@ -16,8 +16,8 @@ NAMES: Final = (
     "DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION",
 )  # fmt: skip
 ERRORS: Final = {
-    0: "NO_ERROR", 1: "PROTOCOL_ERROR", 2: "INTERNAL_ERROR", 3: "FLOW_CONTROL_ERROR", 5: "STREAM_CLOSED", 6: "FRAME_SIZE_ERROR",
-    7: "REFUSED_STREAM", 8: "CANCEL", 9: "COMPRESSION_ERROR", 11: "ENHANCE_YOUR_CALM",
+    0: "NO_ERROR", 1: "PROTOCOL_ERROR", 2: "INTERNAL_ERROR", 3: "FLOW_CONTROL_ERROR", 4: "SETTINGS_TIMEOUT", 5: "STREAM_CLOSED",
+    6: "FRAME_SIZE_ERROR", 7: "REFUSED_STREAM", 8: "CANCEL", 9: "COMPRESSION_ERROR", 11: "ENHANCE_YOUR_CALM",
 }  # fmt: skip
 LIST_AGENTS: Final = "/flyteidl.service.AgentMetadataService/ListAgents"
 GET_TASK: Final = "/flyteidl.service.AsyncAgentService/GetTask"
@@ -65,12 +65,10 @@ def connected(port: int, *, reads_s: float = 5.0) -> socket.socket:
     return found
 
 
-def said(
-    connection: socket.socket, *, for_s: float = 3.0, ends_with: int | None = None, wanted: int = 1
-) -> Counter[str]:
-    """Read what the other side says until it is silent, closes, or has said `wanted` frames of a kind."""
+def said(connection: socket.socket, *, for_s: float = 3.0, answers: int | None = None) -> Counter[str]:
+    """Read what the other side says until it is silent, closes, or has ended so many answers."""
     found: Counter[str] = Counter()
-    held, give_up, seen = b"", time.monotonic() + for_s, 0
+    held, give_up = b"", time.monotonic() + for_s
     while (left := give_up - time.monotonic()) > 0:
         connection.settimeout(left)
         try:
@@ -88,8 +86,7 @@ def said(
             size = int.from_bytes(held[:3], "big")
             kind, flags, payload, held = held[3], held[4], held[9 : 9 + size], held[9 + size :]
             found[_word(kind, flags, payload)] += 1
-            seen += kind == ends_with
-        if ends_with is not None and seen >= wanted:
+        if answers is not None and found["answer ends"] >= answers:
             break
     return found
 

@@ -43,13 +43,13 @@ def collector(take: Take, login: str) -> Iterator[Mapping[str, Any]]:
 
 def set_level(port: int, level: str) -> None:
     """Let a service log more, or less."""
-    _ask(f"http://127.0.0.1:{port}/loglevel", level.encode(), "PUT")
+    read_page(f"http://127.0.0.1:{port}/loglevel", level.encode(), "PUT")
 
 
 def take_pages(port: int, take: Take) -> None:
     """Read every page of the admin port."""
     for page in PAGES:
-        take(f"admin port: {page}", _ask(f"http://127.0.0.1:{port}{page}"))
+        take(f"admin port: {page}", read_page(f"http://127.0.0.1:{port}{page}"))
 
 
 async def take_commands(settings: Path, environment: Mapping[str, str], handles: Sequence[bytes], take: Take) -> None:
@@ -82,7 +82,8 @@ async def take_commands(settings: Path, environment: Mapping[str, str], handles:
         take(f"outboard {command[0]}", out + err)
 
 
-def _ask(url: str, body: bytes | None = None, verb: str = "GET") -> bytes:
+def read_page(url: str, body: bytes | None = None, verb: str = "GET") -> bytes:
+    """Return what a port of HTTP answers."""
     request = urllib.request.Request(url, data=body, method=verb)  # noqa: S310 - of this machine
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
         return bytes(answer.read())

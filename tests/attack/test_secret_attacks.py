@@ -2,7 +2,9 @@
 
 import pytest
 
-from attack.secret_stores import CANARIES, Haul, canaries, names, spellings
+from attack.canaries import CANARIES, Haul, spellings
+from attack.secret_names import names
+from attack.secret_stores import canaries
 from real_parts import NotToBeHad, install
 from tables.sections import assert_kept
 

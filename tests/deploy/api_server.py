@@ -12,7 +12,7 @@ import yaml
 from deploy.charts import rendered
 from deploy.cluster import VERSION, Cluster, running
 from deploy.published import definitions
-from deploy.releases import value_files
+from deploy.releases import releases, value_files
 from deploy.tools import CHART, programs
 from real_parts import NotToBeHad
 from tables.sections import Section
@@ -41,7 +41,8 @@ def prepare(cluster: Cluster) -> None:
         _must(cluster.kubectl("apply", "--server-side", "--filename", str(path)))
     _must(cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"))
     _must(cluster.kubectl("create", "priorityclass", "production", "--value=1000"))
-    for namespace in ("flytesnacks-production", "flytesnacks-staging"):
+    named = {role["metadata"]["namespace"] for release in releases() for role in release.of("Role")}
+    for namespace in sorted(named):
         _must(cluster.kubectl("create", "namespace", namespace))
 
 
@@ -52,7 +53,17 @@ def applied(cluster: Cluster) -> Section:
         row, faults = _apply(cluster, name, files)
         rows.append({"values": name, **row})
         failures += [f"{name}: {fault}" for fault in faults]
-    columns = ("values", "objects", "dry run", "applied", "again", "pods admitted", "rolled", "rolled back")
+    columns = (
+        "values",
+        "objects",
+        "dry run",
+        "applied",
+        "test pods",
+        "again",
+        "pods admitted",
+        "rolled",
+        "rolled back",
+    )
     return Section(title=f"Applied to Kubernetes {VERSION}", columns=columns, rows=rows, failures=failures)
 
 
@@ -71,6 +82,7 @@ def _apply(cluster: Cluster, name: str, files: Sequence[Path]) -> tuple[dict[str
     row: dict[str, Any] = {"objects": text.count("\nkind: ")}
     row["dry run"] = put(text, "--dry-run=server")
     row["applied"] = put(text)
+    row["test pods"] = put(_text(files, namespace, with_tests=True), "--dry-run=server")
     before = _generations(cluster, namespace)
     put(text)
     row["again"] = "nothing changes" if _generations(cluster, namespace) == before else "it changes"
@@ -173,8 +185,8 @@ def installed(cluster: Cluster) -> Section:
     return Section(title="Installed by Helm", columns=("Helm", *steps), rows=rows, failures=failures)
 
 
-def _text(files: Sequence[Path], namespace: str, *sets: str) -> str:
-    return rendered(programs()["4"], files, *sets, namespace=namespace)
+def _text(files: Sequence[Path], namespace: str, *sets: str, with_tests: bool = False) -> str:
+    return rendered(programs()["4"], files, *sets, namespace=namespace, with_tests=with_tests)
 
 
 def _namespace(cluster: Cluster, name: str) -> str:

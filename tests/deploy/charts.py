@@ -13,6 +13,7 @@ import yaml
 from deploy.releases import NAMESPACE, value_files
 from deploy.tools import CHART, helm_on_path, programs, run
 from outboard import _version
+from outboard.deploying.charts import copy_chart
 from outboard.deploying.rendering import as_text, render
 from outboard.errors import InvalidSettings
 from real_parts import NotToBeHad
@@ -76,6 +77,7 @@ WRONG: Final[dict[str, str]] = {
     "fullnameOverride=9lives": "fullnameOverride",
 }
 """Values that must be refused, with what the refusal names."""
+_NOISE: Final = ("Error:", "execution error", "specifications of the schema", "--debug", "outboard: -")
 
 
 def sections() -> Iterator[Section]:
@@ -147,11 +149,18 @@ def wrong_values() -> Section:
         words = {}
         for engine, folder in engines().items():
             words[engine] = refusal(folder, expression)
-            if field not in words[engine]:
-                failures.append(f"{engine}, {expression}: does not name {field}: {words[engine] or 'it was rendered'}")
+            failures += [f"{engine}, {expression}: {fault}" for fault in told_badly(words[engine], field)]
         told = words["Helm 4"].removeprefix("the chart refuses these values: ")
         rows.append({"values": expression, "refused": all(words.values()), "told": told})
     return Section(title="Wrong values", columns=("values", "refused", "told"), rows=rows, failures=failures)
+
+
+def told_badly(words: str, field: str) -> Iterator[str]:
+    """Yield what is wrong with the words of a refusal: they name the field, and hold nothing of Helm's own frame."""
+    if field not in words:
+        yield f"it does not name {field}: {words or 'it was rendered'}"
+    if any(noise in words for noise in _NOISE):
+        yield f"it tells more than what is wrong: {words}"
 
 
 def refusal(folder: Path | None, expression: str) -> str:
@@ -170,6 +179,17 @@ def refusal(folder: Path | None, expression: str) -> str:
         except InvalidSettings as error:
             return error.message
     return ""
+
+
+def notes(values: str) -> str:
+    """Return what Helm says when it has installed values, given as YAML; nothing is, for which Helm 3 would need a cluster."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file, chart = Path(scratch) / "values.yaml", copy_chart(Path(scratch))
+        file.write_text(values)
+        nowhere = {"KUBECONFIG": str(Path(scratch) / "none")}
+        given = ["outboard", str(chart), "--dry-run=client", f"--namespace={NAMESPACE}", f"--values={file}"]
+        done = run(programs()["4"] / "helm", "install", *given, environment=nowhere)
+    return done.stdout.partition("NOTES:\n")[2] or done.stderr
 
 
 def _versions() -> Iterator[str]:

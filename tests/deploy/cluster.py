@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,7 +25,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from deploy.tools import ROOT, programs, run
+from deploy.tools import ROOT, free_ports, programs, run
 from real_parts import NotToBeHad
 
 _RECIPE: Final = ROOT / "tests" / "deploy" / "kubernetes"
@@ -135,7 +134,7 @@ def running() -> Iterator[Cluster]:
     built = binaries()
     with tempfile.TemporaryDirectory(prefix="outboard-kubernetes-") as scratch, contextlib.ExitStack() as started:
         home = Path(scratch)
-        store, peers, port, manager = _free_ports(4)
+        store, peers, port, manager = free_ports(4)
         _write_keys(home, port)
         cluster = Cluster(config=home / "config")
         urls = {name: f"http://127.0.0.1:{number}" for name, number in (("client", store), ("peer", peers))}
@@ -228,11 +227,3 @@ def _write_keys(home: Path, port: int) -> None:
     }
     (home / "config").write_text(json.dumps(config))
     (home / "config").chmod(0o600)
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

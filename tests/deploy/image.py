@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.dockerfiles import Stage, pairs, stages
-from deploy.tools import ROOT, run
+from deploy.tools import ROOT, free_ports, run
 from outboard._version import __version__
 from real_parts import NotToBeHad, install
 from tables.sections import Section
@@ -25,7 +25,6 @@ DOCKERFILE: Final = ROOT / "deploy" / "Dockerfile"
 _HERE: Final = Path(__file__).parent
 _TOOLS: Final = ("apt", "apk ", "curl", "wget", "gcc", "git ", "make ")
 _TMP: Final = "/tmp"  # noqa: S108 - the image's own
-PORT: Final = 18473
 _QUESTIONS: Final = {
     "user": "id -u; id -g",
     "root is written to": "touch /x",
@@ -35,7 +34,7 @@ _QUESTIONS: Final = {
     "pip": "python -m pip --version",
     "version": "outboard --version",
     "capabilities": "grep -E 'Cap(Eff|Bnd|Prm)|NoNewPrivs' /proc/self/status",
-    "chart": "outboard deploy values | head -1",
+    "chart": f"outboard deploy chart --output {_TMP} && head -1 {_TMP}/outboard/files/alerts.yaml",
 }
 
 
@@ -130,7 +129,7 @@ def _faults(files: Mapping[str, int], served: Mapping[str, Any]) -> Iterator[str
         "its home is written to": "0: ",
         "pip": "1: ",
         "version": f"0: outboard {__version__}",
-        "chart": "0: # What every value",
+        "chart": "0: # Alert rules",
     }
     for question, start in wanted.items():
         if not str(served[question]).startswith(start):
@@ -172,7 +171,7 @@ def _carried_out(*, serve: bool) -> dict[str, Any]:
 
 
 def _plan(scratch: Path, *, serve: bool) -> dict[str, Any]:
-    base = Path(sys.base_prefix) / "bin"
+    base, [port] = Path(sys.base_prefix) / "bin", free_ports(1)
     passed = {
         name: value
         for name, value in os.environ.items()
@@ -195,8 +194,8 @@ def _plan(scratch: Path, *, serve: bool) -> dict[str, Any]:
         "stages": whole,
         "python": str(base),
         "unreadable": [str(path) for path in base.parents if path != Path("/") and not path.stat().st_mode & 0o001],
-        "settings": f"service: {{port: {PORT}, linger_s: 0, drain_s: 5}}\n",
+        "settings": f"service: {{port: {port}, linger_s: 0, drain_s: 5}}\n",
         "serve": ["serve", "--settings", f"{_TMP}/settings.yaml", "--platforms", "embedded"] if serve else [],
         "questions": _QUESTIONS,
-        "probe": [str(Path(sys.executable).with_name("outboard")), "agents", "--endpoint", f"localhost:{PORT}"],
+        "probe": [str(Path(sys.executable).with_name("outboard")), "agents", "--endpoint", f"localhost:{port}"],
     }

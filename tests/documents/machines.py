@@ -83,15 +83,15 @@ def _run(arguments: Sequence[str], built: dict[str, str]) -> int:
 
 
 def _has_options(arguments: Sequence[str]) -> int:
-    from outboard.cli import entry
+    from documents.commands import parameters
 
     if not arguments:
         return 0
-    command = entry._group().get_command(None, arguments[0])
-    if command is None:
-        return _refuse(f"there is no command {arguments[0]}")
-    known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
-    unknown = {each.partition("=")[0] for each in arguments if each.startswith("--")} - known
+    try:
+        known = parameters(arguments[0])
+    except AssertionError as error:
+        return _refuse(str(error))
+    unknown = {each.partition("=")[0] for each in arguments if each.startswith("--")} - set(known)
     return _refuse(f"{arguments[0]} has no {sorted(unknown)}") if unknown else 0
 
 
@@ -119,9 +119,7 @@ def _check_unit(path: Path) -> int:
         return 0
     done = subprocess.run([program, "verify", "--man=no", str(path)], capture_output=True, text=True, check=False)
     wrong = [
-        line
-        for line in (done.stdout + done.stderr).splitlines()
-        if path.name in line and "not executable" not in line and "is not executable" not in line
+        line for line in (done.stdout + done.stderr).splitlines() if path.name in line and "not executable" not in line
     ]
     return _refuse("\n".join(wrong)) if wrong else 0
 

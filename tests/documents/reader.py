@@ -19,7 +19,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,9 +27,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from deploy.tools import programs
+from deploy.tools import free_ports, programs
+from documents.commands import parameters
 from documents.stand_ins import LACKING, PROGRAMS
-from outboard.cli import entry
 from real_parts import NotToBeHad, install, tried
 
 if TYPE_CHECKING:
@@ -146,11 +145,8 @@ class Reader:
         for synopsis in re.split(r"\n(?=outboard )", text.strip()):
             words = synopsis.split()
             assert words[0] == "outboard", synopsis
-            command = entry._group().get_command(None, words[1])
-            assert command is not None, f"there is no command {words[1]}"
-            known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
-            named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", synopsis))
-            assert named <= known, f"{words[1]} has no {sorted(named - known)}"
+            unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", synopsis)) - set(parameters(words[1]))
+            assert not unknown, f"{words[1]} has no {sorted(unknown)}"
 
     def run(self, command: str) -> str:
         """Run shell commands; return what they printed on both streams.
@@ -218,7 +214,7 @@ class Reader:
     def _as_here(self, text: str) -> str:
         text = _PLACES.sub(str(self.folder), text)
         text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - it is what no test listens on
-        return _PORTS.sub(lambda found: str(self._ports.setdefault(found[1], _free_port())), text)
+        return _PORTS.sub(lambda found: str(self._ports.setdefault(found[1], free_ports(1)[0])), text)
 
 
 def _divide(step: str) -> tuple[str, list[str]]:
@@ -243,10 +239,3 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

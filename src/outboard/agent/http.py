@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from outboard.agent.error_facts import facts_of_answer
 from outboard.agent.error_map import ErrorMap
-from outboard.agent.platform_calls import http_facts
+from outboard.agent.platform_calls import Fact, http_facts
 from outboard.agent.spending import Budget, Spending
 from outboard.domain.egress import Egress
 from outboard.errors import Sent, Unavailable
@@ -161,7 +161,7 @@ class Http:
             if left_s <= 0:
                 raise Unavailable(f"no time was left for {method}; nothing was sent", sent=Sent.NO)
             if spending.span is not None:
-                spending.span.note(http_facts(verb, url))
+                spending.span.note(self._facts(verb, url))
                 headers = {**(headers or {}), **spending.span.headers()}
             try:
                 async with session.request(
@@ -174,13 +174,7 @@ class Http:
                     allow_redirects=False,
                 ) as answer:
                     spending.came(answer.status)
-                    body = await self._read(answer)
-                    received = {name.lower(): value for name, value in answer.headers.items()}
-                    if "date" in received:
-                        self._dated = received["date"], time.time()
-                    if answer.status >= refused_from:
-                        raise self._refusal(answer.status, received, body)
-                    return self._accepted(Response(status=answer.status, headers=received, body=body))
+                    return await self._heard(answer, refused_from)
             except (ClientError, OSError, asyncio.TimeoutError) as error:
                 raise self._transport_error(error) from None
 
@@ -207,6 +201,19 @@ class Http:
         if self._session is None or self._session.closed:
             self._session = ClientSession(headers=self._headers)
         return self._session
+
+    def _facts(self, verb: str, url: str) -> Mapping[str, Fact]:
+        return http_facts(verb, url)
+
+    async def _heard(self, answer: ClientResponse, refused_from: int) -> Response:
+        """Return what the platform answered; raises what an answer means that is none."""
+        body = await self._read(answer)
+        received = {name.lower(): value for name, value in answer.headers.items()}
+        if "date" in received:
+            self._dated = received["date"], time.time()
+        if answer.status >= refused_from:
+            raise self._refusal(answer.status, received, body)
+        return self._accepted(Response(status=answer.status, headers=received, body=body))
 
     async def _read(self, answer: ClientResponse) -> bytes:
         return await answer.read()

@@ -5,7 +5,7 @@ It differs from the platform's own session in what a stranger could use it for:
 * it connects to public addresses only, unless the operator allows more by `host.egress` (see `domain.egress`). The check lies
   where a socket is made, on the very address that it is connected to: no spelling of a host and no second answer of a name's
   server gets around it;
-* it sends none of the session's headers, where a platform's login would be, and knows no login of ours;
+* it sends none of the session's headers, where a platform's login would be, knows no login of ours, and keeps no cookies;
 * it reads a bounded answer, also where that is compressed;
 * a redirect is no answer, as for every platform; who asks for it (`takes_redirects`) has what it names checked when it is asked.
 
@@ -15,10 +15,13 @@ An address that is refused is the task's fault: `Rejected`, with nothing sent.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from outboard.agent.error_map import ErrorMap
 from outboard.agent.http import Http
+from outboard.agent.platform_calls import Fact, http_facts
 from outboard.agent.spending import Budget
 from outboard.domain.egress import Egress
 from outboard.errors import Rejected, Sent
@@ -47,7 +50,7 @@ class OutwardHttp(Http):
 
     def __init__(self, *, budget: Budget, errors: ErrorMap, egress: Egress) -> None:
         super().__init__(budget=budget, errors=errors, egress=egress)
-        self._guarded: ClientSession | None = None
+        self._sessions: dict[bool, ClientSession] = {}
 
     @property
     def outward(self) -> Http:
@@ -56,20 +59,25 @@ class OutwardHttp(Http):
 
     async def close(self) -> None:
         """Close the session; it opens again when it is used again."""
-        guarded, self._guarded = self._guarded, None
-        if guarded is not None:
-            await guarded.close()
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
         await super().close()
 
     def _open_session(self, url: str) -> ClientSession:
         from aiohttp import ClientSession, DummyCookieJar, TCPConnector  # noqa: PLC0415 - services without HTTP platforms never load it
 
-        if self._egress.trusts(_host_of(url)):
-            return super()._open_session(url)
-        if self._guarded is None or self._guarded.closed:
-            connector = TCPConnector(socket_factory=self._socket)
-            self._guarded = ClientSession(connector=connector, cookie_jar=DummyCookieJar())
-        return self._guarded
+        is_trusted = self._egress.trusts(_host_of(url))
+        session = self._sessions.get(is_trusted)
+        if session is None or session.closed:
+            connector = TCPConnector() if is_trusted else TCPConnector(socket_factory=self._socket)
+            # One task's cookies are none of another's, who may ask the same host.
+            session = self._sessions[is_trusted] = ClientSession(connector=connector, cookie_jar=DummyCookieJar())
+        return session
+
+    def _facts(self, verb: str, url: str) -> Mapping[str, Fact]:
+        """Return a request's attributes: an address that a task chose is its input, so only the host of it is told."""
+        return http_facts(verb, urlsplit(url)._replace(path="/").geturl())
 
     def _socket(self, where: Any) -> socket.socket:
         """Return a socket for an address that may be reached; aiohttp connects it to that address and no other."""

@@ -11,18 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from outboard.cli.choices import (
     Agents,
     AsJson,
-    EndpointAddress,
+    CalledService,
     EngineConfig,
     Flytekit,
     FlytekitModules,
-    Insecure,
     Platforms,
     SettingsFile,
-    TlsCa,
-    TlsCertificate,
-    TlsKey,
-    TlsServerName,
-    TokenFile,
 )
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
@@ -31,7 +25,7 @@ from outboard.cli.printing import write_result
 from outboard.domain.endpoints import AgentInfo
 from outboard.errors import EndpointUnreachable, OutboardError
 from outboard.local.notes import write_note
-from outboard.local.settings_files import client_options, names, read_choice
+from outboard.local.settings_files import names, read_choice
 
 if TYPE_CHECKING:
     from outboard.domain.endpoints import Endpoint
@@ -54,15 +48,9 @@ class _Listing:
     problem: OutboardError | None = None
 
 
-def command(  # noqa: PLR0913 - the options of the command
+def command(
     *,
-    endpoint: EndpointAddress = None,
-    insecure: Insecure = None,
-    tls_ca: TlsCa = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_server_name: TlsServerName = None,
-    token_file: TokenFile = None,
+    service: CalledService,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -75,20 +63,15 @@ def command(  # noqa: PLR0913 - the options of the command
 
     Without --endpoint or --engine-config it is the agents of this installation.
     """
-    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
-
-    client = client_options(
-        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
-    )
     choice = read_choice(
         settings,
         platforms=platforms,
         modules=agents,
         flytekit=flytekit,
         flytekit_modules=flytekit_modules,
-        client=client,
+        client=service.client,
     )
-    target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
+    target = service.target_with(choice, engine_config)
     listings, failures = run_loop(_list(target))
     problems = [each.problem for each in listings if each.problem is not None]
     if len(problems) == len(listings):
@@ -102,7 +85,7 @@ def command(  # noqa: PLR0913 - the options of the command
 
 
 async def _list(target: Target) -> tuple[list[_Listing], list[dict[str, str]]]:
-    from outboard.cli.connections import find  # noqa: PLC0415 - as above
+    from outboard.cli.connections import find  # noqa: PLC0415 - the engine is for those who use it
 
     async def ask(name: str, endpoint: Endpoint) -> _Listing:
         try:

@@ -9,36 +9,19 @@ accepted), and leaves the rest of the run for `outboard resume`. A run also has 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from outboard.cli.choices import (
-    Agents,
-    EndpointAddress,
-    EngineConfig,
-    Force,
-    Insecure,
-    Installation,
-    JournalFile,
-    Platforms,
-    SettingsFile,
-    TlsCa,
-    TlsCertificate,
-    TlsKey,
-    TlsServerName,
-    TokenFile,
-)
+from outboard.cli.choices import Force, JournalFile, Whom
 from outboard.cli.exits import Exit
+from outboard.cli.handle_files import decoded, read_task_type
 from outboard.cli.loops import run_loop
 from outboard.domain.tasks import TaskType
 from outboard.errors import HandleError, InvalidSettings
 from outboard.local.notes import write_note
-from outboard.local.settings_files import client_options, read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.driving import Drive
@@ -55,7 +38,7 @@ _PAUSE_S: Final = 0.3
 _CALL_LIMIT_S: Final = 30.0
 
 
-def command(  # noqa: PLR0913 - the options of the command
+def command(
     *,
     what: Annotated[
         str | None,
@@ -65,50 +48,36 @@ def command(  # noqa: PLR0913 - the options of the command
         str | None, typer.Option("--handle", metavar="BASE64", help="A job by its handle, without the journal.")
     ] = None,
     task_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE[:VERSION]", help="The task type that goes with --handle.")
+        TaskType | None,
+        typer.Option(
+            "--type", metavar="TYPE[:VERSION]", parser=read_task_type, help="The task type that goes with --handle."
+        ),
     ] = None,
     wait: Annotated[
         float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for the confirmation.")
     ] = 60.0,
     force: Force = False,
-    endpoint: EndpointAddress = None,
-    insecure: Insecure = None,
-    tls_ca: TlsCa = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_server_name: TlsServerName = None,
-    token_file: TokenFile = None,
-    engine_config: EngineConfig = None,
-    platforms: Platforms = None,
-    agents: Agents = None,
-    installation: Installation = None,
-    settings: SettingsFile = None,
+    whom: Whom,
     journal: JournalFile = None,
 ) -> int:
     """Cancel a task, all tasks of a run, or a job by its handle, and wait until that is confirmed.
 
     What has ended is left as it is. Exit code 131 says that the end was not confirmed in time.
     """
-    from outboard.cli.driving import Drive  # noqa: PLC0415 - same
-    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
+    from outboard.cli.driving import Drive  # noqa: PLC0415 - the engine is for those who use it
 
     if (what is None) == (handle is None):
         raise InvalidSettings("say what to cancel: a task or a run of the journal, or --handle", field="task")
-    client = client_options(
-        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
-    )
-    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation, client=client)
-    target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
-    drive = Drive(target=target, journal=journal, is_quiet=True)
+    drive = Drive(target=whom.target(), journal=journal, is_quiet=True)
     if handle is not None:
         return run_loop(_cancel_handle(drive, _decode(handle), task_type, wait_s=wait))
     return run_loop(_cancel_recorded(drive, what or "", wait_s=wait, force=force))
 
 
-async def _cancel_handle(drive: Drive, handle: bytes, type_text: str | None, *, wait_s: float) -> Exit:
+async def _cancel_handle(drive: Drive, handle: bytes, named: TaskType | None, *, wait_s: float) -> Exit:
     from outboard.cli.connections import find  # noqa: PLC0415 - as above
 
-    task_type = _task_type(handle, type_text)
+    task_type = named or _recorded_type(handle)
     async with find(drive.target) as found, found.endpoints() as endpoints:
         if len(endpoints) > 1:
             raise InvalidSettings(
@@ -226,23 +195,18 @@ async def _take_up_to_cancel(drive: Drive, journal: Journal, wish: _Wish, *, wai
 
 
 def _decode(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidSettings("--handle is no base64: copy it whole, as it was printed", field="handle") from None
+    handle = decoded(text)
+    if handle is None:
+        raise InvalidSettings("--handle is no base64: copy it whole, as it was printed", field="handle")
+    return handle
 
 
-def _task_type(handle: bytes, text: str | None) -> TaskType:
-    """Return the task type that was given, or the one in a handle of ours that is not sealed."""
+def _recorded_type(handle: bytes) -> TaskType:
+    """Return the task type in a handle of ours that is not sealed."""
     from outboard.domain.handles import HandleCodec  # noqa: PLC0415 - only here
 
-    if text is not None:
-        name, _, version = text.partition(":")
-        if version and not version.isdigit():
-            raise InvalidSettings(f"--type '{text}' has no number for a version: write name:1", field="type")
-        return TaskType(name, int(version or 0))
     try:
-        decoded = HandleCodec().decode(handle)
+        found = HandleCodec().decode(handle)
     except HandleError:
         raise InvalidSettings("the handle cannot be read here: name its task type with --type", field="type") from None
-    return TaskType(decoded.task_type, decoded.task_type_version)
+    return TaskType(found.task_type, found.task_type_version)

@@ -22,6 +22,7 @@ from typing import Any, Final
 from outboard.cli.exits import exit_code
 from outboard.cli.grpc_environment import import_service
 from outboard.cli.light_imports import without
+from outboard.domain.secret_refs import redact_forms
 from outboard.errors import OutboardError
 from outboard.local.settings_files import AgentChoice, open_host, read_service_settings
 
@@ -59,6 +60,7 @@ def _serve(document: Mapping[str, Any], hello: Any) -> int:
     choice = AgentChoice(**{**document["choice"], "directory": Path(document["directory"])})
 
     async def opened() -> Any:
+        redact_prints(redact_forms)  # as in `serve`
         host = open_host(choice, is_local=False)
         configure_logs(host.redact, level=document["log_level"], form="json", extra=trace_fields(host.tracing))
         redact_prints(host.redact)

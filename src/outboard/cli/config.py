@@ -6,34 +6,21 @@ It takes the options of `serve`, so that adding `config` in place of `serve` to 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from outboard.cli.choices import Agents, AsJson, Flytekit, FlytekitModules, Installation, Platforms, SettingsFile
+from outboard.cli.choices import AsJson
 from outboard.cli.exits import Exit
 from outboard.cli.printing import write_result
-from outboard.cli.serve import (
-    AdminPort,
-    CallbacksPort,
-    Isolate,
-    ListenHost,
-    ListenPort,
-    LogFormat,
-    LogLevel,
-    MetricsPort,
-    Processes,
-    TlsCertificate,
-    TlsClientCa,
-    TlsKey,
-)
+from outboard.cli.serve_options import ServeOptions
 from outboard.local.documents import called
 from outboard.local.notes import one_line, write_note
 from outboard.local.settings.gathering import Gathered, gather, put
-from outboard.local.settings_files import names, search_in
+from outboard.local.settings.variables import SHORT
+from outboard.local.settings_files import names_in, search_in
 
 if TYPE_CHECKING:
     from outboard.local.settings.listing import Listing
@@ -43,58 +30,21 @@ EXAMPLES: Final = (
     "outboard config --check --settings outboard.yaml",
     "outboard config --schema > outboard.schema.json",
 )
-_PLACES: Final[Mapping[str, tuple[str, ...]]] = {
-    "host": ("service", "host"),
-    "port": ("service", "port"),
-    "metrics_port": ("service", "metrics_port"),
-    "admin_port": ("service", "admin_port"),
-    "callbacks_port": ("service", "callbacks_port"),
-    "tls_certificate": ("service", "tls", "certificate"),
-    "tls_key": ("service", "tls", "key"),
-    "tls_client_ca": ("service", "tls", "client_ca"),
-    "isolate": ("service", "isolate"),
-    "processes": ("service", "processes"),
-    "platforms": ("agents", "platforms"),
-    "agents": ("agents", "modules"),
-    "flytekit": ("flytekit", "enabled"),
-    "flytekit_modules": ("flytekit", "modules"),
-    "installation": ("host", "installation"),
-    "log_level": ("log", "level"),
-    "log_format": ("log", "format"),
-}
-"""Which setting an option is."""
-_LISTS: Final = ("isolate", "platforms", "agents", "flytekit_modules")
+_LISTS: Final = frozenset({"isolate", "platforms", "agents", "flytekit_modules"})
 
 Show = Annotated[bool, typer.Option("--show", help="Print every setting, its value and where it comes from (default).")]
 Check = Annotated[bool, typer.Option("--check", help="Only say what is wrong; the exit code is 2 where something is.")]
 Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a settings file.")]
 
 
-def command(  # noqa: PLR0913 - the options of `serve`, and what to do
+def command(
     ctx: typer.Context,
     *,
     show: Show = False,
     check: Check = False,
     schema: Schema = False,
     as_json: AsJson = False,
-    settings: SettingsFile = None,
-    host: ListenHost = None,  # noqa: ARG001 - this and those below are read from the context, which knows who gave them
-    port: ListenPort = None,  # noqa: ARG001
-    metrics_port: MetricsPort = None,  # noqa: ARG001
-    admin_port: AdminPort = None,  # noqa: ARG001
-    callbacks_port: CallbacksPort = None,  # noqa: ARG001
-    platforms: Platforms = None,  # noqa: ARG001
-    agents: Agents = None,  # noqa: ARG001
-    flytekit: Flytekit = None,  # noqa: ARG001
-    flytekit_modules: FlytekitModules = None,  # noqa: ARG001
-    tls_certificate: TlsCertificate = None,  # noqa: ARG001
-    tls_key: TlsKey = None,  # noqa: ARG001
-    tls_client_ca: TlsClientCa = None,  # noqa: ARG001
-    isolate: Isolate = None,  # noqa: ARG001
-    processes: Processes = None,  # noqa: ARG001
-    installation: Installation = None,  # noqa: ARG001
-    log_level: LogLevel = None,  # noqa: ARG001
-    log_format: LogFormat = None,  # noqa: ARG001
+    options: ServeOptions,
 ) -> int:
     """Print what a service is set to and where each value comes from, check it, or print the schema.
 
@@ -102,7 +52,7 @@ def command(  # noqa: PLR0913 - the options of `serve`, and what to do
     """
     if show + check + schema > 1:
         raise typer.BadParameter("choose one of --show, --check and --schema", param_hint="--show")
-    gathered = _gather(ctx, settings)
+    gathered = _gather(ctx, options.settings)
     if schema:
         from outboard.local.settings.schema import settings_schema  # noqa: PLC0415 - models of all platforms
 
@@ -110,7 +60,7 @@ def command(  # noqa: PLR0913 - the options of `serve`, and what to do
         return Exit.SUCCESS
     from outboard.local.settings.listing import list_settings  # noqa: PLC0415 - same
 
-    listing = list_settings(gathered, called(settings) if settings else None)
+    listing = list_settings(gathered, called(options.settings) if options.settings else None)
     if as_json:
         write_result(json.dumps(_document(listing, has_settings=not check), indent=2))
     elif not check:
@@ -127,18 +77,17 @@ def command(  # noqa: PLR0913 - the options of `serve`, and what to do
 
 def _gather(ctx: typer.Context, path: str | None) -> Gathered:
     """Return file, variables and options as one document."""
-    given = {name: ctx.params[name] for name in _PLACES if _is_option(ctx, name)}
-    for name in _LISTS:
-        if name in given:
-            texts = [given[name]] if isinstance(given[name], str) else given[name]
-            given[name] = [each for text in texts for each in names(text) or ()]
+    places = {str(each.name): SHORT[str(each.envvar)] for each in ctx.command.params if each.envvar in SHORT}
+    given = {name: ctx.params[name] for name in places if _is_option(ctx, name)}
+    for name in _LISTS & given.keys():
+        given[name] = names_in([given[name]] if isinstance(given[name], str) else given[name])
     gathered = gather(path, modules=given.get("agents"), has_short=True)
     if gathered.platforms.modules:
         search_in(Path.cwd())
     origins, document = dict(gathered.origins), dict(gathered.document)
     for name, value in given.items():
-        put(document, _PLACES[name], value)
-        origins[_PLACES[name]] = f"option --{name.replace('_', '-')}"
+        put(document, places[name], value)
+        origins[places[name]] = f"option --{name.replace('_', '-')}"
     return replace(gathered, document=document, origins=origins)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -14,18 +13,12 @@ import typer
 from outboard.cli.choices import (
     Agents,
     AsJson,
-    EndpointAddress,
+    CalledService,
     Flytekit,
     FlytekitModules,
-    Insecure,
     Installation,
     Platforms,
     SettingsFile,
-    TlsCa,
-    TlsCertificate,
-    TlsKey,
-    TlsServerName,
-    TokenFile,
 )
 from outboard.cli.exits import Exit, exit_code
 from outboard.cli.handle_files import read_handle
@@ -34,7 +27,7 @@ from outboard.cli.loops import end_threads, run_loop
 from outboard.cli.printing import write_result
 from outboard.errors import InvalidSettings, OutboardError
 from outboard.local.notes import one_line, write_note
-from outboard.local.settings_files import client_options, names, read_choice
+from outboard.local.settings_files import AgentChoice, names, names_in, read_choice
 
 if TYPE_CHECKING:
     from outboard.local.checkup.findings import Finding
@@ -50,42 +43,88 @@ EXAMPLES: Final = (
 _CLOSING_S: Final = 5.0
 
 
-def command(  # noqa: PLR0913 - the options of the command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What is examined, apart from the service; see `option_groups`."""
+
+    project: Annotated[str, typer.Option("--project", metavar="NAME", help="Look for this project's secrets.")] = ""
+    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help="And this domain's.")] = ""
+    handle: Annotated[
+        bytes | None,
+        typer.Option(
+            "--handle",
+            metavar="FILE",
+            parser=read_handle,
+            help="A handle of another replica, raw or base64: can it be read here?",
+        ),
+    ] = None
+    output_prefix: Annotated[
+        str, typer.Option("--output-prefix", metavar="URI", help="Try records here, where host.records names no place.")
+    ] = ""
+    metrics: Annotated[
+        str, typer.Option("--metrics", metavar="URL", help="The service's metrics: what is throttled now.")
+    ] = ""
+    limit: Annotated[
+        float, typer.Option("--limit", min=0.1, metavar="SECONDS", help="How long any one question may take.")
+    ] = 10.0
+    platforms: Platforms = None
+    agents: Agents = None
+    flytekit: Flytekit = None
+    flytekit_modules: FlytekitModules = None
+    installation: Installation = None
+    settings: SettingsFile = None
+
+    def subject(self, service: CalledService) -> Subject:
+        """Return it; settings that cannot be read are something to be told about an installation.
+
+        Raises:
+            OutboardError: They cannot be read, and a service is to be examined, about which nothing here can tell then.
+        """
+        from outboard.domain.identity import Scope  # noqa: PLC0415 - what a checkup needs is for those who want one
+        from outboard.local.checkup.subject import Subject  # noqa: PLC0415 - same
+        from outboard.local.connections import address_of  # noqa: PLC0415 - same
+
+        subject = Subject(
+            choice=None,
+            file=self.settings,
+            modules=names_in(self.agents) or None,
+            wanted=frozenset(names(self.platforms) or ()),
+            scope=Scope(project=self.project, domain=self.domain),
+            metrics_url=self.metrics,
+            output_prefix=self.output_prefix,
+            handle=self.handle,
+            limit_s=self.limit,
+        )
+        try:
+            subject.choice = self._choice(service)
+            if service.endpoint:
+                subject.service = address_of(service.target_with(subject.choice), service.endpoint)
+        except OutboardError as error:
+            if service.endpoint:
+                raise
+            subject.unreadable = error
+        return subject
+
+    def _choice(self, service: CalledService) -> AgentChoice:
+        return read_choice(
+            self.settings,
+            platforms=self.platforms,
+            modules=self.agents,
+            installation=self.installation,
+            flytekit=self.flytekit,
+            flytekit_modules=self.flytekit_modules,
+            client=service.client,
+        )
+
+
+def command(
     *,
-    endpoint: EndpointAddress = None,
-    insecure: Insecure = None,
-    tls_ca: TlsCa = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_server_name: TlsServerName = None,
-    token_file: TokenFile = None,
+    service: CalledService,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="CHECK", help="Only this check; repeatable.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as problems.")] = False,
-    project: Annotated[str, typer.Option("--project", metavar="NAME", help="Look for this project's secrets.")] = "",
-    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help="And this domain's.")] = "",
-    handle: Annotated[
-        str | None,
-        typer.Option(
-            "--handle", metavar="FILE", help="A handle of another replica, raw or base64: can it be read here?"
-        ),
-    ] = None,
-    output_prefix: Annotated[
-        str, typer.Option("--output-prefix", metavar="URI", help="Try records here, where host.records names no place.")
-    ] = "",
-    metrics: Annotated[
-        str, typer.Option("--metrics", metavar="URL", help="The service's metrics: what is throttled now.")
-    ] = "",
-    limit: Annotated[
-        float, typer.Option("--limit", min=0.1, metavar="SECONDS", help="How long any one question may take.")
-    ] = 10.0,
-    platforms: Platforms = None,
-    agents: Agents = None,
-    flytekit: Flytekit = None,
-    flytekit_modules: FlytekitModules = None,
-    installation: Installation = None,
-    settings: SettingsFile = None,
+    examined: Examined,
     as_json: AsJson = False,
 ) -> int:
     """Check an installation, or a running service: settings, secrets, platforms, clock, records, handles, ports, limits.
@@ -93,56 +132,27 @@ def command(  # noqa: PLR0913 - the options of the command
     It starts nothing, touches no job and shows no secret. The exit code is that of the worst finding: 0 where there is no
     problem (with --strict, no warning either).
     """
-    from outboard.domain.identity import Scope  # noqa: PLC0415 - what a checkup needs is for those who want one
-    from outboard.local.checkup.checkup import HERE, THERE  # noqa: PLC0415 - same
-    from outboard.local.checkup.subject import Subject  # noqa: PLC0415 - same
-    from outboard.local.connections import address_of  # noqa: PLC0415 - same
-    from outboard.local.targets import Target  # noqa: PLC0415 - same
+    checks = _checks(only, is_of_service=bool(service.endpoint))
+    return run_loop(_examine(examined.subject(service), checks, is_strict=strict, as_json=as_json))
 
-    chosen = [name for each in only or () for name in names(each) or ()]
-    known = THERE if endpoint else HERE
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        whose = "a running service" if endpoint else "an installation"
-        words = f"--only {unknown[0]}: there is no such check of {whose}; known: {', '.join(known)}"
-        raise InvalidSettings(words, field="only")
-    subject = Subject(
-        choice=None,
-        file=settings,
-        modules=[name for each in agents or () for name in names(each) or ()] or None,
-        wanted=frozenset(names(platforms) or ()),
-        scope=Scope(project=project, domain=domain),
-        metrics_url=metrics,
-        output_prefix=output_prefix,
-        handle=read_handle(handle) if handle is not None else None,
-        limit_s=limit,
-    )
-    try:
-        subject.choice = read_choice(
-            settings,
-            platforms=platforms,
-            modules=agents,
-            installation=installation,
-            flytekit=flytekit,
-            flytekit_modules=flytekit_modules,
-            client=client_options(
-                ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
-            ),
-        )
-        if endpoint:
-            subject.service = address_of(Target(endpoint=endpoint, insecure=insecure, choice=subject.choice), endpoint)
-    except OutboardError as error:
-        if endpoint:
-            raise  # of a service nothing here is examined that could tell it
-        subject.unreadable = error
-    return run_loop(_examine(subject, chosen, is_strict=strict, as_json=as_json))
+
+def _checks(only: Sequence[str] | None, *, is_of_service: bool) -> Sequence[str]:
+    from outboard.local.checkup.checkup import HERE, THERE  # noqa: PLC0415 - what a checkup needs is for those who want one
+
+    chosen, known = names_in(only), THERE if is_of_service else HERE
+    for name in chosen:
+        if name not in known:
+            whose = "a running service" if is_of_service else "an installation"
+            words = f"--only {name}: there is no such check of {whose}; known: {', '.join(known)}"
+            raise InvalidSettings(words, field="only")
+    return chosen
 
 
 async def _examine(subject: Subject, only: Sequence[str], *, is_strict: bool, as_json: bool) -> Exit:
-    from outboard.cli.log_output import prints_redacted  # noqa: PLC0415 - as above
+    from outboard.cli.log_output import prints_aside  # noqa: PLC0415 - as above
 
     # What platforms' code prints is no part of the answer.
-    with prints_redacted(subject.redact), redirect_stdout(sys.stderr):
+    with prints_aside(subject.redact):
         findings = await _findings(subject, only)
     if as_json:
         write_result(dumps(_document(findings), indent=2))

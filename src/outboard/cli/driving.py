@@ -17,7 +17,7 @@ from outboard.cli.connections import find
 from outboard.cli.exits import Exit
 from outboard.cli.interrupts import interrupts
 from outboard.cli.journals import open_journal
-from outboard.cli.log_output import configure_logs, prints_redacted
+from outboard.cli.log_output import configure_logs
 from outboard.cli.reports import report
 from outboard.cli.specs import NamedTask
 from outboard.engine.engine import Engine
@@ -114,7 +114,6 @@ async def resume_runs(drive: Drive, journal: Journal, run_ids: Sequence[str], *,
             return reduce(lambda redacted, host: host(redacted), hosts, text)
 
         configure_logs(redact, level="error", form="pretty")
-        stack.enter_context(prints_redacted(redact))
         return await drive_to_end(drive, journal, crews, name=name)
 
 

@@ -1,7 +1,7 @@
 """From arguments to an exit code: the table of commands, and what an error looks like.
 
-A command's module has a function `command`, whose signature typer reads and whose docstring is the help, and `EXAMPLES`. It
-is imported when the command is asked for; only `outboard --help` imports them all.
+A command's module has a function `command`, whose signature typer reads (see `option_groups`) and whose docstring is the help,
+and `EXAMPLES`. It is imported when the command is asked for; only `outboard --help` imports them all.
 
 Whatever is raised ends as one or two lines on standard error, `error: <sentence>` and `remedy: <what to type>`, never as a
 traceback, unless `OUTBOARD_DEBUG=1`.
@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from outboard.cli.exits import Exit, exit_code, remedy
+from outboard.cli.option_groups import spread
 from outboard.cli.printing import write_result
 from outboard.errors import OutboardError
 from outboard.local.notes import write_note
@@ -59,7 +60,7 @@ class _Commands(TyperGroup):
             return None
         module = import_module(COMMANDS[cmd_name])
         app = _typer()
-        app.command(cmd_name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(module.command)
+        app.command(cmd_name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(spread(module.command))
         return typer.main.get_command(app)
 
 

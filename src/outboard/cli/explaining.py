@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, redirect_stdout
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from outboard.cli.log_output import configure_logs, prints_redacted
+from outboard.cli.log_output import configure_logs, prints_aside, redact_prints
+from outboard.cli.questions import Question
 from outboard.domain.endpoints import Endpoint
 from outboard.domain.handles import seal_of
+from outboard.domain.secret_refs import redact_forms
 from outboard.domain.tasks import TaskType
 from outboard.engine.journal import Journal
 from outboard.engine.leases import Life
@@ -30,31 +29,6 @@ from outboard.local.targets import Target, target_of
 
 _CLOSING_S: Final = 5.0
 _SHOWN: Final = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What somebody wants to know.
-
-    Attributes:
-        named: What they named.
-        task_type: Of a handle that does not say it.
-        output_prefix: Of the attempt, where a key's record is wanted.
-        log: A service's log.
-        is_offline: Ask nobody.
-        may_poll: Let a service answer a poll about a handle that cannot be read here.
-        limit_s: For each answer.
-        journal: Where the journal lies, if not at its usual place.
-    """
-
-    named: str
-    task_type: TaskType | None = None
-    output_prefix: str = ""
-    log: Path | None = None
-    is_offline: bool = False
-    may_poll: bool = False
-    limit_s: float = 10.0
-    journal: Path | None = None
 
 
 async def find_story(question: Question, target: Target, handle: bytes | None) -> tuple[Story, Callable[[str], str]]:
@@ -173,9 +147,10 @@ def _is_here(story: Story, target: Target) -> bool:
 
 @asynccontextmanager
 async def _opened(target: Target) -> AsyncIterator[Host]:
-    host: Host = open_host(target.choice, is_local=True)
-    # What agents' code prints, when they are asked and when they are closed, is no part of the answer.
-    with prints_redacted(host.redact), redirect_stdout(sys.stderr):
+    # What agents' code prints, from its import until it is closed, is no part of the answer.
+    with prints_aside(redact_forms):
+        host: Host = open_host(target.choice, is_local=True)
+        redact_prints(host.redact)
         try:
             yield host
         finally:

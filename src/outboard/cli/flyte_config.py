@@ -11,19 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from outboard.cli.choices import (
-    Agents,
-    AsJson,
-    EndpointAddress,
-    Insecure,
-    Platforms,
-    SettingsFile,
-    TlsCa,
-    TlsCertificate,
-    TlsKey,
-    TlsServerName,
-    TokenFile,
-)
+from outboard.cli.choices import Agents, AsJson, CalledService, Platforms, SettingsFile
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
 from outboard.cli.loops import run_loop
@@ -32,7 +20,7 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.errors import EndpointUnreachable, InvalidSettings
 from outboard.local.documents import STDIN
 from outboard.local.notes import write_note
-from outboard.local.settings_files import client_options, read_choice
+from outboard.local.settings_files import read_choice
 
 if TYPE_CHECKING:
     from outboard.engine.propeller.findings import Finding
@@ -106,13 +94,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="In a check, warnings cou
 
 def command(  # noqa: PLR0913 - each is an option
     *,
-    endpoint: EndpointAddress = None,
-    insecure: Insecure = None,
-    tls_ca: TlsCa = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_server_name: TlsServerName = None,
-    token_file: TokenFile = None,
+    service: CalledService,
     platforms: Platforms = None,
     agents: Agents = None,
     settings: SettingsFile = None,
@@ -130,15 +112,10 @@ def command(  # noqa: PLR0913 - each is an option
     Without --endpoint it is for the agents of this installation. A check compares with what is served only where --endpoint,
     --platforms or --agents names it; its exit code is 1 where it found an error.
     """
-    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
-
-    client = client_options(
-        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
-    )
-    choice = read_choice(settings, platforms=platforms, modules=agents, flytekit=None, client=client)
-    target = Target(endpoint=endpoint, insecure=insecure, choice=choice)
+    choice = read_choice(settings, platforms=platforms, modules=agents, flytekit=None, client=service.client)
+    target = service.target_with(choice)
     if check:
-        is_named = bool(endpoint or platforms is not None or choice.modules)
+        is_named = bool(service.endpoint or platforms is not None or choice.modules)
         served = run_loop(_served(target)) if is_named else None
         return _check(check, flyte, served, name, live_jobs, is_strict=strict, as_json=as_json)
     served = run_loop(_served(target))

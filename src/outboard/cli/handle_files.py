@@ -1,4 +1,7 @@
-"""Handles as people have them: a file with the raw bytes or their base64, standard input, or base64 on the command line."""
+"""Handles as people have them: a file with the raw bytes or their base64, standard input, or base64 on the command line.
+
+A handle that does not say what it is of needs its task type beside it, as `name` or `name:1`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from outboard.domain.tasks import TaskType
 from outboard.errors import InvalidSettings
 
 STDIN: Final = "-"
@@ -45,6 +49,18 @@ def decoded(text: str) -> bytes | None:
         return base64.b64decode(joined + "=" * (-len(joined) % 4), validate=True) or None
     except (binascii.Error, ValueError):
         return None
+
+
+def read_task_type(text: str) -> TaskType:
+    """Return the task type that a text spells.
+
+    Raises:
+        InvalidSettings: It spells none.
+    """
+    name, _, version = text.partition(":")
+    if not name or (version and not (version.isascii() and version.isdecimal())):
+        raise InvalidSettings(f"--type '{text}' is no task type: write name or name:1", field="type")
+    return TaskType(name, int(version or 0))
 
 
 def _read(path: Path) -> bytes:

@@ -1,6 +1,6 @@
 """Log lines: JSON for machines, colours for people, and no secret in either.
 
-Every text of a line goes through the host's redactor, which knows all secrets that this process ever resolved, and is made
+Every text of a line goes through the host's redactor, which knows the secrets that this process resolved, and is made
 legible; storms of lines that are alike are cut short (see `log_lines`). What other libraries log through the standard library
 takes the same way; of an exception they hand along only the type and the text are kept, since tracebacks may show values.
 """
@@ -16,10 +16,12 @@ from typing import Any, Final
 import structlog
 
 from outboard.cli.log_lines import Legible, Processor, Storms, adding
+from outboard.cli.standard_streams import result_stream
 from outboard.errors import InvalidSettings
 from outboard.host.logs import LEVELS
 
 FORMATS: Final = ("auto", "json", "pretty")
+_BELOW: Final = ("buffer", "raw")
 
 
 def configure_logs(
@@ -67,19 +69,29 @@ def trace_fields(tracing: Any) -> Sequence[Processor]:
 def redact_prints(redact: Callable[[str], str]) -> None:
     """Remove secrets from what agents' code prints, in this process and from now on.
 
-    Each text is looked at as it is written: one that is written in two parts is two texts.
+    Each text is looked at as it is written: one that is written in two parts is two texts. Called again, it is the same streams
+    that use another redactor: a library that took hold of one when it was imported (a logging handler) prints through it too.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, _Redacted):
+        if isinstance(stream, _Redacted):
+            stream.redact = redact
+            if isinstance(stream.results, _Redacted):
+                stream.results.redact = redact
+        elif stream is not None:
             setattr(sys, name, _Redacted(stream, redact))
 
 
 @contextmanager
-def prints_redacted(redact: Callable[[str], str]) -> Iterator[None]:
-    """Do as `redact_prints` does for as long as the block lasts."""
+def prints_aside(redact: Callable[[str], str]) -> Iterator[None]:
+    """Do as `redact_prints` does for as long as the block lasts, and have agents' code print to standard error.
+
+    What it prints is no part of a command's answer, which `write_result` writes to standard output all the same.
+    """
     streams = sys.stdout, sys.stderr
-    redact_prints(redact)
+    results = _Redacted(result_stream(), redact)
+    sys.stderr = _Redacted(sys.stderr, redact)
+    sys.stdout = _Redacted(streams[1], redact, results)
     try:
         yield
     finally:
@@ -103,21 +115,34 @@ class _Stderr:
 
 
 class _Redacted:
-    """A stream of text that secrets are removed from; in all else it is the stream that it stands for."""
+    """A stream of text or bytes that secrets are removed from; in all else it is the stream that it stands for.
 
-    def __init__(self, stream: Any, redact: Callable[[str], str]) -> None:
+    The streams of bytes below one of text are such streams as well. What goes to the descriptor itself goes past it.
+    """
+
+    def __init__(self, stream: Any, redact: Callable[[str], str], results: Any = None) -> None:
         self._stream = stream
-        self._redact = redact
+        self.redact = redact
+        self.results = results
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        found = getattr(self._stream, name)
+        return _Redacted(found, self._clean) if name in _BELOW else found
 
-    def write(self, text: str) -> int:
-        """Write a text without secrets; the length is that of what was given, as callers expect."""
-        self._stream.write(self._redact(text))
-        return len(text)
+    def _clean(self, text: str) -> str:
+        return self.redact(text)
 
-    def writelines(self, lines: Iterable[str]) -> None:
+    def write(self, given: Any) -> int:
+        """Write a text, or bytes, without secrets; the length is that of what was given, as callers expect."""
+        if isinstance(given, str):
+            self._stream.write(self.redact(given))
+            return len(given)
+        data = bytes(given)
+        text = data.decode("utf-8", "surrogateescape")  # what is no text comes out as it was
+        self._stream.write(self.redact(text).encode("utf-8", "surrogateescape"))
+        return len(data)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
         """Write several."""
         for line in lines:
             self.write(line)

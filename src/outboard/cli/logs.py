@@ -11,28 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from outboard.cli.choices import (
-    Agents,
-    AsJson,
-    EndpointAddress,
-    EngineConfig,
-    Insecure,
-    JournalFile,
-    Platforms,
-    SettingsFile,
-    TlsCa,
-    TlsCertificate,
-    TlsKey,
-    TlsServerName,
-    TokenFile,
-)
+from outboard.cli.choices import Agents, AsJson, CalledService, EngineConfig, JournalFile, Platforms, SettingsFile
 from outboard.cli.exits import Exit
 from outboard.cli.json_values import dumps
 from outboard.cli.loops import run_loop
 from outboard.cli.printing import write_result
 from outboard.errors import AgentError, EndpointUnreachable, InvalidSettings
 from outboard.local.notes import write_note
-from outboard.local.settings_files import client_options, read_choice
+from outboard.local.settings_files import read_choice
 
 if TYPE_CHECKING:
     from outboard.domain.endpoints import Endpoint
@@ -57,13 +43,7 @@ def command(  # noqa: PLR0913 - the options of the command
     tail: Annotated[
         int, typer.Option("--tail", "-n", min=0, metavar="LINES", help="Only the last lines; 0 is all.")
     ] = 0,
-    endpoint: EndpointAddress = None,
-    insecure: Insecure = None,
-    tls_ca: TlsCa = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_server_name: TlsServerName = None,
-    token_file: TokenFile = None,
+    service: CalledService,
     engine_config: EngineConfig = None,
     platforms: Platforms = None,
     agents: Agents = None,
@@ -72,19 +52,14 @@ def command(  # noqa: PLR0913 - the options of the command
     as_json: AsJson = False,
 ) -> int:
     """Print the log of a task's job; with --json one object per line."""
-    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
-
-    client = client_options(
-        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
-    )
-    choice = read_choice(settings, platforms=platforms, modules=agents, client=client)
-    target = Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice)
+    choice = read_choice(settings, platforms=platforms, modules=agents, client=service.client)
+    target = service.target_with(choice, engine_config)
     run_loop(_print_log(task, target, journal, follow=follow, tail=tail, as_json=as_json))
     return Exit.SUCCESS
 
 
 async def _print_log(text: str, target: Target, path: Path | None, *, follow: bool, tail: int, as_json: bool) -> None:
-    from outboard.cli.connections import find  # noqa: PLC0415 - as above
+    from outboard.cli.connections import find  # noqa: PLC0415 - the engine is for those who use it
     from outboard.cli.journals import find_task, open_journal  # noqa: PLC0415 - as above
     from outboard.local.targets import target_of  # noqa: PLC0415 - as above
 

@@ -7,11 +7,11 @@ and platforms are shown to people without control characters, which would play t
 from __future__ import annotations
 
 import os
-import sys
 
 import typer
 
 from outboard.cli.exits import Exit
+from outboard.cli.standard_streams import result_stream
 from outboard.errors import OutboardError
 
 
@@ -21,12 +21,13 @@ def write_result(text: str) -> None:
     Raises:
         OutboardError: It cannot be written: the disk is full, say.
     """
+    stream = result_stream()
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        stream.write(text + "\n")
+        stream.flush()
     except OSError as problem:
         # Python would try to flush again at exit and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(problem, BrokenPipeError):
             raise typer.Exit(Exit.BROKEN_PIPE) from None
         reason = (problem.strerror or "unwritable").lower()

@@ -6,30 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from outboard.cli.choices import (
-    Agents,
-    AsJson,
-    EndpointAddress,
-    EngineConfig,
-    Force,
-    Insecure,
-    Installation,
-    JournalFile,
-    OutputBase,
-    Platforms,
-    Quiet,
-    SettingsFile,
-    TlsCa,
-    TlsCertificate,
-    TlsKey,
-    TlsServerName,
-    TokenFile,
-)
+from outboard.cli.choices import AsJson, Force, JournalFile, OutputBase, Quiet, Whom
 from outboard.cli.exits import Exit
 from outboard.cli.loops import run_loop
 from outboard.errors import InvalidSettings
 from outboard.local.notes import write_note
-from outboard.local.settings_files import client_options, read_choice
 
 if TYPE_CHECKING:
     from outboard.cli.driving import Drive
@@ -42,24 +23,13 @@ EXAMPLES: Final = (
 )
 
 
-def command(  # noqa: PLR0913 - the options of the command
+def command(
     *,
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="A run's id; all unfinished runs without one.")
     ] = None,
     force: Force = False,
-    endpoint: EndpointAddress = None,
-    insecure: Insecure = None,
-    tls_ca: TlsCa = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_server_name: TlsServerName = None,
-    token_file: TokenFile = None,
-    engine_config: EngineConfig = None,
-    platforms: Platforms = None,
-    agents: Agents = None,
-    installation: Installation = None,
-    settings: SettingsFile = None,
+    whom: Whom,
     output_base: OutputBase = None,
     journal: JournalFile = None,
     quiet: Quiet = False,
@@ -70,19 +40,14 @@ def command(  # noqa: PLR0913 - the options of the command
     Each run goes on where it was begun, with the agents and settings that it was begun with, as the journal keeps them; what is
     given now goes before that. --endpoint says where a service is now, if it has moved.
     """
-    from outboard.cli.driving import Drive  # noqa: PLC0415 - same
+    from outboard.cli.driving import Drive  # noqa: PLC0415 - the engine is for those who use it
     from outboard.cli.journals import is_journal  # noqa: PLC0415 - same
-    from outboard.local.targets import Target  # noqa: PLC0415 - the engine is for those who use it
 
     if not run and not is_journal(journal):
         write_note("nothing to resume")
         return Exit.SUCCESS
-    client = client_options(
-        ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_server_name, token_file=token_file
-    )
-    choice = read_choice(settings, platforms=platforms, modules=agents, installation=installation, client=client)
     drive = Drive(
-        target=Target(endpoint=endpoint, insecure=insecure, engine_config=engine_config, choice=choice),
+        target=whom.target(),
         journal=journal,
         output_base=output_base,
         is_quiet=quiet,

@@ -1,14 +1,15 @@
-"""Standard streams that were closed by whoever started the command, as some supervisors do.
+"""Standard streams: those that are closed, and the one that results go to.
 
-The system gives the lowest free number to the next file that is opened. So the journal or the event loop would become the
-standard error that libraries write to, and libuv ends the process where it has to close such a number. A closed stream is
-therefore opened on the null device before anything else is opened.
+Some supervisors start commands with closed streams. The system gives the lowest free number to the next file that is opened, so
+the journal or the event loop would become the standard error that libraries write to, and libuv ends the process where it has to
+close such a number. A closed stream is therefore opened on the null device before anything else is opened.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 
 def open_closed_streams() -> None:
@@ -23,3 +24,8 @@ def open_closed_streams() -> None:
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def result_stream() -> Any:
+    """Return where results go: standard output, also while agents' code is given another one (`log_output.prints_aside`)."""
+    return getattr(sys.stdout, "results", None) or sys.stdout

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from outboard.cli.standard_streams import result_stream
 from outboard.local.notes import one_line
 from outboard.local.views import PHASE_STYLES
 
@@ -29,7 +29,7 @@ class Column:
 
 def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty: str) -> str:
     """Return a table as text for standard output; `empty` where there are no rows."""
-    is_terminal = sys.stdout.isatty()
+    is_terminal = result_stream().isatty()
     if not rows:
         return empty
     if not is_terminal:

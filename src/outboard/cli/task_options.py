@@ -8,31 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from outboard.cli.specs import TaskSpec
+import typer
+
 from outboard.cli.type_spellings import parse_type
 from outboard.domain.types import EnumType, SimpleType, ValueType
 from outboard.errors import InvalidTask
 from outboard.local.documents import parse_yaml, read_model
 
+if TYPE_CHECKING:
+    from outboard.cli.specs import TaskSpec
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """What the options of `run` say about a task; None and empty mean that an option was not given."""
+    """What the options of `run` say about a task; None means that an option was not given; see `option_groups`."""
 
-    config: Sequence[str] = ()
-    sql: str | None = None
-    inputs: Sequence[str] = ()
-    input_types: Sequence[str] = ()
-    outputs: Sequence[str] = ()
-    retries: int | None = None
-    timeout: str | None = None
-    output_prefix: str | None = None
-    project: str | None = None
-    domain: str | None = None
-    name: str | None = None
-    version: int | None = None
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--config", "-c", metavar="KEY=VALUE", help="A field of the task's configuration; a.b=1 nests."),
+    ] = None
+    sql: Annotated[str | None, typer.Option("--sql", metavar="TEXT", help="The task's SQL statement.")] = None
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input; the value is read as YAML."),
+    ] = None
+    input_types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-type", metavar="NAME=TYPE", help="An input's type: int, list[str], dataset(parquet), ..."
+        ),
+    ] = None
+    outputs: Annotated[
+        list[str] | None, typer.Option("--output", "-o", metavar="NAME=TYPE", help="An output that the task declares.")
+    ] = None
+    version: Annotated[int | None, typer.Option("--task-version", metavar="N", help="The task type's version.")] = None
+    name: Annotated[str | None, typer.Option("--name", metavar="ID", help="The task's id in the journal.")] = None
+    retries: Annotated[int | None, typer.Option("--retries", min=0, metavar="N", help="Attempts after the first.")] = (
+        None
+    )
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="TIME", help="For one attempt: 1h30m, or seconds.")
+    ] = None
+    output_prefix: Annotated[
+        str | None, typer.Option("--output-prefix", metavar="URI", help="Where the outputs of the first attempt go.")
+    ] = None
+    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="In whose name it runs.")] = None
+    domain: Annotated[str | None, typer.Option("--domain", metavar="NAME", help="In which domain it runs.")] = None
 
     @property
     def is_empty(self) -> bool:
@@ -51,15 +74,15 @@ class TaskOptions:
             if (value := getattr(self, name)) is not None
         }
         document: dict[str, Any] = {**spec.model_dump(exclude_unset=True), **given}
-        for text in self.config:
+        for text in self.config or ():
             path, value = _pair(text, "--config")
             document["config"] = _put(document.get("config", {}), path.split("."), _value(value, f"--config {path}"))
-        types = dict(_pair(text, "--input-type") for text in self.input_types)
+        types = dict(_pair(text, "--input-type") for text in self.input_types or ())
         if types:
             interface = document.get("interface", {})
             document["interface"] = {**interface, "inputs": {**interface.get("inputs", {}), **types}}
         declared = document.get("interface", {}).get("inputs", {})
-        for text in self.inputs:
+        for text in self.inputs or ():
             name, value = _pair(text, "--input")
             document["inputs"] = {**document.get("inputs", {}), name: _input(name, value, declared.get(name))}
         if self.outputs:
@@ -67,7 +90,7 @@ class TaskOptions:
                 **document.get("outputs", {}),
                 **dict(_pair(text, "--output") for text in self.outputs),
             }
-        return read_model(TaskSpec, document, InvalidTask, where="the command line")
+        return read_model(type(spec), document, InvalidTask, where="the command line")
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -150,7 +150,6 @@ def _by_library(folder: Path, release: _Release) -> list[tuple[str, str]]:
                 raise InvalidSettings(f"--set {each}: an index needs the helm program; write a file for --values")
             _overlay(values, helm.parse_set_string(each))
         with helm.Chart.load(str(folder)) as loaded:
-            loaded.validate_schema(values)
             rendered = loaded.render(values, name=release.name, namespace=release.namespace)
     except OSError as error:
         raise InvalidSettings(f"values cannot be read ({error.strerror}): {error.filename}") from None

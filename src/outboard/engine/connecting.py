@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,15 +22,13 @@ import grpc
 
 from outboard.engine.addresses import ServiceAddress, is_local
 from outboard.engine.credentials import SECTION, Credentials
-from outboard.engine.tokens import TokenFile
+from outboard.engine.tokens import token_in
 from outboard.engine.trace_context import trace_metadata
 from outboard.errors import InvalidSettings
-from outboard.tls.files import Stamp, read_file, stamp
+from outboard.files import Watched, read_file
 
 _RECEIVE_BYTES: Final = 64 * 1024 * 1024
 _KEEPALIVE_MS: Final = 30_000
-_AGAIN_S: Final = 1.0
-"""How often files that are not in order are read again."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -49,9 +47,6 @@ class Connections:
     Args:
         address: Where the service is, and how it is called.
 
-    Attributes:
-        problem: Why the files as they are now are not used; empty where they are.
-
     Raises:
         InvalidSettings: Files are not in order, or the token would be sent in plain text.
     """
@@ -59,23 +54,24 @@ class Connections:
     def __init__(self, address: ServiceAddress) -> None:
         _check(address)
         self._address = address
-        self.problem = ""
-        self._files = _files(address)
-        self._seen = stamp(self._files)
-        self._refused: tuple[Stamp, float] | None = None
-        self._material = _read(address)
-        self._current = _Channel(_open(address, self._material))
+        self._material = Watched(_files(address), partial(_read, address))
+        self._current = _Channel(_open(address, self._material.value))
         self._used: set[_Channel] = set()
         self._closing: set[asyncio.Future[None]] = set()
         path = address.credentials.token_file
-        self._token = TokenFile(path) if path is not None else None
+        self._token = token_in(path) if path is not None else None
         self._trace = trace_metadata(os.environ)
+
+    @property
+    def problem(self) -> str:
+        """Why the files as they are now are not used; empty where they are."""
+        return self._material.problem
 
     @contextmanager
     def call(self) -> Iterator[tuple[grpc.aio.Channel, Metadata]]:
         """Give what one call goes by, for as long as it lasts."""
-        if self._files:
-            self._look()
+        if self._material.look():
+            self._exchange()
         used = self._current
         used.calls += 1
         self._used.add(used)
@@ -97,27 +93,14 @@ class Connections:
     def _metadata(self) -> Metadata:
         if self._token is None:
             return self._trace
-        return (("authorization", f"Bearer {self._token.read()}"), *self._trace)
+        self._token.look()
+        return (("authorization", f"Bearer {self._token.value}"), *self._trace)
 
-    def _look(self) -> None:
-        """Take up files that have changed."""
-        now = stamp(self._files)
-        if now == self._seen or (self._refused is not None and self._refused[0] == now and not self._is_due()):
-            return
-        try:
-            material = _read(self._address)
-        except InvalidSettings as error:
-            self.problem, self._refused = error.message, (now, time.monotonic())
-            return
-        self._seen, self._refused, self.problem = now, None, ""
-        if material != self._material:
-            before, self._material = self._current, material
-            self._current = _Channel(_open(self._address, material))
-            if not before.calls:
-                self._close(before)
-
-    def _is_due(self) -> bool:
-        return self._refused is None or time.monotonic() - self._refused[1] >= _AGAIN_S
+    def _exchange(self) -> None:
+        """Let a new channel take over, with what the files hold now."""
+        before, self._current = self._current, _Channel(_open(self._address, self._material.value))
+        if not before.calls:
+            self._close(before)
 
     def _close(self, used: _Channel) -> None:
         closing = asyncio.ensure_future(used.channel.close())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from outboard.errors import InvalidSettings
-from outboard.tls.files import Stamp, read_file, stamp
+from outboard.files import Watched, read_file
 
 _FIELD: Final = "client.token_file"
 _MOST_BYTES: Final = 16 * 1024
@@ -15,30 +16,15 @@ _FORM: Final = re.compile(r"[\x21-\x7e]+")
 """What may stand in a header; tokens of RFC 6750 are narrower."""
 
 
-class TokenFile:
-    """The token that a file holds.
+def token_in(path: Path) -> Watched[str]:
+    """Return the token that a file holds.
 
     Where it cannot be read any more, or holds no token (somebody is writing it), the last good one is given.
 
     Raises:
         InvalidSettings: It holds none from the beginning.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: Stamp = stamp([path])
-        self._token = _read(path)
-
-    def read(self) -> str:
-        """Return the token of the moment."""
-        now = stamp([self._path])
-        if now != self._seen:
-            try:
-                self._token = _read(self._path)
-            except InvalidSettings:
-                return self._token
-            self._seen = now
-        return self._token
+    return Watched([path], partial(_read, path))
 
 
 def _read(path: Path) -> str:

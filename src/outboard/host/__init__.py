@@ -7,7 +7,7 @@ started once        `requests`, `submissions`
 followed            `jobs`, `statuses`, `outputs`, `sensors`, `insights`, `parking`, `foreign`, `callbacks`
 cancelled           `cancellations`
 answered at once    `answers`
-agents' code        `calls`, `invocation`, `pools`, `agent_time`, `clients`, `accounts`, `account_metrics`, `labels`,
+agents' code        `exchange`, `calls`, `invocation`, `pools`, `agent_time`, `clients`, `accounts`, `account_metrics`, `labels`,
                     `platform_call_metrics`
 quotas              `budgets`
 traces              `tracing`, `spans`

@@ -1,9 +1,10 @@
 """Answers of sync agents.
 
-`do` runs once per key, shielded from its caller, and its answer is kept for repeated requests. Once a task was found to
-be well formed, ExecuteTaskSync answers a terminal phase, half a second before the deadline if it must: FlytePropeller
-loses a worker for good over anything else. An error of the platform becomes a failed answer with the right retry
-verdict, never an RPC error, which would cost the user an attempt.
+`do` runs once per key, shielded from its caller, and its answer is kept for repeated requests. What it needs first (inputs, a
+client, secrets) is waited for as long as a caller waits: behind one who was answered, it neither begins nor begins again. Once
+a task was found to be well formed, ExecuteTaskSync answers a terminal phase, half a second before the deadline if it must:
+FlytePropeller loses a worker for good over anything else. An error of the platform becomes a failed answer with the right
+retry verdict, never an RPC error, which would cost the user an attempt.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from outboard.host.stores import Store
 from outboard.host.words import Words
 
 _MARGIN_S: Final = 0.5
+_BEGINNING_SHARE: Final = 0.9
+"""Of a caller's patience: what has not begun by then is not begun, and the rest is for telling why."""
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
 _KEPT_BYTES: Final = 64 * 1024 * 1024
@@ -53,7 +56,12 @@ class Answers:
             )
         limit_s = agent.timeout.total_seconds()
         patience_s = limit_s if timeout_s is None else max(0.0, min(limit_s, timeout_s - min(_MARGIN_S, timeout_s / 4)))
-        flight = self._flights.join(request.key.text, request.fingerprint, lambda: self._do(request, agent, limit_s))
+        flight = self._flights.join(
+            request.key.text,
+            request.fingerprint,
+            lambda: self._do(request, agent, limit_s),
+            patience_s * _BEGINNING_SHARE,
+        )
         try:
             return await asyncio.wait_for(flight, patience_s)
         except (asyncio.TimeoutError, TimeoutError):
@@ -83,20 +91,21 @@ class Answers:
         await self._flights.close()
 
     async def _do(self, request: Request, agent: AnsweringAgent[Any, Any], limit_s: float) -> TaskStatus:
-        give_up = time.monotonic() + limit_s
+        give_up, key = time.monotonic() + limit_s, request.key.text
         pause_s = _FIRST_PAUSE_S
-        task = await fetch_offloaded(request.task, self._stores, request.log, limit_s)
+        task = await fetch_offloaded(request.task, self._stores, request.log, self._flights.wanted_s(key))
         while True:
+            left_s = max(0.001, give_up - time.monotonic())
             try:
                 outputs = await self._calls.about_request(
-                    request, "do", task, timeout_s=max(0.001, give_up - time.monotonic())
+                    request, "do", task, timeout_s=left_s, begins_within_s=self._flights.wanted_s(key)
                 )
                 break
             except (Throttled, Unavailable) as error:
                 if not (agent.repeatable or error.sent is Sent.NO):
                     raise
                 wait_s = error.retry_after.total_seconds() if error.retry_after else pause_s
-                if time.monotonic() + wait_s >= give_up:
+                if wait_s >= min(give_up - time.monotonic(), self._flights.wanted_s(key)):
                     raise
                 await asyncio.sleep(wait_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

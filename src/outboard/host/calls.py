@@ -10,8 +10,8 @@ deadline come from.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from outboard.agent.agents import Agent
@@ -33,6 +33,27 @@ from outboard.host.tracing import Facts, Tracing
 
 _EFFECTIVE: Final = ("create", "do")
 _NO_OPTIONS: Final[Mapping[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A method that is to be called.
+
+    Attributes:
+        begin_by: When it must have begun, in monotonic time; at the latest with the context's deadline.
+    """
+
+    agent: Agent
+    method: str
+    args: tuple[Any, ...]
+    options: Mapping[str, Any]
+    context: AccountContext[Any]
+    begin_by: float
+
+    @property
+    def left_s(self) -> float:
+        """For how long it may still begin."""
+        return self.begin_by - time.monotonic()
 
 
 class Calls:
@@ -60,22 +81,33 @@ class Calls:
         method: str,
         *args: Any,
         timeout_s: float,
+        begins_within_s: float = float("inf"),
         late: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Call `method` with `args` and the request's context; for `late` see `Invoker.invoke`."""
-        deadline = time.monotonic() + timeout_s
+        """Call `method` with `args` and the request's context.
+
+        Args:
+            request: What the call is about.
+            method: Of the request's agent.
+            args: Come before the context.
+            timeout_s: For all of it.
+            begins_within_s: How long it may wait for the client and the secrets; if it takes them longer, nothing is called.
+            late: See `Invoker.invoke`.
+        """
+        now = time.monotonic()
+        deadline, begin_by = now + timeout_s, now + min(timeout_s, begins_within_s)
         agent, connection, scope = request.agent, request.connection, request.task.scope
         client = self._clients.find(request.client_key) or await self._clients.open(
             request.client_key,
             agent.platform,
             connection,
             scope,
-            timeout_s,
+            begin_by - now,
             request.secrets.provided,
             request.task.type,
         )
         if request.secrets.is_remote:
-            await request.secrets.fetch(deadline - time.monotonic())
+            await request.secrets.fetch(begin_by - time.monotonic())
         context = Context(
             client=client.value,
             connection=connection,
@@ -92,22 +124,14 @@ class Calls:
             provided=request.secrets.provided,
         )
         options = _NO_OPTIONS if late is None else {"late": late}
-        run = partial(self._run, agent, client, method, args, options, context)
-        return await (run() if self.tracing is None else _traced(self.tracing, run, lambda: task_fields(request.task)))
+        call = _Call(agent, method, args, options, context, begin_by)
+        return await self._made(call, client, lambda: task_fields(request.task))
 
     async def about_job(self, live: LiveJob, method: str, *args: Any, timeout_s: float, **options: Any) -> Any:
         """Call `method` with `args` and the job's context."""
         deadline = time.monotonic() + timeout_s
-        agent, handle = live.agent, live.handle
-        client = self._clients.find(live.client_key) or await self._clients.open(
-            live.client_key,
-            agent.platform,
-            live.connection,
-            handle.scope,
-            timeout_s,
-            live.secrets.provided,
-            handle.task_type,
-        )
+        handle = live.handle
+        client = self._clients.find(live.client_key) or await self._opened(live, timeout_s)
         if live.secrets.is_remote:
             await live.secrets.fetch(deadline - time.monotonic())
         context = Context(
@@ -124,79 +148,81 @@ class Calls:
             last_status=live.last,
             provided=live.secrets.provided,
         )
-        run = partial(self._run, agent, client, method, args, options, context)
-        return await (run() if self.tracing is None else _traced(self.tracing, run, lambda: handle_fields(live.handle)))
+        call = _Call(live.agent, method, args, options, context, deadline)
+        return await self._made(call, client, lambda: handle_fields(live.handle))
 
     async def about_account(self, live: LiveJob, method: str, *args: Any, timeout_s: float) -> Any:
         """Call `method` with `args` and the context of the job's account."""
         deadline = time.monotonic() + timeout_s
-        agent, handle = live.agent, live.handle
-        client = self._clients.find(live.client_key) or await self._clients.open(
+        client = self._clients.find(live.client_key) or await self._opened(live, timeout_s)
+        context = AccountContext(
+            client=client.value,
+            connection=live.connection,
+            account=live.handle.account,
+            log=live.log,
+            deadline=deadline,
+            budget=client.budget,
+        )
+        return await self._made(_Call(live.agent, method, args, _NO_OPTIONS, context, deadline), client, dict)
+
+    async def _opened(self, live: LiveJob, timeout_s: float) -> OpenClient:
+        handle = live.handle
+        return await self._clients.open(
             live.client_key,
-            agent.platform,
+            live.agent.platform,
             live.connection,
             handle.scope,
             timeout_s,
             live.secrets.provided,
             handle.task_type,
         )
-        context = AccountContext(
-            client=client.value,
-            connection=live.connection,
-            account=handle.account,
-            log=live.log,
-            deadline=deadline,
-            budget=client.budget,
-        )
-        run = partial(self._run, agent, client, method, args, _NO_OPTIONS, context)
-        return await (run() if self.tracing is None else _traced(self.tracing, run, dict))
 
-    async def _run(
-        self,
-        agent: Agent,
-        client: OpenClient,
-        method: str,
-        args: tuple[Any, ...],
-        options: Mapping[str, Any],
-        context: AccountContext[Any],
-        trace: CallTrace | None = None,
-    ) -> Any:
+    def _made(self, call: _Call, client: OpenClient, facts: Facts) -> Awaitable[Any]:
+        """Return a call that is under way, in a span of its own where calls are traced."""
+        return self._run(call, client) if self.tracing is None else self._traced(self.tracing, call, client, facts)
+
+    async def _traced(self, tracing: Tracing, call: _Call, client: OpenClient, facts: Facts) -> Any:
+        with tracing.agent_call(call.agent.name, call.method, facts, _job_ids(call.method, call.args)) as span:
+            return await self._run(call, client, span)
+
+    async def _run(self, call: _Call, client: OpenClient, trace: CallTrace | None = None) -> Any:
+        agent, method, context = call.agent, call.method, call.context
         is_repeated = False
         while True:
             client.users += 1
-            call = AgentCall(agent.name, method, context.deadline)
-            call.trace = trace
-            token = CURRENT_CALL.set(call)
+            running = AgentCall(agent.name, method, context.deadline)
+            running.trace = trace
+            token = CURRENT_CALL.set(running)
             try:
                 if client.budget.guarded and method in client.budget.guarded:
-                    async with Spending(client.budget, guard(method), context.timeout_s, makes_call=False):
-                        call.spent = ""
-                if method in _EFFECTIVE and context.timeout_s <= 0:
+                    async with Spending(client.budget, guard(method), call.left_s, makes_call=False):
+                        running.spent = ""
+                if method in _EFFECTIVE and call.left_s <= 0:
                     # Opening the client took all of it, or this process was suspended: others may be at it by now.
                     raise Unavailable(f"no time was left for {method}; nothing was sent", sent=Sent.NO)
                 answer = await self._invoker.invoke(
-                    agent, method, *args, context, timeout_s=context.timeout_s, **options
+                    agent, method, *call.args, context, timeout_s=context.timeout_s, **call.options
                 )
             except OutboardError as error:
                 self._accounts.failed(client.account, error)
                 if isinstance(error, Throttled):
-                    client.budget.call_failed(call, error)
+                    client.budget.call_failed(running, error)
                 is_safe = isinstance(error, Unauthorized) and (error.sent is Sent.NO or method not in _EFFECTIVE)
                 if is_repeated or not is_safe or not self._clients.refuse(client):
                     raise
             else:
-                self._note(call, client, answer)
+                self._note(running, client, answer)
                 # An agent that asks for each job by itself answers what it met for each: nothing but refused logins is one.
                 if is_repeated or not _is_refused(answer) or not self._clients.refuse(client):
                     return answer
             finally:
-                call.is_over = True
+                running.is_over = True
                 CURRENT_CALL.reset(token)
                 self._clients.release(client)
             is_repeated, refused_at = True, time.monotonic()
-            client = await self._clients.reopen(client, context.timeout_s)
+            client = await self._clients.reopen(client, call.left_s)
             if isinstance(context, Context) and isinstance(context.secrets, BoundSecrets) and context.secrets.is_remote:
-                await context.secrets.fetch(context.timeout_s, asked_after=refused_at)
+                await context.secrets.fetch(call.left_s, asked_after=refused_at)
             context.client, context.budget = client.value, client.budget
 
     def _note(self, call: AgentCall, client: OpenClient, answer: object) -> None:
@@ -210,13 +236,6 @@ class Calls:
                 self._accounts.failed(client.account, failures[-1])
                 return
         self._accounts.answered(client.account)
-
-
-async def _traced(tracing: Tracing, run: partial[Any], facts: Facts) -> Any:
-    """Make a call in a span of its own."""
-    agent, _, method, args, *_ = run.args
-    with tracing.agent_call(agent.name, method, facts, _job_ids(method, args)) as span:
-        return await run(trace=span)
 
 
 def _job_ids(method: str, args: tuple[Any, ...]) -> list[str]:

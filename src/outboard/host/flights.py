@@ -22,6 +22,13 @@ T = TypeVar("T")
 _CLOSING_S: Final = 1.0
 
 
+@dataclass(slots=True)
+class _Flight(Generic[T]):
+    fingerprint: bytes
+    task: asyncio.Task[T]
+    wanted_until: float = float("-inf")
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept(Generic[T]):
     fingerprint: bytes
@@ -48,7 +55,7 @@ class Flights(Generic[T]):
         self._heaviest = heaviest
         self._weigh = weigh
         self._weight = 0
-        self._running: dict[str, tuple[bytes, asyncio.Task[T]]] = {}
+        self._running: dict[str, _Flight[T]] = {}
         self._kept: OrderedDict[str, _Kept[T]] = OrderedDict()
 
     @property
@@ -56,13 +63,28 @@ class Flights(Generic[T]):
         """How much is in flight."""
         return len(self._running)
 
-    async def join(self, key: str, fingerprint: bytes, work: Callable[[], Awaitable[T]]) -> T:
+    async def join(
+        self, key: str, fingerprint: bytes, work: Callable[[], Awaitable[T]], wanted_s: float = float("inf")
+    ) -> T:
         """Return the result of the key's work, starting it unless it runs or its result is kept.
+
+        Args:
+            key: Of the work.
+            fingerprint: Of what is asked.
+            work: What to do.
+            wanted_s: For how long what the work waits for is worth waiting for, to this caller; see `wanted_s`.
 
         Raises:
             InvalidTask: Another request was made under the same key.
         """
-        return await asyncio.shield(self.begin(key, fingerprint, work))
+        flight = self.begin(key, fingerprint, work)
+        if (running := self._running.get(key)) is not None:
+            running.wanted_until = max(running.wanted_until, time.monotonic() + wanted_s)
+        return await asyncio.shield(flight)
+
+    def wanted_s(self, key: str) -> float:
+        """Return for how long one of those who joined the key's work would still have it wait; for the work itself."""
+        return self._running[key].wanted_until - time.monotonic()
 
     def begin(self, key: str, fingerprint: bytes, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
         """Return the key's work in flight, or its kept result, starting it unless there is either; not to be cancelled.
@@ -78,10 +100,10 @@ class Flights(Generic[T]):
             return landed
         found = self._running.get(key)
         if found is not None:
-            _refuse_other(found[0], fingerprint)
-            return found[1]
+            _refuse_other(found.fingerprint, fingerprint)
+            return found.task
         task = asyncio.ensure_future(self._run(key, fingerprint, work))
-        self._running[key] = (fingerprint, task)
+        self._running[key] = _Flight(fingerprint, task)
         task.add_done_callback(partial(self._landed, key))
         return task
 
@@ -101,13 +123,13 @@ class Flights(Generic[T]):
             left = None if give_up is None else give_up - time.monotonic()
             if left is not None and left <= 0:
                 break
-            await asyncio.wait([task for _, task in self._running.values()], timeout=left)
+            await asyncio.wait([each.task for each in self._running.values()], timeout=left)
             await asyncio.sleep(0)  # the flights that ended are taken off the list by their callbacks
         return len(self._running)
 
     async def close(self) -> None:
         """Cancel what is in flight."""
-        tasks = [task for _, task in self._running.values()]
+        tasks = [each.task for each in self._running.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -129,7 +151,7 @@ class Flights(Generic[T]):
 
     def _landed(self, key: str, task: asyncio.Task[T]) -> None:
         found = self._running.get(key)
-        if found is not None and found[1] is task:
+        if found is not None and found.task is task:
             del self._running[key]  # it was cancelled before it began
         if not task.cancelled():
             task.exception()  # where every caller is gone, nobody else takes it, and asyncio would print a traceback

@@ -4,6 +4,7 @@ The gRPC service and the local engine both enter here, so a task behaves the sam
 host itself only joins its parts; each rule of the promise has a room of its own:
 
 ===================  =======================================================
+`exchange`           what calls to platforms go through
 `requests`           what can be wrong with a task is found before anything is sent
 `submissions`        a job is started once
 `statuses`           only the platform's own word ends a job
@@ -20,6 +21,7 @@ host itself only joins its parts; each rule of the promise has a room of its own
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -34,23 +36,16 @@ from outboard.domain.provided import NOTHING, Provided
 from outboard.domain.statuses import LogPage, MetricSeries, TaskStatus
 from outboard.domain.tasks import RawTask, TaskType
 from outboard.errors import DrainingError, HandleError, SecretsUnavailable
-from outboard.host.accounts import Accounts
 from outboard.host.answers import Answers
-from outboard.host.budgets.budgets import Budgets
-from outboard.host.budgets.overrides import overridden_quotas
-from outboard.host.budgets.shares import Shares
 from outboard.host.callbacks.callbacks import CallbackReceiver
 from outboard.host.callbacks.hastening import Hastening
-from outboard.host.calls import Calls
 from outboard.host.cancellations.cancellations import Cancellations
 from outboard.host.cancellations.owed_cancels import OwedCancels
-from outboard.host.clients import Clients
 from outboard.host.codecs import Codecs
+from outboard.host.exchange import Exchange
 from outboard.host.foreign import ForeignHandles
 from outboard.host.insights import Insights
-from outboard.host.invocation import Invoker
 from outboard.host.jobs import LiveJob, LiveJobs
-from outboard.host.labels import AccountLabels
 from outboard.host.logs import TaskLog
 from outboard.host.outputs import Outputs
 from outboard.host.requests import Request, prepare
@@ -96,7 +91,7 @@ class Host:
         self.settings = settings if settings is not None else HostSettings()
         self.redact = Redactor()
         for key in self.settings.service_keys:
-            self.redact.learn(key.get_secret_value())
+            self.redact.learn(key.get_secret_value(), is_for_good=True)
         codecs = Codecs.of(self.settings)
         self.codec = codecs.handles
         self.stores: Store = stores if stores is not None else Stores()
@@ -104,39 +99,24 @@ class Host:
         self._source = SecretSource(self.settings.secrets, self.redact)
         self.tracing = open_tracing(self.settings.tracing, self.redact.learn, self.redact)
         self._words = words = Words(self.redact)
-        overrides = overridden_quotas(self.settings, registry)
-        self._budgets = Budgets(overrides, AccountLabels(words.text), words.text)
-        self._shares = Shares(self.settings, self._budgets.rescale)
-        self._invoker = Invoker(words)
-        self.accounts = Accounts(self.settings, words)
-        idle_s = self.settings.idle_client.total_seconds()
-        self._clients = Clients(
-            self._source,
-            self._budgets,
-            words,
-            idle_s,
-            self.accounts,
-            self._shares.watch,
-            egress=self.settings.egress.rules(),
-            tracing=self.tracing,
-        )
-        self._calls = Calls(self._clients, self._invoker, self.accounts, self.tracing)
+        self._exchange = Exchange(self.settings, registry, self._source, words, self.tracing)
+        self.accounts, calls = self._exchange.accounts, self._exchange.calls
         self._foreign = ForeignHandles(registry, self.codec, is_accepted=self.settings.accept_flytekit_handles)
         self._unclaimed = UnclaimedJobs()
         self._live_jobs = LiveJobs(
             registry, self._decode, self._source, words, self.settings.remembered, self._unclaimed
         )
         memos = SensorMemos(self.codec, self.stores)
-        outputs = Outputs(self._calls, self.stores, words, self.settings.inline_limit_bytes)
+        outputs = Outputs(calls, self.stores, words, self.settings.inline_limit_bytes)
         records = Records(self.stores, codecs.records, self.settings.records)
-        self._answers = Answers(self.settings, self._calls, outputs, self.stores, words)
+        self._answers = Answers(self.settings, calls, outputs, self.stores, words)
         claim = secrets.token_hex(8)
         self._owed = OwedCancels(
             self.stores, codecs.owed, claim, installation=self.settings.installation, records=self.settings.records
         )
         self._submissions = Submissions(
             self.settings,
-            calls=self._calls,
+            calls=calls,
             handles=self._foreign,
             records=records,
             stores=self.stores,
@@ -150,12 +130,12 @@ class Host:
             look=self._look,
         )
         self._statuses = Statuses(
-            self.settings, self._live_jobs, self._calls, outputs, memos, self._submissions, self.accounts, words
+            self.settings, self._live_jobs, calls, outputs, memos, self._submissions, self.accounts, words
         )
         self._cancellations = Cancellations(
-            self.settings, self._live_jobs, self._statuses, self._calls, self._submissions, self._owed
+            self.settings, self._live_jobs, self._statuses, calls, self._submissions, self._owed
         )
-        self._insights = Insights(self._live_jobs, self._calls, self.redact)
+        self._insights = Insights(self._live_jobs, calls, self.redact)
         self._records, self._memos = records, memos
         self._examination: Examination | None = None
         self._hastening = Hastening(self._statuses.hasten)
@@ -191,7 +171,8 @@ class Host:
             OperatorError: A secret is missing, or this process is shutting down.
         """
         self._refuse_when_draining()
-        handle = await self._submissions.submit(await self._ready(task, timeout_s), timeout_s)
+        request, left_s = await self._ready(task, timeout_s)
+        handle = await self._submissions.submit(request, left_s)
         self._live_jobs.provide(handle, task.provided)
         return self._foreign.native(handle)
 
@@ -261,7 +242,8 @@ class Host:
             TaskError: The task cannot run as it was sent.
         """
         self._refuse_when_draining()
-        return await self._answers.answer(await self._ready(task, timeout_s), timeout_s)
+        request, left_s = await self._ready(task, timeout_s)
+        return await self._answers.answer(request, left_s)
 
     def task_logs(
         self,
@@ -311,10 +293,8 @@ class Host:
         self._hastening.close()
         for room in (self._submissions, self._answers, self._cancellations, self._statuses, self._unclaimed):
             await room.close()
-        await self._clients.close()
+        await self._exchange.close()
         await self._source.close()
-        await self._shares.close()
-        self._invoker.close()
         if self._examination is not None:
             self._examination.close()
         if self.tracing is not None:
@@ -326,9 +306,10 @@ class Host:
         from outboard.host.pings import Pings  # noqa: PLC0415 - same
 
         inquiries = Inquiries(
-            self.registry, self._foreign, self._source, self._calls, self._records, self._memos, self._words
+            self.registry, self._foreign, self._source, self._exchange.calls, self._records, self._memos, self._words
         )
-        return Examination(self.registry, self._source, Pings(self._clients, self.accounts, self._words), inquiries)
+        pings = Pings(self._exchange.clients, self._source, self.accounts, self._words)
+        return Examination(self.registry, self._source, pings, inquiries)
 
     async def _look(self, live: LiveJob) -> bool:
         return await self._statuses.look(live)
@@ -349,13 +330,17 @@ class Host:
             codec=self.codec,
         )
 
-    async def _ready(self, task: RawTask, timeout_s: float | None) -> Request:
-        """Return the request that a task stands for; that a secret is nowhere is told while somebody hears it."""
+    async def _ready(self, task: RawTask, timeout_s: float | None) -> tuple[Request, float | None]:
+        """Return the request that a task stands for, and what its caller has left.
+
+        That a secret is nowhere is told while somebody hears it.
+        """
+        began = time.monotonic()
         request = self._prepare(task)
         if request.secrets.is_remote:
             with suppress(SecretsUnavailable):  # it is asked again before the agent is called
                 await request.secrets.fetch(_SECRETS_S if timeout_s is None else min(_SECRETS_S, timeout_s / 3))
-        return request
+        return request, None if timeout_s is None else timeout_s - (time.monotonic() - began)
 
     def _refuse_when_draining(self) -> None:
         if self._is_draining:

@@ -25,6 +25,7 @@ from outboard.host.clients import Clients, OpenClient, client_key
 from outboard.host.invocation import deadline, is_cancelled
 from outboard.host.logs import TaskLog
 from outboard.host.pools import WorkerPool
+from outboard.host.secrets import SecretSource
 from outboard.host.words import Words
 
 _WORDS_CHARACTERS: Final = 256
@@ -56,12 +57,14 @@ class Pings:
 
     Args:
         clients: Opens them.
+        source: Where secrets are.
         accounts: Are told what came of it.
         words: Makes the platforms' words fit to be shown.
     """
 
-    def __init__(self, clients: Clients, accounts: Accounts, words: Words) -> None:
+    def __init__(self, clients: Clients, source: SecretSource, accounts: Accounts, words: Words) -> None:
         self._clients = clients
+        self._source = source
         self._accounts = accounts
         self._words = words
         self._pools: dict[str, WorkerPool] = {}
@@ -76,7 +79,7 @@ class Pings:
         failure: OutboardError | None = None
         try:
             async with deadline(timeout_s):
-                key = client_key(platform, connection, scope)
+                key = client_key(platform, connection, scope, tenant=self._source.tenant(scope, ""))
                 client = await self._clients.open(key, platform, connection, scope, timeout_s)
                 words = await self._ask(client, platform, connection, began + timeout_s)
         except asyncio.CancelledError as error:

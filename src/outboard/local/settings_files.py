@@ -114,7 +114,7 @@ def read_choice(
         InvalidSettings: The file cannot be read or is wrong.
     """
     where = called(path) if path else NO_FILE
-    named = [name for each in modules for name in names(each) or ()] if modules else None
+    named = names_in(modules) if modules else None
     gathered = gather(path, modules=named)
     sections = read_model(_Sections, gathered.document, InvalidSettings, where=where)
     with told_from(gathered.origins):
@@ -186,8 +186,7 @@ def _hosting(
     found = dict(section or {})
     if not (is_wanted if is_wanted is not None else section is not None and found.get("enabled", True)):
         return None
-    named = [name for each in modules or () for name in names(each) or ()]
-    return {**found, "enabled": True, "modules": [*found.get("modules", ()), *named]}
+    return {**found, "enabled": True, "modules": [*found.get("modules", ()), *names_in(modules)]}
 
 
 def search_in(directory: Path) -> None:
@@ -230,3 +229,12 @@ def names(text: str | None) -> list[str] | None:
     """
     found = [name.strip() for name in (text or "").split(",") if name.strip()]
     return found or None
+
+
+def names_in(options: Sequence[str] | None) -> list[str]:
+    """Return the names in options that may be repeated, and hold several each.
+
+    >>> names_in(["a, b", "c"]), names_in(None)
+    (['a', 'b', 'c'], [])
+    """
+    return [name for each in options or () for name in names(each) or ()]

@@ -11,7 +11,8 @@ go of the old one. So the lingering has two halves:
 That needs connections which are younger than half of the lingering (`connection_age_s`); gRPC varies the age by a tenth. At its
 end nobody is left, and `stop` has nothing to kill. A client that reconnects now and then costs a handshake each time.
 
-gRPC cannot stop to listen while it serves, but its sockets can: a listening socket that is shut down refuses connections.
+gRPC cannot stop to listen while it serves, but its sockets can: a listening socket that is shut down refuses connections. Which
+they are is noted when it begins to listen, since agents may listen in this process too, on the same port of another address.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -41,21 +42,36 @@ def connection_age_s(max_age_s: float, linger_s: float) -> float:
     return min(max_age_s, leaving_s) if max_age_s else leaving_s
 
 
-def stop_listening(port: int) -> int:
-    """Refuse further connections on a port that this process listens on; return how many sockets that took.
+def listening_sockets() -> frozenset[int]:
+    """Return the sockets of this process that listen on a port, by their inodes. Linux only: none elsewhere."""
+    return frozenset(map(_inode, _listening()))
 
-    Connections that there are stay. Linux only: elsewhere nothing happens, and connections are taken until the end.
+
+def stop_listening(sockets: Collection[int]) -> int:
+    """Refuse further connections at sockets that `listening_sockets` told; return how many of them still listened.
+
+    Connections that there are stay. Where no sockets are told, connections are taken until the end.
     """
-    if sys.platform != "linux":
-        return 0
     closed = 0
+    for each in _listening():
+        if _inode(each) in sockets:
+            each.shutdown(socket.SHUT_RDWR)
+            closed += 1
+    return closed
+
+
+def _listening() -> Iterator[socket.socket]:
+    if sys.platform != "linux":
+        return
     for path in list(Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError), _socket_of(int(path.name)) as each:
-            is_ours = each.family in (socket.AF_INET, socket.AF_INET6) and each.getsockname()[1] == port
-            if is_ours and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                each.shutdown(socket.SHUT_RDWR)
-                closed += 1
-    return closed
+            is_on_port = each.family in (socket.AF_INET, socket.AF_INET6)
+            if is_on_port and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                yield each
+
+
+def _inode(of: socket.socket) -> int:
+    return os.fstat(of.fileno()).st_ino
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
@@ -120,12 +119,10 @@ class Edge:
             else:
                 self.metrics.succeeded(operation, call.task_type, time.perf_counter() - call.started)
                 if self._tracing is not None:
-                    self._tracing.note(partial(self._identity, call))
+                    self._tracing.note(lambda: self._identity(call))
                 return answer
             finally:
                 self._end(call)
-            # gRPC keeps what `abort` raises, and with it this frame, until the garbage collector comes by: not the request too.
-            del data, call
             await context.abort(failure.code, failure.details, failure.trailing)
             raise AssertionError  # `abort` raises
 
@@ -147,9 +144,7 @@ class Edge:
             except BaseException:  # noqa: BLE001 - `ask` meets it again, and answers with it
                 poll = None
             if poll is None or (access is not None and not access.recalls(context, poll.shape.subject)):
-                asking = ask(data, context)
-                del data  # see `unary`
-                answer: bytes = await asking
+                answer: bytes = await ask(data, context)
                 return answer
             self.metrics.succeeded(operation, poll.shape.task_type, time.perf_counter() - started)
             if self._tracing is not None:
@@ -164,8 +159,7 @@ class Edge:
         async def handle(data: bytes, context: Any) -> None:
             failure = await self._run(Call(operation, context), lambda call: work(data, call), len(data))
             if failure is not None:
-                data = b""  # see `unary`
-                await context.abort(failure.code, failure.details, failure.trailing)
+                end_with(context, failure)
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
@@ -177,7 +171,7 @@ class Edge:
             failure = await self._run(call, work)
             await _await_half_close(context)
             if failure is not None:
-                await context.abort(failure.code, failure.details, failure.trailing)
+                end_with(context, failure)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
@@ -356,6 +350,13 @@ async def _await_half_close(context: Any) -> None:
 async def _read_to_end(context: Any) -> None:
     while await context.read() is not grpc.aio.EOF:
         pass
+
+
+def end_with(context: Any, failure: WireError) -> None:
+    """Say how a stream ends once its handler returns. What `abort` raises gRPC would keep, and with it what the handler holds."""
+    context.set_code(failure.code)
+    context.set_details(failure.details)
+    context.set_trailing_metadata(failure.trailing)
 
 
 def parse(kind: type[MessageT], data: bytes) -> MessageT:

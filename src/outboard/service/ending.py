@@ -15,6 +15,11 @@ Python joins before it lets a process go, an event loop that somebody blocks, so
 bound is not kept by the loop, but by a thread that hears signals itself: Python's C code writes their numbers to a descriptor
 (`signal.set_wakeup_fd`), which goes to this thread first and from it to whom it went before.
 
+There is one such descriptor in a process, and agents' code may take it: `set_wakeup_fd(-1)`, or a loop of a library's own. So the
+signal's handler in Python takes it back, and tells this thread what it missed. That one needs the main thread, at the next
+instruction of Python: an idle loop comes to one within a second (`watchdog`), and a call that waits in C is interrupted for it.
+Only code that takes both, descriptor and handler, takes the signal away, as it would from any program.
+
 What it needs is the interpreter's lock. Code in C that never gives it back is beyond any thread; then Kubernetes kills the
 process.
 """
@@ -30,6 +35,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from outboard.host.logs import TaskLog
@@ -80,11 +86,16 @@ class LastResort:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Hear signals inside the block, before whoever hears them now; in the main thread, inside the running loop."""
-        self._passed_on_to = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        self._passed_on_to = self._claim()
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.siginterrupt(number, False)  # noqa: FBT003 - as loops have it
         threading.Thread(target=self._run, name="outboard-ending", daemon=True).start()
         try:
             yield
         finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
             signal.set_wakeup_fd(self._passed_on_to, warn_on_full_buffer=False)
 
     def begin(self) -> None:
@@ -100,9 +111,21 @@ class LastResort:
         self._ends_at = ends_at if self._ends_at is None else min(ends_at, self._ends_at)
         self._wake()
 
-    def _wake(self) -> None:
+    def _claim(self) -> int:
+        """Have C code write signals' numbers to us; return where they went until now."""
+        return signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        """Note a signal whose number went elsewhere, and see to it that the next one's comes here again."""
+        written_to = self._claim()
+        if written_to == self._passed_on_to:  # the loop, which claims all signals when it runs again, has heard of it
+            self.begin()
+        elif written_to != self._told.fileno():
+            self._wake(number)
+
+    def _wake(self, number: int = 0) -> None:
         with contextlib.suppress(OSError):
-            self._told.send(b"\0")
+            self._told.send(bytes([number]))
 
     def _run(self) -> None:
         while True:

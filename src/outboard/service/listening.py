@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 
 from outboard.errors import InvalidSettings
+from outboard.service.departure import listening_sockets
 from outboard.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from outboard.service.tls.keeper import TlsKeeper
 
 
-def listen(server: grpc.aio.Server, settings: ServiceSettings, tls: TlsKeeper | None) -> int:
-    """Listen where the settings say, and return the port.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a server listens.
+
+    Attributes:
+        port: The port.
+        sockets: Its sockets, as `departure.stop_listening` takes them.
+    """
+
+    port: int = 0
+    sockets: frozenset[int] = frozenset()
+
+
+def listen(server: grpc.aio.Server, settings: ServiceSettings, tls: TlsKeeper | None) -> Listening:
+    """Listen where the settings say, and return where that is.
 
     Raises:
         InvalidSettings: The port is taken, or the host name is none of this machine's.
     """
+    others = listening_sockets()
     try:
         if tls is None:
             port: int = server.add_insecure_port(settings.address)
@@ -31,7 +47,7 @@ def listen(server: grpc.aio.Server, settings: ServiceSettings, tls: TlsKeeper | 
         raise InvalidSettings(
             f"cannot listen on {settings.address} ({_obstacle(settings)}); choose another host or port", field="port"
         )
-    return port
+    return Listening(port=port, sockets=listening_sockets() - others)
 
 
 def _obstacle(settings: ServiceSettings) -> str:

@@ -28,7 +28,7 @@ from prometheus_client.core import (
 from outboard._version import __version__
 
 _LAG_BUCKETS_S: Final = (0.01, 0.05, 0.2, 1.0, 5.0, 30.0)
-REFUSED_FOR: Final = ("excess", "draining")
+REFUSED_FOR: Final = ("excess", "draining", "headers", "no_request")
 
 
 class Serving(Protocol):

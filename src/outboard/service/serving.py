@@ -37,7 +37,8 @@ from outboard.service.ending import CLOSING_S
 from outboard.service.flyte2 import LateHandlers
 from outboard.service.handlers import Handlers
 from outboard.service.health import HEALTH_SERVICE, Health
-from outboard.service.listening import listen
+from outboard.service.listening import Listening, listen
+from outboard.service.methods import Methods
 from outboard.service.metrics import CallMetrics, MetricsServer
 from outboard.service.openness import tell_if_open
 from outboard.service.readiness import readiness_line
@@ -45,7 +46,6 @@ from outboard.service.reflection import Reflection
 from outboard.service.served_host import ServedHost
 from outboard.service.settings import ServiceSettings, address
 from outboard.service.sync_calls import SyncCalls
-from outboard.service.traced_calls import traced
 from outboard.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ class Service:
         isolated: Platforms that run in a process of their own each.
 
     Attributes:
-        port: Where it listens, once it does.
         listed: The agents that are served.
         metrics: What Prometheus may read, isolated platforms' processes included.
         on_called_back: Called with an agent's name and ids of jobs that a callback was about: siblings may follow them too.
@@ -85,7 +84,7 @@ class Service:
         self._isolated = isolated
         self._isolation: Isolation | None = None
         self.settings = settings if settings is not None else ServiceSettings()
-        self.port = 0
+        self._listening = Listening()
         self.listed: Sequence[AgentInfo] = ()
         self._log = TaskLog()
         self._health: Health | None = None
@@ -102,6 +101,11 @@ class Service:
     @property
     def _is_worker(self) -> bool:
         return self.settings.processes > 1
+
+    @property
+    def port(self) -> int:
+        """Where it listens, once it does."""
+        return self._listening.port
 
     @property
     def address(self) -> str:
@@ -130,7 +134,7 @@ class Service:
         try:
             self._keep_tls()
             if not self._is_worker:
-                self.port = listen(server, self.settings, self._tls)  # before anything is started for nothing
+                self._listening = listen(server, self.settings, self._tls)  # before anything is started for nothing
             await self._open(server)
         except BaseException:
             await self.__aexit__()
@@ -152,20 +156,19 @@ class Service:
         parts = (self._health, self._reflection)
         table = {name: handler for part in parts for name, handler in part.by_method().items()}
         for calls in (Handlers(*common), SyncCalls(*common)):
-            table.update(traced(calls.by_method(), self.host.tracing))
-        late = LateHandlers(lambda dialect: traced(Handlers(*common, dialect).by_method(), self.host.tracing))
+            table.update(self._traced(calls.by_method()))
+        late = LateHandlers(lambda dialect: self._traced(Handlers(*common, dialect).by_method()))
         if self.settings.host.startswith("unix:"):  # as children of a service listen
             from outboard.service.callbacks.relay import internal_methods  # noqa: PLC0415 - children only
 
             table.update(internal_methods(self.host.callbacks, self.host.hasten))
-        server.add_generic_rpc_handlers((_Table(table, late),))
+        server.add_generic_rpc_handlers((Methods(table, late, self.settings.max_metadata_bytes),))
         if self.settings.metrics_port is not None:
             self._metrics_server = MetricsServer(self.settings.host, self.settings.metrics_port, self.metrics)
         await self._take_callbacks()
         if self._is_worker:
-            self.port = listen(
-                server, self.settings, self._tls
-            )  # no sooner: from now on it has its part of all new connections
+            # No sooner: from now on it has its part of all new connections.
+            self._listening = listen(server, self.settings, self._tls)
         await server.start()
         self._server = server
         if self._access is not None:
@@ -244,6 +247,13 @@ class Service:
         self.listed = agents
         edge.metrics = CallMetrics({task_type.name for agent in agents for task_type in agent.task_types})
 
+    def _traced(self, handlers: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.host.tracing is None:
+            return handlers
+        from outboard.service.traced_calls import traced  # noqa: PLC0415 - for services that trace
+
+        return traced(handlers, self.host.tracing)
+
     async def __aexit__(self, *_: object) -> None:
         await self._stop(0)
         await self.end_isolated(0)
@@ -256,7 +266,8 @@ class Service:
             self._reflection.drain()
         await asyncio.sleep(self.settings.linger_s / 2)
         if self.settings.linger_s:
-            stop_listening(self.port)  # whoever reconnects in the other half goes elsewhere, see `departure`
+            # Whoever reconnects in the other half goes elsewhere, see `departure`.
+            stop_listening(self._listening.sockets)
             await asyncio.sleep(self.settings.linger_s / 2)
         await self._stop(self.settings.drain_s)
 
@@ -342,15 +353,3 @@ class Service:
         if self._tls is not None:
             self._tls.close()
             self._tls = None
-
-
-class _Table:
-    """All handlers by full method name: one look-up per call. Has the shape of `grpc.GenericRpcHandler`."""
-
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler], late: LateHandlers) -> None:
-        self._handlers = handlers
-        self._late = late
-
-    def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
-        method = handler_call_details.method
-        return self._handlers.get(method) or self._late.find(method)

@@ -14,12 +14,8 @@ import grpc
 from outboard.host.tracing import Tracing
 
 
-def traced(
-    handlers: Mapping[str, grpc.RpcMethodHandler], tracing: Tracing | None
-) -> Mapping[str, grpc.RpcMethodHandler]:
-    """Return handlers, by full method name, that answer inside of a span; the same where tracing is off."""
-    if tracing is None:
-        return handlers
+def traced(handlers: Mapping[str, grpc.RpcMethodHandler], tracing: Tracing) -> Mapping[str, grpc.RpcMethodHandler]:
+    """Return handlers, by full method name, that answer inside of a span."""
     return {method: _traced(method, handler, tracing) for method, handler in handlers.items()}
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from outboard.errors import InvalidSettings
-from outboard.tls.files import read_file
+from outboard.files import read_file
 
 _BEGIN: Final = re.compile(rb"^-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----", re.MULTILINE)
 _WEAKEST_RSA: Final = 2048

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import threading
@@ -105,6 +106,18 @@ async def test_a_check_that_breaks_costs_no_other_one(monkeypatch: pytest.Monkey
         "the check broke (RuntimeError); please report it",
     ]
     assert any(each.check == "handles" for each in findings)
+
+
+async def test_a_check_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hanging(_: Subject) -> Any:
+        yield Finding(check="versions", mark=Mark.OK, found="first")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("outboard.local.checkup.checkup.HERE", {"versions": hanging})
+    async with subject_of() as subject:
+        subject.limit_s = 0.01
+        findings = await examine(subject)
+    assert [each.found for each in findings] == ["first", "the check did not end within 0.03 s"]
 
 
 # --- platforms and secrets

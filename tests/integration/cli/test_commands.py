@@ -225,6 +225,33 @@ def test_serve_says_where_it_is_ready_and_sigterm_ends_it_with_0(shell: Shell) -
     assert [json.loads(line)["event"] for line in done.err.splitlines()] == ["draining"]
 
 
+def test_what_agents_code_prints_is_no_part_of_the_results(shell: Shell) -> None:
+    noisy = """
+from outboard.agent import Connection, Platform, SyncAgent, TaskConfig, TaskType
+print("password=hunter2000")
+class NoisyAgent(SyncAgent[TaskConfig, None]):
+    name = "noisy"
+    task_types = (TaskType("noisy"),)
+    async def do(self, task, ctx):
+        print("as it is called")
+        return {"n": 3}
+class Noisy(Platform[Connection, None]):
+    name = "noisy"
+    def agents(self):
+        return [NoisyAgent(self)]
+"""
+    (shell.folder / "noisy.py").write_text(noisy)
+    listed = shell.run("agents", "--json", "--agents", "noisy:Noisy")
+    assert {"noisy"} <= {each["name"] for each in json.loads(listed.out)["agents"]}
+    assert "password=[redacted]" in listed.err
+    examined = shell.run("doctor", "--json", "--only", "agents", "--agents", "noisy:Noisy")
+    assert {each["check"] for each in json.loads(examined.out)["findings"]} == {"agents"}
+    assert "password=[redacted]" in examined.err
+    done = shell.run("run", "noisy", "-o", "n=int", "--agents", "noisy:Noisy")
+    assert (done.code, done.out) == (0, "n=3\n")
+    assert "as it is called" in done.err
+
+
 def test_agents_names_what_could_not_be_loaded_and_lists_the_others(shell: Shell) -> None:
     done = shell.run("agents", OUTBOARD_AGENTS="folder_platform:Folders,nowhere:Platform")
     assert done.code == 2

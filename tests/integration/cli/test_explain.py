@@ -88,12 +88,28 @@ def test_a_sealed_handle_is_told_as_far_as_it_goes(shell: Shell, gate: Callable[
     key_id = ServiceKey.parse(KEY).key_id.hex()
     assert read["handle"]["key_id"] == key_id
     assert read["handle"]["binds"]["agent"] == "gate"
+    _, address = shell.serve()
     del shell.environment["OUTBOARD_SERVICE_KEYS"]
+    there = ("explain", handle, "--type", "gate", "--endpoint", address, "--json")
+    assert (
+        story(shell.run(*there))["service"] is None
+    )  # it may be an unfinished submission, which a poll would go on with
+    assert story(shell.run(*there, "--poll"))["service"]["endpoint"] == address
     sealed = shell.run("explain", handle)
     assert sealed.code == Exit.SUCCESS, sealed.err
     assert f"sealed with key {key_id}" in sealed.out
     assert "OUTBOARD_SERVICE_KEYS" in sealed.out
     assert KEY not in sealed.out
+
+
+def test_what_a_platform_prints_when_it_is_imported_is_no_part_of_the_answer(
+    shell: Shell, ended: dict[str, Any]
+) -> None:
+    noisy = "from outboard.agent import Platform\nprint('password=hunter2000')\nclass Noisy(Platform):\n    name = 'noisy'\n"
+    (shell.folder / "noisy.py").write_text(noisy)
+    done = shell.run("explain", "job", "--json", "--agents", "noisy:Noisy")
+    assert story(done)
+    assert "password=[redacted]" in done.err
 
 
 def test_a_service_is_asked_where_the_job_is_there(shell: Shell, gate: Callable[..., list[str]], gates: Path) -> None:

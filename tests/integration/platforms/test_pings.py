@@ -244,3 +244,24 @@ async def test_what_a_ping_raises_is_told_without_secrets() -> None:
     words = str((await pinged(_Waiting(tell))).error)
     assert "hunter2000" not in words
     assert "[redacted]" in words
+
+
+async def test_what_a_ping_finds_is_told_without_secrets() -> None:
+    async def tell(_: Any) -> str:
+        return "logged in with password=hunter2000"
+
+    assert (await pinged(_Waiting(tell))).words == "logged in with password=[redacted]"
+
+
+async def test_a_ping_counts_for_the_account_as_any_call_does_and_holds_no_client() -> None:
+    async def refuse(_: Any) -> None:
+        raise Unauthorized("this login has ended")
+
+    platform = _Waiting(refuse)
+    async with host_of(platform) as host:
+        for _ in range(2):
+            found: Ping = await host.examination.ping(platform, Connection(), timeout_s=LIMIT_S)
+        report = host.accounts.find(platform.name, found.account)
+        assert (report.failures, report.error) == (2, "Unauthorized")
+        (client,) = host._exchange.clients._ready.values()
+        assert client.users == 0

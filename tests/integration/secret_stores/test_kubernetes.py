@@ -2,18 +2,23 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from certificates import Authority, Mount
 from outboard.domain.identity import Scope
 from outboard.domain.secret_refs import SecretRef, SecretScope
 from outboard.errors import MissingSecret, SecretsUnavailable
 from outboard.host import SecretSettings
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.secrets.ports import Reader
+from outboard.host.secrets.stores.kubernetes import KubernetesSecrets
+from outboard.host.store_settings import KubernetesStore
 from secret_servers import KubernetesStandIn, fill
 
 A = Reader(scope=Scope(project="a", domain="production"))
@@ -108,11 +113,23 @@ async def test_the_token_that_the_kubelet_replaced_is_read_anew(cluster: Kuberne
     assert f"Bearer {NEXT_TOKEN}" in cluster.logins
 
 
+async def test_a_secret_that_comes_in_many_pieces_is_read_whole_and_one_without_bounds_is_not_read(
+    cluster: KubernetesStandIn, token_file: Path
+) -> None:
+    kept = cluster.secrets["a-production", "warehouse"]
+    kept["certificates"] = "x" * 1_000_000  # about what Kubernetes takes
+    assert await _value(_source(cluster, token_file)) == "of-project-a"
+    kept["certificates"] = "x" * 4_000_000
+    with pytest.raises(SecretsUnavailable, match="too large to be a secret"):
+        await _value(_source(cluster, token_file))
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
         ((401, {}), "refuses our login"),
         ((429, {"Retry-After": "7"}), "TooManyRequests"),
+        ((503, {"Retry-After": "86400"}), "InternalError"),
         ((500, {}), "InternalError"),
         ((302, {"Location": "http://169.254.169.254/"}), "HTTP 302"),
     ],
@@ -125,7 +142,53 @@ async def test_what_is_no_answer_is_an_outage_and_no_missing_secret(
         await _value(_source(cluster, token_file))
     assert len(cluster.seen) == 1
     asked = caught.value.retry_after
-    assert (asked.total_seconds() if asked else None) == (7.0 if fault[0] == 429 else None)
+    # A store that asks for a day is asked again in five minutes.
+    assert (asked.total_seconds() if asked else None) == {429: 7.0, 503: 300.0}.get(fault[0])
+
+
+async def test_a_token_that_is_replaced_while_it_is_refused_costs_one_question_more(token_file: Path) -> None:
+    class Replacing(KubernetesStandIn):
+        def refusal(self, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+            fill(token_file, NEXT_TOKEN)
+            return super().refusal(status, headers)
+
+    stand_in = Replacing(NEXT_TOKEN)
+    stand_in.allowed, stand_in.secrets = {"a-production"}, {("a-production", "warehouse"): {"password": "of-project-a"}}
+    async with stand_in.listening():
+        source = _source(stand_in, token_file)
+        assert await _value(source) == "of-project-a"
+        assert stand_in.logins == [f"Bearer {TOKEN}", f"Bearer {NEXT_TOKEN}"]
+        await _opened.pop().close()
+
+
+async def test_a_project_that_makes_no_namespace_is_not_asked_for(cluster: KubernetesStandIn, token_file: Path) -> None:
+    with pytest.raises(MissingSecret, match="make no namespace"):
+        await _value(_source(cluster, token_file), reader=Reader(scope=Scope(project="A_b", domain="production")))
+    assert not cluster.seen
+
+
+async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(token_file: Path, tmp_path: Path) -> None:
+    stand_in, ca_file = KubernetesStandIn(TOKEN), tmp_path / "ca.crt"
+    stand_in.allowed, stand_in.secrets = {"a-production"}, {("a-production", "warehouse"): {"password": "of-project-a"}}
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old, new = Authority("old"), Authority("new")
+    for name, authority in (("old", old), ("new", new)):
+        mount = Mount(tmp_path / name, *authority.pair(), authority.pem)
+        tls.load_cert_chain(mount.certificate, mount.key)
+        async with stand_in.listening(tls):
+            if name == "old":
+                fill(ca_file, old.pem.decode())
+                settings = {"kind": "kubernetes", "server": stand_in.url, "token_file": token_file, "ca_file": ca_file}
+                store = KubernetesSecrets(KubernetesStore.model_validate(settings), lambda _: None)
+            else:
+                store._server = stand_in.url
+                with pytest.raises(SecretsUnavailable, match="certificate is not trusted"):
+                    await store.fetch("a-production/warehouse")
+                fill(ca_file, new.pem.decode())
+            found = await store.fetch("a-production/warehouse")
+            assert found is not None
+            assert found.value("password") == "of-project-a"
+    await store.close()
 
 
 async def test_a_server_that_is_gone_and_a_token_that_is_not_there_are_outages(

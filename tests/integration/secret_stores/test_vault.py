@@ -15,6 +15,7 @@ from outboard.errors import MissingSecret, SecretsUnavailable
 from outboard.host import SecretSettings
 from outboard.host.secrets import Redactor, SecretSource
 from outboard.host.secrets.ports import Reader
+from outboard.host.secrets.stores.vault import VaultSecrets
 from real_parts import environment
 from secret_servers import ROOT_TOKEN, Bao, bao, content, fill
 
@@ -36,9 +37,17 @@ def running() -> Iterator[Bao]:
         yield server
 
 
-def _source(server: Bao, **settings: Any) -> SecretSource:
+def _source(server: Bao, redactor: Redactor | None = None, **settings: Any) -> SecretSource:
     store = {"kind": "vault", "address": server.url, "path": "{project}/{domain}/{group}", **settings}
-    return SecretSource(SecretSettings(stores=[store]), Redactor(), {})
+    return SecretSource(SecretSettings(stores=[store]), redactor or Redactor(), {})
+
+
+def _token(source: SecretSource) -> str:
+    """Return the token that a login by role got."""
+    (vault,) = (each.remote.store for each in source._stores if each.remote is not None)
+    assert isinstance(vault, VaultSecrets)
+    assert vault._held
+    return vault._held
 
 
 async def _value(source: SecretSource, ref: SecretRef = PASSWORD, reader: Reader = HERE) -> str:
@@ -140,13 +149,15 @@ async def test_a_login_by_role_is_renewed_and_made_anew(running: Bao, tmp_path: 
     secret = tmp_path / "secret-id"
     fill(secret, running.ask("POST", "auth/approle/role/outboard/secret-id", {})["data"]["secret_id"])
     login = {"role_id": role_id, "secret_id_file": str(secret)}
-    source = _source(running, app_role=login, refresh=0.01)
+    redact = Redactor()
+    source = _source(running, redact, app_role=login, refresh=0.01)
     for value in (FIRST, SECOND, FIRST):
         running.put("a/production/warehouse", password=value)
         await asyncio.sleep(1.1)  # the token that was had has ended
         await _value(source)
         await asyncio.sleep(0.3)
         assert await _value(source) == value
+        assert redact(_token(source)) == "[redacted]"
     fill(secret, "no-secret-id-at-all")
     refused = _source(running, app_role=login)
     with pytest.raises(SecretsUnavailable, match="refuses our login"):

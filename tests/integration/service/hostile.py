@@ -190,6 +190,23 @@ class Calm(Platform[DeedConnection, None]):
         return (CalmAgent(self),)
 
 
+class NativeAgent(CalmAgent):
+    """Says of its handles what hosted connectors say: they are another software's, and name nobody."""
+
+    name = "native"
+    task_types = (TaskType("native"),)
+    native_handles = True
+
+
+class Native(Platform[DeedConnection, None]):
+    """Its platform."""
+
+    name = "native"
+
+    def agents(self) -> Sequence[Any]:
+        return (NativeAgent(self),)
+
+
 class NeedyAnswer(SyncAgent[Deed, None]):
     """Answers once it has its secret, wherever that is kept."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ class StubbornAgent(SyncAgent[Deed, None]):
     task_types = (TaskType("stubborn"),)
 
     async def do(self, task: Task[Deed], ctx: Context[None]) -> Mapping[str, Any]:
+        if task.config.deed.endswith("no wakeup"):
+            signal.set_wakeup_fd(-1)
         match task.config.deed:
             case "a thread":
                 threading.Thread(target=time.sleep, args=(3600,), name="stubborn-thread").start()
@@ -48,7 +51,7 @@ class StubbornAgent(SyncAgent[Deed, None]):
         match task.config.deed:
             case "a call":
                 await never()
-            case "a blocked loop":
+            case "a blocked loop" | "a blocked loop and no wakeup":
                 time.sleep(3600)  # noqa: ASYNC251 - that is the point
         return {"o0": 1}
 

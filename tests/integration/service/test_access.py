@@ -38,7 +38,7 @@ def tenants(**rules: Any) -> dict[str, Any]:
         "callers": {
             "alpha": {"token_sha256": digest("alpha"), "projects": "a", **rules},
             "beta": {"token_sha256": digest("beta"), "projects": "b", **rules},
-            "root": {"token_sha256": digest("root"), "is_admin": True},
+            "root": {"token_sha256": digest("root")},
         }
     }
 
@@ -87,6 +87,15 @@ async def test_what_is_answered_from_memory_is_its_tenants_own_too(alpha: Tenant
     assert counted("outboard_access_refused_total", caller="beta", reason="project") == before + 3
     assert (await rig.tenant("", TOKENS["root"]).get(handle)).code == "OK"
     assert (await alpha.get(handle)).code == "OK"
+
+
+async def test_memory_tells_jobs_of_tenants_apart_whose_requests_look_alike(alpha: Tenant, beta: Tenant) -> None:
+    first, second = await alpha.made(), await beta.made()
+    assert len(first) == len(second)
+    for _ in range(2):
+        for tenant, own, other in ((alpha, first, second), (beta, second, first)):
+            assert [(await tenant.get(own)).code for _ in range(2)] == ["OK", "OK"]
+            assert (await tenant.get(other)).code == "PERMISSION_DENIED"
 
 
 async def test_flyte_2_is_judged_by_the_same_rules(rig: Rig, alpha: Tenant) -> None:

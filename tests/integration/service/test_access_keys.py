@@ -65,6 +65,26 @@ async def test_an_api_server_is_asked_with_the_pods_token_over_tls_that_its_ca_v
         assert len(tokens) == 1
 
 
+async def test_an_api_server_is_not_asked_by_way_of_the_proxy_for_the_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    ca = trustme.CA()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(JWKS)
+
+    async with api_server(ca, answer) as uri:
+        assert await issuer(tmp_path, ca, uri).ask("k1", 5)
+        (tmp_path / "ca.crt").write_bytes(ca.cert_pem.bytes())
+        public = IssuerKeys("https://login.example.com", IssuerSettings(jwks_uri=uri, ca_file=tmp_path / "ca.crt"))
+        with pytest.raises(KeysUnknown):  # an issuer out in the world is
+            await public.ask("k1", 5)
+
+
 @pytest.mark.parametrize("answer", ["elsewhere", "refused", "endless", "no keys", "no JSON"])
 async def test_an_answer_that_is_no_set_of_keys_leaves_them_unknown(tmp_path: Path, answer: str) -> None:
     ca = trustme.CA()

@@ -21,7 +21,9 @@ async def test_workers_and_isolated_platforms_answer_their_tenants_alone(tmp_pat
     settings = tmp_path / "outboard.yaml"
     document = {"host": {"service_keys": [KEY]}, "service": {"access": {"callers": callers}}}
     settings.write_text(yaml.safe_dump(document))
-    options = ("--agents", "hostile:Calm", "--agents", "hostile:Hostile", "--isolate", "hostile:Hostile")
+    names = ("hostile:Calm", "hostile:Hostile", "hostile:Native")
+    agents = [option for name in names for option in ("--agents", name)]
+    options = (*agents, "--isolate", "hostile:Hostile", "--isolate", "hostile:Native")
     async with served("--settings", str(settings), "--processes", "2", *options) as service:
         for number in range(4):
             own = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, to whichever worker
@@ -45,5 +47,10 @@ async def test_workers_and_isolated_platforms_answer_their_tenants_alone(tmp_pat
                         assert (await Tenant(channel, "a").get(handle, task_type)).code == "UNAUTHENTICATED"
                     assert (await beta.delete(handle)).code == "PERMISSION_DENIED"
                     assert (await alpha.delete(handle)).code == "OK"
+                native = await alpha.create(
+                    task_type="native", config={"deed": ""}, prefix=f"{tmp_path}/outputs/native/0"
+                )
+                assert native.code == "PERMISSION_DENIED"
+                assert "handles of hosted connectors do not say whose job they are" in native.details
         assert service.logged("call refused", caller="beta", reason="project")
         assert not service.logged("anyone may call")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import socket
 import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ import trustme
 from integration.service.probe import SETTINGS, Gate, ProbePlatform
 from integration.service.served import Served, served
 from outboard.agent import LoadFailure, Registry
+from outboard.engine.remote import RemoteEndpoint
 from outboard.host import Host
 from outboard.service import Service
+from outboard.service.admin import admin as admin_module
 from outboard.service.admin import http_server
 from outboard.service.admin.admin import Admin
 from outboard.service.admin.http_server import Answer, HttpServer, Page, Request, plain
@@ -146,19 +151,30 @@ async def test_a_loop_that_stands_still_is_told_by_the_port_beside_it() -> None:
         assert (await ask(admin.port, "/healthz"))[0] == 200
 
 
+async def test_a_page_about_a_loop_that_stands_still_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_module, "_ASKING_S", 0.05)
+    async with administered() as (_, admin):
+        answers: list[tuple[int, str]] = []
+        thread = threading.Thread(target=lambda: answers.append(asyncio.run(ask(admin.port, "/agents"))))
+        thread.start()
+        thread.join()  # the loop stands still
+        assert answers == [(503, "the event loop does not answer\n")]
+        assert (await ask(admin.port, "/metrics"))[0] == 200
+
+
 async def test_a_port_that_does_not_answer_any_more_is_found_by_knocking(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unanswered(_: Knocking) -> bool:
         return False
 
+    monkeypatch.setattr(Knocking, "knock", unanswered)  # before the first knock is on its way
     async with administered() as (service, admin):
-        assert await Knocking("0.0.0.0", service.port).knock()  # noqa: S104 - what an operator listens on
         assert admin._knocking is not None
-        monkeypatch.setattr(Knocking, "knock", unanswered)
         admin._knocking._answered_at -= 200
         status, facts = await told(admin.port, "/healthz")
         assert (status, facts["alive"]) == (503, False)
         assert facts["port_silent_s"] > 100
         monkeypatch.undo()
+        assert await Knocking("0.0.0.0", service.port).knock()  # noqa: S104 - what an operator listens on
     assert not await Knocking("127.0.0.1", service.port).knock()
 
 
@@ -298,8 +314,8 @@ def level_of(answer: tuple[int, str]) -> Any:
 
 
 @asynccontextmanager
-async def processes(*options: str) -> AsyncIterator[tuple[Served, int]]:
-    async with served("--agents", "hostile:Calm", "--admin-port", "0", *options) as service:
+async def processes(*options: str, **environment: str) -> AsyncIterator[tuple[Served, int]]:
+    async with served("--agents", "hostile:Calm", "--admin-port", "0", *options, **environment) as service:
         yield service, int((await service.until(lambda: service.logged("admin port is open")))[0]["port"])
 
 
@@ -325,6 +341,66 @@ async def test_the_log_level_changes_in_all_processes_and_agents_of_all_are_show
         if "--processes" in options:
             assert all(each["up"] and each["agents"] for each in facts["processes"].values())
             assert "outboard_processes" in (await ask(port, "/metrics"))[1]
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one", "workers"])
+async def test_from_sigterm_on_a_process_is_not_ready_and_answers_calls_as_before(options: tuple[str, ...]) -> None:
+    async with processes(*options, OUTBOARD_SERVICE__LINGER_S="3600") as (service, port):
+        service.process.terminate()
+        await service.until(lambda: service.logged("draining"))
+        status, facts = await told(port, "/readyz")
+        assert (status, facts["state"]) == (503, "draining")
+        assert (await ask(port, "/healthz"))[0] == 200
+        async with RemoteEndpoint.at(service.address, timeout_s=30) as remote:
+            assert [agent.name for agent in await remote.list_agents()] == ["calm"]
+        service.process.terminate()
+        assert await service.process.wait() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one", "workers"])
+async def test_probes_are_answered_while_a_platform_is_imported_that_takes_its_time(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    (hold := tmp_path / "hold").touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def probed() -> tuple[int, Any]:
+        while True:
+            with suppress(ConnectionRefusedError):
+                return await told(port, "/readyz")
+            await asyncio.sleep(0.01)
+
+    async def probe() -> None:
+        try:
+            assert await probed() == (503, {"ready": False, "state": "starting"})
+            assert (await ask(port, "/startupz"))[0] == 503
+            assert (await ask(port, "/healthz"))[0] == 200
+        finally:
+            hold.unlink()
+
+    probing = asyncio.ensure_future(asyncio.wait_for(probe(), 30))
+    held = ("--agents", "hostile:Calm", "--agents", "waits_at_import:Held", "--admin-port", str(port))
+    async with served(*held, *options, OUTBOARD_TEST_HOLD=str(hold)) as service:
+        await probing
+        await service.until(lambda: service.logged("admin port is open"))
+        assert (await told(port, "/readyz"))[0] == 200
+
+
+async def test_a_parent_is_ready_while_one_worker_answers_and_lives_on_when_none_does(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    options = ("--processes", "2", "--agents", "waits_at_import:Held")
+    async with processes(*options, OUTBOARD_TEST_HOLD=str(hold)) as (service, port):
+        hold.touch()  # from now on a worker that is started does not come up
+        for name, status in (("1", 200), ("2", 503)):
+            ended = partial(service.logged, "worker process ended", process=name)
+            os.kill(service.logged("worker process is up", process=name)[0]["pid"], signal.SIGKILL)
+            await service.until(ended)
+            assert (await ask(port, "/readyz"))[0] == status
+        assert (await ask(port, "/healthz"))[0] == 200
+        hold.unlink()
+        await service.until(lambda: len(service.workers) > 2)
+        assert (await ask(port, "/readyz"))[0] == 200
 
 
 async def test_a_process_that_is_started_again_has_the_level_that_was_set_last() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
-import tracemalloc
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -345,20 +343,3 @@ def _scalar(field: Any) -> st.SearchStrategy[object]:
         field.CPPTYPE_UINT64: st.integers(0, 2**64 - 1),
     }
     return kinds[field.cpp_type]
-
-
-async def test_a_request_that_was_refused_is_let_go_without_the_garbage_collector(channel: grpc.aio.Channel) -> None:
-    call = channel.unary_unary("/flyteidl.service.AsyncAgentService/CreateTask")
-    asked = encode_create_request(make_task("nobody's", config={"long": "x" * 900_000})).SerializeToString()
-    gc.collect()
-    gc.disable()
-    tracemalloc.start()
-    try:
-        for _ in range(10):
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call(asked)
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-        gc.enable()
-    assert held < 5_000_000

@@ -1,4 +1,4 @@
-"""Bounds around gRPC's own code: a burst is answered whole, resets crowd nobody out, and nothing compressed is unpacked."""
+"""Bounds around gRPC's own code: what comes in bursts, is reset, compressed, empty or has large headers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from flyteidl.admin import agent_pb2
 from flyteidl.service import agent_pb2_grpc
 
 from attack.connections import flood
+from attack.frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    LIST_AGENTS,
+    connected,
+    frame,
+    message,
+    opening,
+    request,
+    said,
+)
 from attack.site import Place
 from outboard.service import Service
 
@@ -48,3 +62,35 @@ async def test_what_is_compressed_is_refused_and_not_unpacked(service: Service) 
             await get(bytes(1 << 20), timeout=30)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "gzip" in str(refused.value.details())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "flyteidl.service.AsyncAgentService/CreateTask",
+        "flyteidl.service.AsyncAgentService/GetTask",
+        "flyteidl.service.AsyncAgentService/GetTaskLogs",
+        "flyteidl2.connector.AsyncConnectorService/GetTask",
+        "grpc.health.v1.Health/Check",
+    ],
+)
+async def test_a_call_that_ends_without_a_request_is_answered(channel: grpc.aio.Channel, method: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await channel.stream_unary(f"/{method}")(iter(()), timeout=20)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "without a request" in str(refused.value.details())
+
+
+async def test_headers_over_the_bound_are_refused_of_a_client_that_never_acknowledges_it(service: Service) -> None:
+    def asked(size: int) -> Counter[str]:
+        block = request(LIST_AGENTS, ("x-long", "y" * size))
+        pieces = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
+        frames = [frame(CONTINUATION if at else HEADERS, 0, 1, each) for at, each in enumerate(pieces)]
+        ended = frame(CONTINUATION, END_HEADERS, 1) + frame(DATA, END_STREAM, 1, message())
+        with connected(service.port) as connection:
+            connection.sendall(opening() + b"".join(frames) + ended)
+            told = said(connection, for_s=20.0, answers=1)
+        return Counter({name: count for name, count in told.items() if name.startswith("answer")})
+
+    assert await asyncio.to_thread(asked, 15_000) == {"answer begins": 1, "answer ends": 1}
+    assert await asyncio.to_thread(asked, 40_000) == {"answer ends": 1}

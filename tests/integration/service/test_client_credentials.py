@@ -121,6 +121,46 @@ async def test_a_renewed_certificate_is_shown_from_the_next_call_on_and_calls_in
         assert first.get_state() is grpc.ChannelConnectivity.SHUTDOWN
 
 
+async def test_a_connection_that_nobody_uses_is_closed_when_its_certificate_is_renewed(mount: Mount) -> None:
+    async with recording(SERVER.pair(), CLIENTS.pem) as seen, remote(seen, certified(mount)) as service:
+        await service.list_agents()
+        first = service._connections._current.channel
+        mount.put(*CLIENTS.pair("a.example", common_name="bob"), SERVER.pem)
+        await service.list_agents()
+        await asyncio.gather(*service._connections._closing)
+        assert first.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+
+
+async def test_the_systems_authorities_are_read_anew_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "bundle.crt"
+    bundle.write_bytes(SERVER.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    async with recording(SERVER.pair()) as seen, remote(seen, Credentials(), insecure=False) as service:
+        await service.list_agents()
+        bundle.write_bytes(SERVER.pem + STRANGERS.pem)
+        await service.list_agents()
+        bundle.write_bytes(STRANGERS.pem)
+        with pytest.raises(errors.EndpointUnreachable, match="is of no authority that the system knows"):
+            await service.list_agents()
+        assert len(set(seen.peers)) == 2
+
+
+async def test_a_users_proxy_is_not_asked_for_what_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:1")
+    async with recording(None) as seen, remote(seen, Credentials()) as service:
+        await service.list_agents()
+        assert len(seen.peers) == 1
+
+
+@pytest.mark.parametrize("values", [{"ca": "/ca"}, {"certificate": "/own", "key": "/own"}, {"server_name": "x"}])
+def test_certificates_for_a_service_in_plain_text_are_refused(values: dict[str, str]) -> None:
+    with pytest.raises(errors.InvalidSettings, match="certificates are given for it; use TLS") as refused:
+        RemoteEndpoint.at("localhost:1", insecure=True, credentials=Credentials.model_validate(values))
+    assert refused.value.field == "client"
+
+
 async def test_files_that_are_not_in_order_change_nothing_and_are_named_when_nothing_goes_any_more(
     mount: Mount,
 ) -> None:

@@ -19,11 +19,15 @@ import pytest
 
 from integration.service.probe import make_task
 from integration.service.served import HERE, Served, is_running, served, until_file, until_gone
+from outboard.agent import Registry
 from outboard.engine.remote import RemoteEndpoint
-from outboard.errors import OutboardError
-from outboard.service import ServiceSettings
-from outboard.service.departure import stop_listening
+from outboard.errors import InvalidSettings, OutboardError
+from outboard.host import Host
+from outboard.service import Service, ServiceSettings, run_service
+from outboard.service.closing import bounded
+from outboard.service.departure import listening_sockets, stop_listening
 from outboard.service.ending import LastResort, grace_s
+from outboard.service.signals import unless_told
 
 STUBBORN = ("--agents", "stubborn:Stubborn")
 QUICK = {"OUTBOARD_SERVICE__DRAIN_S": "0.2"}
@@ -55,6 +59,8 @@ CUT_OFF = "process did not end in time and is cut off"
         ("a blocked loop", (), (1,), CUT_OFF),
         ("a thread of the executor", (), (0,), CUT_OFF),
         ("an exit handler", (), (0,), CUT_OFF),
+        ("no wakeup", (), (0,), "draining"),
+        ("a blocked loop and no wakeup", (), (1,), CUT_OFF),
         ("a blocked loop", ISOLATED, (0,), "isolated platform ended"),
         ("a thread", ISOLATED, (0,), "isolated platform ended"),
         ("a blocked loop", WORKERS, (1,), "worker process ended"),
@@ -125,6 +131,75 @@ async def test_signals_are_passed_on_to_the_loop_that_heard_them_before() -> Non
             await heard.wait()
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("descriptor", ["none", "the loop's"])
+async def test_a_signal_is_heard_once_where_somebody_took_the_wakeup_descriptor(descriptor: str) -> None:
+    heard: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heard.put_nowait, number)
+    last_resort = LastResort(3600)
+    try:
+        with last_resort.listening():
+            the_loops = last_resort._passed_on_to
+            signal.set_wakeup_fd(-1 if descriptor == "none" else the_loops)
+            signal.raise_signal(signal.SIGTERM)
+            assert await heard.get() == signal.SIGTERM
+            assert last_resort._ends_at is not None
+            assert (
+                signal.set_wakeup_fd(last_resort._told.fileno(), warn_on_full_buffer=False)
+                == last_resort._told.fileno()
+            )
+        signal.raise_signal(signal.SIGINT)
+        assert await heard.get() == signal.SIGINT  # the first came once
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def test_several_ends_are_awaited_together_and_what_does_not_end_is_given_up() -> None:
+    go, ended = asyncio.Event(), asyncio.Event()
+
+    async def swallowing() -> None:
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+        ended.set()
+
+    async def failing() -> None:
+        raise OutboardError("it broke")
+
+    await bounded([swallowing()], 0.01)
+    with pytest.raises(OutboardError, match="it broke"):
+        await bounded([failing(), swallowing()], 0.01)
+    await bounded([], 3600)
+    assert not ended.is_set()
+    go.set()
+    await ended.wait()
+
+
+async def test_a_start_is_given_up_where_a_signal_comes_first_and_a_host_is_closed_that_cannot_be_served() -> None:
+    ended: list[str] = []
+
+    async def starting() -> bool:
+        try:
+            return await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("start")
+            raise
+
+    class Told(Host):
+        async def close(self) -> None:
+            ended.append("host")
+            await super().close()
+
+    told = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0, told.set_result, "SIGTERM")
+    assert await unless_told(told, starting()) is None
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(InvalidSettings, match="cannot listen"):
+        await run_service(Told(Registry()), ServiceSettings(port=other.getsockname()[1]))
+    assert ended == ["start", "host"]
 
 
 async def replica(port: int) -> asyncio.subprocess.Process:
@@ -208,17 +283,24 @@ def free_port() -> int:
         return port
 
 
-def test_a_port_stops_to_listen_and_no_descriptor_is_left_open() -> None:
+def test_sockets_stop_to_listen_others_go_on_and_no_descriptor_is_left_open() -> None:
     descriptors = Path("/proc/self/fd")
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listening,
-        socket.create_server(("127.0.0.1", 0)) as other,
-        Path(os.devnull).open(),
-    ):
-        port = listening.getsockname()[1]
-        before = len(list(descriptors.iterdir()))
-        assert stop_listening(port) == 1
-        assert len(list(descriptors.iterdir())) == before
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port)).close()
-        socket.create_connection(other.getsockname()).close()
+    with socket.create_server(("127.0.0.1", 0)) as other, Path(os.devnull).open():
+        others = listening_sockets()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            before = len(list(descriptors.iterdir()))
+            assert stop_listening(listening_sockets() - others) == 1
+            assert len(list(descriptors.iterdir())) == before
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(listening.getsockname()).close()
+            socket.create_connection(other.getsockname()).close()
+
+
+async def test_a_service_that_lingers_shuts_its_own_port_and_nobody_elses() -> None:
+    service = Service(Host(Registry()), ServiceSettings(port=0, linger_s=0.01, drain_s=5))
+    with socket.create_server(("127.0.0.1", 0)) as earlier:  # as the admin port is, and what agents open when imported
+        async with service:
+            with socket.create_server(("127.0.0.2", service.port)) as later:
+                await service.drain()
+                for other in (earlier, later):
+                    socket.create_connection(other.getsockname()).close()

@@ -163,6 +163,12 @@ async def test_a_budget_that_is_spent_past_the_deadline_is_throttled_and_nothing
     assert error.retry_after == timedelta(seconds=9)
 
 
+async def test_without_time_nothing_is_sent_rather_than_without_a_limit(url: str, http: Http) -> None:
+    error = await refusal(lambda: http.get(f"{url}/ok", method="x", timeout_s=0.0))
+    assert isinstance(error, Unavailable)
+    assert error.sent is Sent.NO
+
+
 async def test_what_the_platform_refused_is_shown_to_the_budget(url: str) -> None:
     budget = Counting()
     http = Http(budget=budget, errors=ErrorMap())

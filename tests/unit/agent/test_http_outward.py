@@ -6,7 +6,8 @@ import asyncio
 import gzip
 import ipaddress
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from outboard.agent import ErrorMap, Http
 from outboard.agent.outward import MOST_BYTES
+from outboard.agent.spending import CURRENT_CALL, AgentCall
 from outboard.domain.egress import Egress
 from outboard.errors import Rejected, Sent, Unavailable
 
@@ -48,7 +50,7 @@ class Listener:
             case "/bomb":
                 return web.Response(body=gzip.compress(bytes(4 * MOST_BYTES)), headers={"Content-Encoding": "gzip"})
             case _:
-                return web.json_response({"ok": True})
+                return web.json_response({"ok": True}, headers={"Set-Cookie": "tenant=a"})
 
 
 @pytest.fixture
@@ -120,6 +122,12 @@ async def test_no_spelling_of_an_address_inside_is_connected_to(listener: Listen
     assert refused.value.sent is Sent.NO
 
 
+async def test_an_address_with_a_login_in_it_is_none(listener: Listener) -> None:
+    with pytest.raises(Rejected):
+        await ask(f"http://user:word@127.0.0.1:{listener.port}/", Egress(allow_networks=LOOPBACK))
+    assert listener.connections == 0
+
+
 async def test_the_refusal_is_the_task_s_fault_and_names_the_setting(listener: Listener) -> None:
     with pytest.raises(Rejected, match=r"leads to localhost, .* host\.egress\.allow_hosts"):
         await ask(f"http://localhost:{listener.port}/")
@@ -169,6 +177,47 @@ async def test_the_platform_s_headers_are_not_sent_to_what_a_task_chose(listener
     await ask(f"http://localhost:{listener.port}/", egress, headers={"X-Own": "yes"})
     assert "Authorization" not in listener.headers
     assert listener.headers["X-Own"] == "yes"
+
+
+@pytest.mark.parametrize("egress", [Egress(allow_networks=LOOPBACK), Egress(allow_hosts=("localhost",))])
+async def test_what_one_task_was_given_is_not_sent_for_the_next_one(listener: Listener, egress: Egress) -> None:
+    http = Http(budget=Free(), errors=ErrorMap(), egress=egress)
+    for _ in range(2):
+        await http.outward.get(f"http://localhost:{listener.port}/", method="ask")
+        assert "Cookie" not in listener.headers
+    await http.close()
+
+
+class Noted:
+    """A call's trace, and the spans under it, that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, object] = {}
+
+    def platform_call(self, method: str, waited_s: float, /) -> Noted:
+        return self
+
+    def attached(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def note(self, facts: Mapping[str, object], /) -> None:
+        self.facts.update(facts)
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def end(self, outcome: str, error: BaseException | None, /) -> None:
+        """Forget it."""
+
+
+async def test_a_trace_shows_whom_a_task_asked_and_not_what(listener: Listener) -> None:
+    """The whole address is the task's input, and of some services a secret."""
+    call = AgentCall("webhook", "do", float("inf"))
+    call.trace = noted = Noted()
+    token = CURRENT_CALL.set(call)
+    await ask(f"http://127.0.0.1:{listener.port}/services/T0/B0/x7kq?page=y8lr#z9ms", Egress(allow_networks=LOOPBACK))
+    CURRENT_CALL.reset(token)
+    assert noted.facts["url.full"] == f"http://127.0.0.1:{listener.port}/"
 
 
 async def test_a_redirect_is_not_followed_and_where_it_leads_is_checked_again(listener: Listener) -> None:

@@ -37,6 +37,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("cancel", 2, "say what to cancel"),
         ("cancel --handle ???", 2, "--handle is no base64"),
         ("cancel --handle AAAA", 2, "name its task type with --type"),
+        ("cancel --handle AAAA --type t:²", 2, "--type 't:²' is no task type: write name or name:1"),
+        ("explain AAAA --type :1", 2, "--type ':1' is no task type: write name or name:1"),
         ("serve --settings typo.yaml", 2, "type: there is no such key"),
         ("serve --settings bad.yaml", 2, "neither YAML nor JSON"),
         ("serve --prot 1", 2, "no such option: --prot"),
@@ -51,6 +53,14 @@ def test_whatever_is_wrong_is_one_sentence_and_a_code(
     assert out == ""
     assert err.startswith("error: ")
     assert words in err
+
+
+def test_a_service_says_which_variables_are_none_of_its_settings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTBOARD_TEAM_COLOUR", "green")
+    assert main(["serve", "--port", "70000"]) == 2
+    assert "warning: variable OUTBOARD_TEAM_COLOUR is none of Outboard's settings" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_is_not_blamed_on_the_user(

@@ -67,6 +67,25 @@ def test_keys_nested_values_and_objects_are_treated_as_texts_are() -> None:
     assert line == {"event": "e", "a\\nb": {"c\\x1b": ["d\\n", 3]}, "odd": "odd\\n[redacted]", "data": "b'\\n'"}
 
 
+def test_a_secret_in_a_key_is_redacted_at_every_depth() -> None:
+    line = cleaned(**{"of hunter2": 1, "deep": {"hunter2": [{"hunter2": "x\x00"}]}})
+    assert "hunter2" not in str(line)
+    assert line["of [redacted]"] == 1
+
+
+def test_of_a_text_without_end_only_the_beginning_is_searched_for_secrets() -> None:
+    """Redaction takes time in proportion to the text, and whoever writes it is not the one who waits."""
+    longest = 0
+
+    def redact(text: str) -> str:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return text
+
+    Legible(redact)(None, "info", {"event": "e" * 10**6, "k" * 10**6: "v" * 10**6, "list": ["v" * 10**6]})
+    assert longest == 65_536
+
+
 def test_a_megabyte_is_cut_and_says_so_and_what_happened_is_kept() -> None:
     line = cleaned(**{f"name{number}": "x" * 1_000_000 for number in range(9)})
     assert line["event"] == "e"

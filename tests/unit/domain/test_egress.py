@@ -76,6 +76,15 @@ def test_a_network_that_the_operator_allows_is_reached_and_its_neighbours_are_no
     assert not egress.reaches("fd12:0:0:1::7")
 
 
+def test_a_way_through_ipv4_that_the_operator_allows_leads_nowhere_inside_it() -> None:
+    egress = Egress(allow_networks=(ipaddress.ip_network("2001::/32"), ipaddress.ip_network("2002::/16")))
+    assert egress.reaches("2002:101:101::1")
+    assert not egress.reaches("2002:7f00:1::1")
+    assert egress.reaches("2001:0:808:808::fefe:fefe")  # Teredo spells the client's address in reverse: 1.1.1.1
+    assert not egress.reaches("2001:0:808:808::80ff:fffe")
+    assert not egress.reaches("2001:0:a00:1::fefe:fefe")
+
+
 def test_a_network_that_the_operator_denies_is_not_reached_by_any_spelling_and_wins() -> None:
     networks = (ipaddress.ip_network("9.0.0.0/8"),)
     egress = Egress(allow_networks=(ipaddress.ip_network("9.9.0.0/16"),), deny_networks=networks)

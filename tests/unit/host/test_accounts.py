@@ -442,7 +442,7 @@ async def host(shift: Shift, ledger: Ledger) -> Any:
 
 
 def of_host(host: Host) -> Accounts:
-    accounts = host._calls._accounts
+    accounts = host._exchange.calls._accounts
     assert accounts is not None
     return accounts
 
@@ -486,7 +486,7 @@ async def test_a_batch_of_nothing_but_failures_is_a_failure(
 async def test_an_opening_that_fails_is_one_failure_however_many_wait_for_it(host: Host, ledger: Ledger) -> None:
     ledger.faults["open"] = ConnectionRefusedError()
     for _ in range(2):
-        waiting = (host._clients.open(*_opening(host), 1.0) for _ in range(5))
+        waiting = (host._exchange.clients.open(*_opening(host), 1.0) for _ in range(5))
         errors = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(error) for error in errors} == {Unavailable}
     (report,) = of_host(host).reports()

@@ -76,7 +76,7 @@ def watched(ledger: PlainLedger, *agents: Any, quotas: Quotas | None = None) -> 
 
 
 def budget_of(host: Host) -> AccountBudget:
-    (budget,) = host._budgets._accounts.values()
+    (budget,) = host._exchange._budgets._accounts.values()
     return budget
 
 
@@ -156,12 +156,12 @@ async def test_the_board_learns_from_the_budget_how_long_a_status_would_wait() -
     async with watched(Witness(), Blocking, quotas=quotas) as host:
         handle = await host.create_task(ledger_task("blocking"))
         live = host._live_jobs.find(handle)
-        assert host._calls.status_wait_s(live) == 0
+        assert host._exchange.calls.status_wait_s(live) == 0
         await host.get_task(handle)
-        wait_s = host._calls.status_wait_s(live)
+        wait_s = host._exchange.calls.status_wait_s(live)
         assert 5 < wait_s <= 10
         await asyncio.sleep(wait_s)
-        assert host._calls.status_wait_s(live) == 0
+        assert host._exchange.calls.status_wait_s(live) == 0
 
 
 @given(st.sampled_from(["create", "get", "logs", "metrics", "find", "poke"]))

@@ -215,7 +215,7 @@ async def test_who_polls_one_job_all_the_time_does_not_cost_the_others_their_pag
 @contextmanager
 def crowd(scene: Scene, size: int) -> Iterator[None]:
     """Let many calls wait for the budget of the page's method, and then leave."""
-    client = scene.host._clients.find(live_of(scene, scene.handles[0]).client_key)
+    client = scene.host._exchange.clients.find(live_of(scene, scene.handles[0]).client_key)
     assert client is not None
     budget = client.budget
 

@@ -87,7 +87,7 @@ async def test_quotas_and_replicas_are_read_from_the_settings_file(tmp_path: Pat
     async with open_host(choice, is_local=True) as host:
         assert host.settings.replicas == 3
         assert host.settings.quotas["files"]["list"].burst == 8
-        assert host._budgets.share == 1 / 3
+        assert host._exchange._budgets.share == 1 / 3
 
 
 def scraped(labels: AccountLabels | None = None) -> tuple[Budgets, CollectorRegistry]:

@@ -269,7 +269,7 @@ async def test_idle_clients_are_closed_and_open_again(doors: Doors) -> None:
     settings = HostSettings(idle_client=timedelta(0))
     async with Host(Registry([doors]), settings) as host:
         handle = await host.create_task(ledger_task())
-        host._clients.close_idle()
+        host._exchange.clients.close_idle()
         await doors.closed.wait()
         assert (await host.get_task(handle)).phase is Phase.RUNNING
     assert (doors.ledger.opened, doors.ledger.closed) == (2, 2)

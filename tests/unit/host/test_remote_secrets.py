@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from ledgers import Ledger, LedgerAgent, LedgerConfig, LedgerConnection, LedgerJob, LedgerPlatform, ledger_task
-from outboard.agent import Context, Registry, SecretRef, Task, TaskType
+from outboard.agent import Context, Registry, SecretRef, SyncAgent, Task, TaskType
 from outboard.domain.identity import ExecutionIdentity, Scope
 from outboard.domain.phases import Phase
 from outboard.errors import Forbidden, MissingSecret, SecretsUnavailable, Throttled, Unauthorized
@@ -49,10 +49,10 @@ class Shelf:
     async def fetch(self, document: str, *, is_refused: bool = False) -> Document | None:
         self.asked.append(document)
         self.refusals += [document] if is_refused else []
+        value = self.held.get(document)
         await asyncio.sleep(self.takes_s)
         if self.fault is not None:
             raise self.fault
-        value = self.held.get(document)
         return None if value is None else Document(whole=value, version=value[-3:], lifetime_s=self.lifetime_s)
 
     async def close(self) -> None:
@@ -123,15 +123,17 @@ async def test_the_last_good_value_outlives_an_outage_for_as_long_as_it_may(shel
             assert _now(source) == VALUE
         asked = len(shelf.asked)
         assert asked < 40  # at growing intervals
-        await asyncio.sleep(30)
-        with pytest.raises(SecretsUnavailable, match=r"shelf cannot be asked for token \(connection refused\)"):
-            await source.fetch([TOKEN], READER, 5.0)
+        for _ in range(3):
+            await asyncio.sleep(31)
+            with pytest.raises(SecretsUnavailable, match=r"shelf cannot be asked for token \(connection refused\)"):
+                await source.fetch([TOKEN], READER, 5.0)
         shelf.fault = None
         await asyncio.sleep(31)
         await source.fetch([TOKEN], READER, 5.0)
     assert _now(source) == VALUE
     told = [line["event"] for line in lines]
     assert told.count("secret store cannot be asked; what it said last is used meanwhile") == 1
+    assert told.count("secret given up: its store has been silent for too long") == 1
     assert told[-1] == "secret store answers again"
     assert VALUE not in str(lines)
 
@@ -148,6 +150,40 @@ async def test_a_store_that_hangs_costs_its_time_limit_and_no_more(shelf: Shelf)
     with pytest.raises(SecretsUnavailable, match="no answer within 5 s"):
         await source.fetch([TOKEN], READER, 60.0)
     assert time.monotonic() - began == pytest.approx(5.5)
+
+
+@virtually
+async def test_a_store_is_asked_a_few_things_at_once_however_many_tasks_name(shelf: Shelf) -> None:
+    source = _source(timeout=5)
+    shelf.takes_s = 1.0
+    refs = [SecretRef(f"made-up-{number}") for number in range(40)]
+    asking = [asyncio.ensure_future(source.fetch([ref], READER, 60.0)) for ref in refs]
+    for seen in (16, 32, 40):
+        await asyncio.sleep(0.5)
+        assert len(shelf.asked) == seen
+        await asyncio.sleep(0.5)
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+@virtually
+async def test_a_store_that_quotes_a_secret_in_an_error_tells_it_to_nobody(shelf: Shelf) -> None:
+    source = _source()
+    await source.fetch([TOKEN], READER, 5.0)
+    shelf.fault = SecretsUnavailable(f"what is {VALUE}?")
+    with pytest.raises(SecretsUnavailable, match=r"what is \[redacted\]\?"):
+        await source.fetch([SecretRef("other")], READER, 5.0)
+
+
+@virtually
+async def test_the_age_of_a_value_that_nobody_uses_any_more_is_told_to_nobody(shelf: Shelf) -> None:
+    """An alert on a value that is old is about one that some task still gets."""
+    source = _source(refresh=60)
+    remembered = next(each.remote for each in source._stores if each.remote is not None)
+    await source.fetch([TOKEN], READER, 5.0)
+    await asyncio.sleep(500)
+    assert remembered.ages() == (500.0, 0.0)
+    await asyncio.sleep(200)
+    assert remembered.ages() == (0.0, 0.0)
 
 
 @virtually
@@ -174,6 +210,19 @@ async def test_what_is_not_there_is_missing_and_is_found_soon_after_it_was_put_t
     await asyncio.sleep(11)
     await source.fetch([gone], READER, 5.0)
     assert _now(source, gone) == "it came"
+
+
+@virtually
+async def test_of_several_secrets_one_that_is_missing_is_told_before_one_that_cannot_be_asked_for(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch(document: str, *, is_refused: bool = False) -> None:
+        if document == TOKEN.key:
+            raise SecretsUnavailable("down")
+
+    monkeypatch.setattr(shelf, "fetch", fetch)
+    with pytest.raises(MissingSecret):
+        await _source().fetch([TOKEN, SecretRef("gone")], READER, 5.0)
 
 
 @virtually
@@ -316,6 +365,21 @@ async def test_refused_credentials_are_read_anew_past_what_is_remembered(shelf: 
 
 
 @virtually
+async def test_a_question_that_was_put_before_the_refusal_will_not_do(shelf: Shelf) -> None:
+    """What it answers may be what was refused; of those who were refused all but the first wait for one question more."""
+    source = _source(refresh=60)
+    await source.fetch([TOKEN], READER, 5.0)
+    await asyncio.sleep(61)
+    shelf.takes_s = 2.0
+    await source.fetch([TOKEN], READER, 5.0)  # asks behind
+    await asyncio.sleep(1)
+    refused_at, shelf.held["token"] = time.monotonic(), "value-of-the-second"
+    await asyncio.gather(*(source.fetch([TOKEN], READER, 9.0, asked_after=refused_at) for _ in range(20)))
+    assert _now(source) == "value-of-the-second"
+    assert (len(shelf.asked), len(shelf.refusals)) == (3, 1)
+
+
+@virtually
 async def test_an_outage_of_the_store_fails_neither_a_create_nor_a_status(shelf: Shelf, bank: Any) -> None:
     shelf.held.update({LOGIN.key: FIRST})
     async with _host(bank, refresh=60, outlive=60) as host:
@@ -331,6 +395,67 @@ async def test_an_outage_of_the_store_fails_neither_a_create_nor_a_status(shelf:
         await asyncio.sleep(40)
         assert (await host.get_task(waiting)).phase is Phase.RUNNING
     assert len(bank.ledger.starts) == 2
+
+
+class Teller(SyncAgent[LedgerConfig, Ledger]):
+    """Answers at once, with a token that it reads first; a second answer would be a second effect."""
+
+    name = "teller"
+    task_types = (TaskType("teller"),)
+    secrets = (TOKEN,)
+
+    def connection(self, task: Task[LedgerConfig]) -> Any:
+        return LedgerConnection(login=LOGIN)
+
+    async def do(self, task: Task[LedgerConfig], ctx: Context[Ledger]) -> Any:
+        ctx.client.starts["do"] = ctx.client.starts.get("do", 0) + 1
+        return {}
+
+
+def _telling(shelf: Shelf) -> Host:
+    shelf.held.update({LOGIN.key: FIRST})
+    return _host(Bank(Ledger(), Teller))
+
+
+@virtually
+@pytest.mark.parametrize("timeout_s", [2.0, 20.0])
+async def test_an_answer_that_could_not_begin_while_its_caller_waited_is_not_begun_later(
+    shelf: Shelf, timeout_s: float
+) -> None:
+    """A silent store keeps neither the process from ending nor the task from being tried again."""
+    host = _telling(shelf)
+    shelf.takes_s = 3600.0
+    answer = await host.execute_task(ledger_task("teller"), timeout_s=timeout_s)
+    assert answer.phase is Phase.RETRYABLE_FAILED  # nothing was sent, so even this agent may be asked again
+    answered = time.monotonic()
+    await host.drain()
+    assert time.monotonic() == answered
+    await host.close()
+
+
+@virtually
+@pytest.mark.parametrize("timeout_s", [0.4, 3.0, 20.0])
+async def test_a_silent_store_makes_neither_an_answer_nor_a_create_later_than_its_deadline(
+    shelf: Shelf, bank: Any, timeout_s: float
+) -> None:
+    shelf.takes_s = 3600.0
+    for host, kind in ((_telling(shelf), "teller"), (_host(bank), "clerk")):
+        began = time.monotonic()
+        await (host.execute_task if kind == "teller" else host.create_task)(ledger_task(kind), timeout_s=timeout_s)
+        assert time.monotonic() - began < timeout_s * 0.9
+        await host.close()
+
+
+@virtually
+async def test_an_answer_waits_for_its_store_as_long_as_the_last_of_its_callers(shelf: Shelf) -> None:
+    host = _telling(shelf)
+    shelf.takes_s = 4.0  # the client's secret, then the agent's
+    async with host:
+        hurried = asyncio.ensure_future(host.execute_task(ledger_task("teller"), timeout_s=2.0))
+        await asyncio.sleep(1.0)
+        patient = await host.execute_task(ledger_task("teller"), timeout_s=30.0)
+        assert (await hurried).phase is not Phase.SUCCEEDED
+    assert patient.phase is Phase.SUCCEEDED
 
 
 @virtually
@@ -372,6 +497,17 @@ async def test_two_projects_never_share_a_client_where_stores_tell_them_apart(tm
             handle = await host.create_task(ledger_task("clerk", identity=identity), timeout_s=10)
             assert (await host.get_task(handle)).phase is Phase.RUNNING
     assert bank.ledger.opened == 2
+
+
+async def test_a_ping_for_a_project_logs_in_with_that_projects_secrets(tmp_path: Path, bank: Any) -> None:
+    for project in ("p", "q"):
+        _fill(tmp_path / project, login=f"password-of-{project}", token=VALUE)
+    store = {"kind": "files", "directory": f"{tmp_path}/{{project}}"}
+    async with Host(Registry([bank]), HostSettings(secrets=SecretSettings(stores=[store]))) as host:
+        for project in ("p", "q", "p", "r"):
+            scope = Scope(project=project, domain="d")
+            await host.examination.ping(bank, LedgerConnection(login=LOGIN), scope=scope, timeout_s=5)
+    assert bank.opened_with == ["password-of-p", "password-of-q"]
 
 
 def _fill(folder: Path, *, login: str, token: str) -> None:

@@ -1,12 +1,16 @@
 """No secret leaves the host: not in a status, an error, a log line, a handle or an answer, however an agent spells it."""
 
+import asyncio
 import base64
+import io
 import json
+import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
@@ -30,14 +34,17 @@ from outboard.agent import (
     TaskConfig,
     TaskType,
 )
-from outboard.cli.log_output import prints_redacted
+from outboard.cli.log_output import prints_aside, redact_prints
+from outboard.cli.printing import write_result
 from outboard.domain.complaints import complaints
 from outboard.domain.identity import Scope
 from outboard.domain.phases import Phase
+from outboard.domain.provided import Provided
 from outboard.domain.types import Interface, SimpleType
 from outboard.errors import InvalidTask
 from outboard.host import Host, HostSettings, SecretSettings
 from outboard.host.secrets import Redactor, SecretSource
+from outboard.testing.virtual_time import virtually
 from outboard.wire.files import encode_error_file
 
 CANARY = "Canary/se+cret words-0123"
@@ -170,6 +177,46 @@ def test_a_secret_within_another_leaves_nothing_of_either(value: str, before: st
     assert value not in redact(f"<{before}{value}{after}>").replace("[redacted]", "\0")
 
 
+def test_of_a_secret_that_holds_another_nothing_is_left() -> None:
+    redact = Redactor()
+    for value in ("word", "password-of-all"):
+        redact.learn(value)
+    assert redact("it is password-of-all, is it") == "it is [redacted], is it"
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda value: json.dumps(value)[1:-1],
+        lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
+        quote,
+        lambda value: quote(value, safe=""),
+        lambda value: re.sub("%..", lambda found: found[0].lower(), quote(value, safe="")),
+        quote_plus,
+        lambda value: base64.b64encode(value.encode()).decode(),
+        lambda value: base64.urlsafe_b64encode(value.encode()).decode(),
+    ],
+)
+@pytest.mark.parametrize("value", ['p"ä/ß?~ >x', 'p"ä/ß?~ >and-longer-than-that'])
+def test_a_secret_is_found_in_every_spelling(spell: Callable[[str], str], value: str) -> None:
+    redact = Redactor()
+    redact.learn(value)
+    assert redact(f"<{spell(value)}>") == "<[redacted]>"
+
+
+def test_what_has_the_form_of_a_credential_is_redacted_though_nobody_told_it() -> None:
+    assert "abcdefghijklmnopqrstuv" not in Redactor()("Authorization: Bearer abcdefghijklmnopqrstuv")
+
+
+def test_what_an_engine_provided_is_one_tenants_secret_until_a_store_holds_it_too() -> None:
+    redact, value = Redactor(), "value-of-a-secret"
+    redact.learn(value, is_lent=True)
+    assert not redact.holds(value)
+    assert redact.holds(value, Provided(secrets={"key": value}, configs={}))
+    redact.learn(value)
+    assert redact.holds(value)
+
+
 @given(st.text(min_size=4, max_size=40), st.text(max_size=10), st.text(max_size=10), st.booleans())
 def test_a_secret_is_found_among_hundreds(value: str, before: str, after: str, is_last: bool) -> None:
     redact = Redactor()
@@ -195,6 +242,62 @@ def test_what_reading_a_text_takes_does_not_grow_with_what_is_known() -> None:
     text = Looked(f"one: {HUNDREDS[0]}")
     assert redact(text) == "one: [redacted]"
     assert text.times < 100
+
+
+@virtually
+async def test_what_was_not_resolved_for_longest_is_forgotten_once_there_is_no_room() -> None:
+    redact, password = Redactor(room=20_000), "a password that is in use"
+    redact.learn("a key of the installation", is_for_good=True)
+    redact.learn(password)
+    for hour in range(20):
+        redact.learn(f"token-of-hour-{hour:04}")
+        await asyncio.sleep(3600)
+    redact.learn(password)
+    for hour in range(20, 300):
+        redact.learn(f"token-of-hour-{hour:04}")
+        await asyncio.sleep(3600)
+        if redact("token-of-hour-0000") != "[redacted]":
+            break
+    assert redact(f"<{password} token-of-hour-{hour:04}>") == "<[redacted] [redacted]>"
+    assert redact("<a key of the installation>") == "<[redacted]>"
+    assert redact("<token-of-hour-0000>") == "<token-of-hour-0000>"
+    assert not redact.holds("token-of-hour-0000")
+
+
+@virtually
+async def test_the_keys_of_an_installation_are_never_forgotten(ledger: Ledger) -> None:
+    key = base64.b64encode(b"k" * 32).decode()
+    async with Host(Registry([LedgerPlatform(ledger, Gossip)]), HostSettings(service_keys=(SecretStr(key),))) as host:
+        first = "of the first hour"
+        host.redact.learn(first)
+        for hour in range(60):
+            host.redact.learn(f"{hour:02}" * 50_000)
+            await asyncio.sleep(3600)
+        assert host.redact(f"<{first} {key}>") == f"<{first} [redacted]>"
+
+
+@virtually
+async def test_what_one_engine_provides_at_once_is_known_whatever_room_it_takes() -> None:
+    redact = Redactor(room=20_000)
+    for value in HUNDREDS:
+        redact.learn(value, is_lent=True)
+    assert redact(" ".join(HUNDREDS)).replace("[redacted]", "").strip() == ""
+    await asyncio.sleep(3600)
+    redact.learn("the first one of the next hour", is_lent=True)
+    assert redact(HUNDREDS[0]) == HUNDREDS[0]
+    assert redact("the first one of the next hour") == "[redacted]"
+
+
+@virtually
+async def test_no_engine_provides_so_much_that_our_own_secrets_are_forgotten() -> None:
+    redact = Redactor(room=20_000)
+    for own in ("a password of ours", HUNDREDS[0]):
+        redact.learn(own)
+    for value in HUNDREDS * 3:
+        redact.learn(value, is_lent=True)
+        await asyncio.sleep(60)
+    assert redact(f"<a password of ours {HUNDREDS[0]}>") == "<[redacted] [redacted]>"
+    assert redact.holds(HUNDREDS[0])
 
 
 def test_every_line_of_a_key_file_is_a_secret() -> None:
@@ -296,11 +399,39 @@ async def test_outputs_that_hold_a_secret_are_refused(ledger: Ledger) -> None:
 def test_what_agents_print_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     redact = Redactor()
     redact.learn(CANARY)
-    with prints_redacted(redact):
+    with prints_aside(str):
+        redact_prints(redact)
         print("out", CANARY)  # noqa: T201 - that is the point
         print(f"err {CANARY}", file=sys.stderr)  # noqa: T201 - same
         sys.stdout.writelines([CANARY, "\n"])
+        write_result(f"a result with {CANARY}")
     print("after")  # noqa: T201 - same
     shown = capsys.readouterr()
-    assert shown.out == "out [redacted]\n[redacted]\nafter\n"
-    assert shown.err == "err [redacted]\n"
+    assert shown.err == "out [redacted]\nerr [redacted]\n[redacted]\n"
+    assert shown.out == "a result with [redacted]\nafter\n"
+
+
+def test_what_agents_print_as_bytes_holds_no_secret_and_is_whole(tmp_path: Path) -> None:
+    redact = Redactor()
+    redact.learn(CANARY)
+    told, shown = CANARY.encode(), tmp_path / "stderr"
+    with shown.open("w", encoding="utf-8") as stderr, redirect_stderr(stderr), prints_aside(redact):
+        assert sys.stdout.buffer.write(b"\xff\x00 " + told) == len(told) + 3
+        sys.stdout.buffer.writelines([bytearray(told), memoryview(b"!")])
+        sys.stdout.buffer.flush()
+        sys.stdout.buffer.raw.write(told)  # type: ignore[union-attr]  # what is below a buffer
+        again = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+        again.write(f"\xfc {CANARY}")
+        again.detach()
+    assert shown.read_bytes() == b"\xff\x00 [redacted][redacted]![redacted]\xc3\xbc [redacted]"
+
+
+def test_who_took_hold_of_a_stream_before_a_secret_was_known_prints_none(capsys: pytest.CaptureFixture[str]) -> None:
+    redact, outer = Redactor(), Redactor()
+    redact.learn(CANARY)
+    outer.learn("of-somebody-else")
+    with prints_aside(outer), prints_aside(str):
+        held = sys.stderr
+        redact_prints(redact)
+        print(CANARY, "of-somebody-else", file=held)
+    assert capsys.readouterr().err == "[redacted] [redacted]\n"

@@ -91,6 +91,16 @@ def test_a_variable_that_another_project_may_own_is_not_read_under_a_name_that_i
         source.resolve(SecretRef("b-production_key"), A)
 
 
+@pytest.mark.parametrize("kept", ["team/key", "team/prod_key", "team_prod/key", "team/prod/key"])
+def test_whatever_spelling_a_rule_keeps_for_others_its_variable_is_theirs(kept: str) -> None:
+    rules = [{"secrets": [kept], "projects": ["b"]}, {"secrets": ["*"]}]
+    name = kept.replace("/", "_")
+    source = _source({f"_FSEC_{name.upper()}": "of b"}, rules=rules)
+    with pytest.raises(MissingSecret, match="keep for others"):
+        source.resolve(SecretRef(name), A)
+    assert _value(source, SecretRef(name), B) == "of b"
+
+
 def test_rules_count_project_domain_and_task_type() -> None:
     rules = [{"secrets": ["warehouse/*"], "projects": ["a"], "domains": ["prod*"], "task_types": ["snowflake"]}]
     source = _source({"_FSEC_WAREHOUSE_KEY": "value"}, rules=rules)

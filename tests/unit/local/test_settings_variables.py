@@ -28,7 +28,9 @@ from outboard.local.settings_files import read_choice, read_service_settings
 
 SHIPPED = Path(outboard.__file__).parent / "settings.schema.json"
 PLATFORM = '''
-from pydantic import SecretStr
+from collections.abc import Mapping
+from typing import Any
+from pydantic import Field, SecretStr
 from outboard.agent import Platform
 from outboard.agent.platform import Settings
 
@@ -41,6 +43,7 @@ class MineSettings(Settings):
 
     code: SecretStr = SecretStr("")
     url: str = ""
+    free: Mapping[str, Any] = Field(default_factory=dict)
 
 class Mine(Platform):
     name = "mine"
@@ -210,7 +213,7 @@ def test_settings_of_a_platform_with_nearly_a_known_name_are_refused(tmp_path: P
 
 
 KEY = base64.b64encode(b"k" * 32).decode()
-CANARIES = (KEY, "canary-override", "canary-code", "canary-url-password")
+CANARIES = (KEY, "canary-override", "canary-code", "canary-url-password", "canary-free")
 
 
 @pytest.fixture
@@ -223,7 +226,9 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return settings_file(
         tmp_path,
         "host:\n  secrets:\n    overrides: {any: canary-override}\n  records: s3://me:canary-url-password@host/x\n"
-        "agents: {modules: ['mine_platform:Mine']}\nplatforms:\n  Mine:\n    code: canary-code\n    url: u\n",
+        "agents: {modules: ['mine_platform:Mine']}\nplatforms:\n  Mine:\n    code: canary-code\n    url: u\n"
+        "    free: {password: canary-free, api_key: [canary-free], in: {token: canary-free, port: 1},\n"
+        "           list: [{token: canary-free}]}\n",
     )
 
 
@@ -237,6 +242,8 @@ def test_what_is_shown_has_an_origin_and_no_secret(full: str, capsys: pytest.Cap
     assert told["host.secrets.overrides.any"] == ("[redacted]", f"{full}:3")
     assert told["platforms.Mine.code"] == ("[redacted]", f"{full}:8")
     assert told["platforms.Mine.url"] == ("u", f"{full}:9")
+    assert told["platforms.Mine.free.api_key"] == ("[redacted]", f"{full}:10")
+    assert told["platforms.Mine.free.in.port"] == (1, f"{full}:10")
     assert told["platforms.sql.enabled"] == (True, "default")
     assert main(["config", "--settings", full]) == 0
     text += "".join(capsys.readouterr())

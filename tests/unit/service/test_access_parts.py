@@ -1,191 +1,32 @@
-"""Rules, keys, tokens and settings of access, each for itself."""
+"""Rules, tokens, identities and settings of access, each for itself."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
+import hashlib
+import itertools
 import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
+from certificates import Authority
 from outboard.errors import InvalidSettings
 from outboard.service import ServiceSettings
 from outboard.service.access import AccessSettings
+from outboard.service.access.certificates import Certificates, Expired
 from outboard.service.access.identities import Ambiguous, address_of, bearer, forwarded_names
-from outboard.service.access.jwts import Jwts, KeyWanted, WrongToken
-from outboard.service.access.keys import IssuerKeys, KeysUnknown
-from outboard.service.access.rules import Rules, Subject
-from outboard.service.access.settings import CallerSettings, IssuerSettings, RuleSettings
+from outboard.service.access.rules import Rules, Subject, matcher
+from outboard.service.access.settings import CallerSettings, RuleSettings
+from outboard.service.access.subjects import Subjects
 from outboard.service.access.tokens import StaticTokens
 from outboard.service.access.watched_files import WatchedFile
 
 ISSUER = "https://login.example.com"
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def jwk(kid: str = "k1", **fields: Any) -> dict[str, Any]:
-    made = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key()))
-    return {**made, "kid": kid, "use": "sig", **fields}
-
-
-def token(kid: str | None = "k1", algorithm: str = "RS256", **claims: Any) -> str:
-    now = int(time.time())
-    body = {"iss": ISSUER, "aud": "outboard", "sub": "me", "exp": now + 600, **claims}
-    return jwt.encode(body, KEY, algorithm=algorithm, headers={} if kid is None else {"kid": kid})
-
-
-def jwts(tmp_path: Path, keys: list[dict[str, Any]], **issuer: Any) -> Jwts:
-    path = tmp_path / "jwks.json"
-    path.write_text(json.dumps({"keys": keys}))
-    settings = {
-        "callers": {"me": {"jwt": {"issuer": ISSUER, "audience": "outboard", "claims": {"sub": "me"}}}},
-        "issuers": {ISSUER: {"jwks_file": str(path), **issuer}},
-    }
-    return Jwts(AccessSettings.model_validate(settings))
-
-
-class Site:
-    """An issuer's web site, and how often it was asked."""
-
-    def __init__(self, *keys: dict[str, Any], issuer: str = ISSUER) -> None:
-        self.keys = keys
-        self.issuer = issuer
-        self.asked: list[str] = []
-        self.is_down = False
-
-    async def __call__(self, url: str) -> Mapping[str, Any]:
-        self.asked.append(url)
-        await asyncio.sleep(0)
-        if self.is_down:
-            raise OSError("it cannot be reached")
-        if url.endswith("openid-configuration"):
-            return {"issuer": self.issuer, "jwks_uri": f"{ISSUER}/keys"}
-        return {"keys": list(self.keys)}
-
-
-async def test_keys_are_found_by_discovery_and_asked_for_once_however_many_want_them() -> None:
-    site = Site(jwk())
-    keys = IssuerKeys(ISSUER, IssuerSettings(), site)
-    with pytest.raises(KeysUnknown):
-        keys.find("k1")
-    found = await asyncio.gather(*(keys.ask("k1", 3) for _ in range(20)))
-    assert all(each[0]["kid"] == "k1" for each in found)
-    assert site.asked == [f"{ISSUER}/.well-known/openid-configuration", f"{ISSUER}/keys"]
-
-
-async def test_an_outage_of_the_issuer_keeps_what_is_known() -> None:
-    site, now = Site(jwk()), [1000.0]
-    keys = IssuerKeys(ISSUER, IssuerSettings(refresh_s=10), site, clock=lambda: now[0])
-    await keys.ask("k1", 3)
-    site.is_down = True
-    now[0] += 1000
-    assert keys.find("k1")  # and behind it, it is asked
-    await asyncio.sleep(0.01)
-    assert len(site.asked) == 3
-    assert keys.find("k1")
-    with pytest.raises(KeysUnknown):
-        await keys.ask("k2", 0.01)
-    await keys.close()
-
-
-async def test_a_key_that_is_gone_from_the_issuer_is_gone_here() -> None:
-    site, now = Site(jwk("old")), [1000.0]
-    keys = IssuerKeys(ISSUER, IssuerSettings(), site, clock=lambda: now[0])
-    await keys.ask("old", 3)
-    site.keys = (jwk("new"),)
-    now[0] += 100
-    assert await keys.ask("new", 3)
-    with pytest.raises(KeysUnknown):
-        keys.find("old")
-    now[0] += 100
-    assert await keys.ask("old", 3) == ()
-    assert keys.changes == 2
-
-
-async def test_another_issuers_discovery_is_not_believed() -> None:
-    keys = IssuerKeys(ISSUER, IssuerSettings(), Site(jwk(), issuer="https://evil.example.com"))
-    with pytest.raises(KeysUnknown):
-        await keys.ask("k1", 3)
-
-
-async def test_the_clusters_own_issuer_is_asked_with_the_pods_own_token() -> None:
-    name = "https://kubernetes.default.svc.cluster.local"
-    keys = IssuerKeys(name, IssuerSettings(), Site())
-    settings = keys._settings
-    assert settings.jwks_uri == "https://kubernetes.default.svc/openid/v1/jwks"
-    assert str(settings.ca_file) == "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
-    assert str(settings.token_file) == "/var/run/secrets/kubernetes.io/serviceaccount/token"
-
-
-def test_a_token_is_good_by_its_key_time_audience_and_claims(tmp_path: Path) -> None:
-    found = jwts(tmp_path, [jwk()])
-    now = int(time.time())
-    assert found.find(token()) == "me"
-    assert found.find(token(exp=now - 30)) == "me"  # clocks may differ by a minute
-    for reason, wrong in {
-        "expired": token(exp=now - 90),
-        "not_yet_valid": token(nbf=now + 90),
-        "audience": token(aud=["another"]),
-        "issuer": token(iss="https://evil.example.com"),
-        "claims": token(sub="you"),
-        "key": token("k2"),
-        "algorithm": token(algorithm="RS512"),
-    }.items():
-        with pytest.raises(WrongToken) as raised:
-            found.find(wrong)
-        assert raised.value.reason == reason
-
-
-def test_a_good_token_ends_when_its_time_or_its_key_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = jwts(tmp_path, [jwk()])
-    good = token()
-    assert found.find(good) == "me"
-    found.keys[ISSUER]._take((jwk("k2"),))
-    with pytest.raises(WrongToken, match="does not have"):
-        found.find(good)
-    found.keys[ISSUER]._take((jwk("k1"),))
-    assert found.find(good) == "me"
-    found.keys[ISSUER]._keys = ()  # whoever looks at keys from now on finds none
-    assert found.find(good) == "me"
-    late = time.time() + 3600
-    monkeypatch.setattr(time, "time", lambda: late)
-    with pytest.raises(WrongToken):
-        found.find(good)
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        {**jwk(), "alg": "RS512"},
-        {**jwk(), "use": "enc"},
-        {"kty": "oct", "k": base64.urlsafe_b64encode(b"s" * 32).decode(), "kid": "k1"},
-        {
-            **json.loads(jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key())),
-            "kid": "k1",
-        },
-    ],
-    ids=["another algorithm", "for encryption", "secret", "another kind"],
-)
-def test_a_key_signs_only_what_it_is_for(tmp_path: Path, key: dict[str, Any]) -> None:
-    found = jwts(tmp_path, [key, jwk("other")])
-    with pytest.raises(WrongToken):
-        found.find(token())
-
-
-def test_a_key_that_is_not_known_yet_is_asked_for() -> None:
-    settings = {"callers": {"me": {"jwt": {"issuer": ISSUER, "audience": "outboard"}}}}
-    with pytest.raises(KeyWanted):
-        Jwts(AccessSettings.model_validate(settings)).find(token())
 
 
 def test_outputs_prefixes_end_where_a_name_does() -> None:
@@ -197,6 +38,46 @@ def test_outputs_prefixes_end_where_a_name_does() -> None:
         assert rules.judge_prefix(mine, prefix) is not None, prefix
     for project in ("*", "p/../q", "", "{domain}"):  # a name that is a pattern or a path
         assert rules.judge_prefix(Subject("t", project, "d", ""), f"s3://b/{project}-d-e1") is not None, project
+        assert rules.judge_prefix(Subject("t", project, "d", ""), "s3://b/\0-d-e1") is not None, project
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "others"),
+    [
+        ("a", ("a",), ("", "A", "ab", "a\n")),
+        ("*", ("", "a\nb"), ()),
+        ("a*", ("a", "a*", "ab/c"), ("ba", "")),
+        ("a*a", ("aa", "aba"), ("a", "ab")),
+        ("*-x-*-y", ("-x--y", "a-x-b-x-c-y"), ("-x-y", "a-y-b-x-", "a-x-b")),
+        ("*x*x*", ("xx", "axbxc"), ("x", "")),
+        ("a**b.c", ("ab.c", "a*b.c"), ("abxc",)),
+    ],
+)
+def test_in_a_pattern_a_star_stands_for_anything_and_all_else_for_itself(
+    pattern: str, fitting: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    fits = matcher(["nothing else", pattern])
+    assert [text for text in (*fitting, *others) if fits(text)] == [*fitting]
+    assert not matcher([])("")
+
+
+def test_names_of_megabytes_are_judged_in_one_pass() -> None:
+    """A regular expression takes minutes for this, in which no call is answered."""
+    program = """
+from outboard.service.access.rules import Rules, Subject
+from outboard.service.access.settings import RuleSettings
+rules = Rules("me", RuleSettings(projects="a*b*c", output_prefixes="s3://a*b*c"))
+name = "a" + "b" * 1_000_000
+print(rules.judge(Subject("", name, "", "")).reason, rules.judge_prefix(Subject("", "p", "", ""), "s3://" + name).reason)
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.split() == ["project", "output_prefix"]
+
+
+def test_outputs_go_nowhere_that_is_longer_than_any_place() -> None:
+    rules = Rules("me", RuleSettings(output_prefixes="s3://c"))
+    assert rules.judge_prefix(Subject("t", "p", "d", ""), "s3://c/" + "x" * 4096) is None
+    assert rules.judge_prefix(Subject("t", "p", "d", ""), "s3://c/" + "x" * 8192) is not None
 
 
 def test_each_rule_is_judged_by_its_own_field() -> None:
@@ -233,6 +114,8 @@ def test_what_says_two_things_is_not_believed() -> None:
     with pytest.raises(Ambiguous):
         forwarded_names([("x", 'Subject="open')], "x")
     with pytest.raises(Ambiguous):
+        forwarded_names([("x", "URI=a;Hash=" + "0" * 16_384)], "x")
+    with pytest.raises(Ambiguous):
         bearer([("authorization", "Bearer a"), ("authorization", "Bearer b")])
 
 
@@ -247,7 +130,7 @@ def test_a_token_that_left_its_file_is_good_for_five_more_seconds(
 ) -> None:
     path, now = tmp_path / "tokens", [0.0]
     path.write_text("# the old one\nold-token-of-twenty-characters\n")
-    tokens = StaticTokens({path: "me"}, {}, clock=lambda: now[0])
+    tokens = StaticTokens({"me": CallerSettings(token_file=(path,))}, clock=lambda: now[0])
     monkeypatch.setattr("outboard.service.access.watched_files._LOOKED_S", 0.0)
     assert tokens.find("old-token-of-twenty-characters") == "me"
     path.write_text("")  # half written: what was read last counts
@@ -267,9 +150,29 @@ def test_a_file_that_holds_no_tokens_is_found_at_the_start(tmp_path: Path, text:
     path = tmp_path / "tokens"
     path.write_text(text)
     with pytest.raises(InvalidSettings) as raised:
-        StaticTokens({path: "me"}, {})
+        StaticTokens({"me": CallerSettings(token_file=(path,))})
     assert raised.value.field == "service.access.callers.me.token_file"
     assert "spaces between" not in str(raised.value)
+
+
+def test_a_token_of_several_callers_is_the_first_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outboard.service.access.watched_files._LOOKED_S", 0.0)
+    shared, path, other = "a-token-that-several-have", tmp_path / "tokens", tmp_path / "other"
+    for each in (path, other):
+        each.write_text(shared)
+    digest = hashlib.sha256(shared.encode()).hexdigest()
+    known = {
+        "file": CallerSettings(token_file=(path,)),
+        "another": CallerSettings(token_file=(other,)),
+        "same": CallerSettings(token_file=(path,)),
+        "sum": CallerSettings(token_sha256=(digest,)),
+    }
+    for order in itertools.permutations(known):
+        assert StaticTokens({name: known[name] for name in order}).find(shared) == order[0]
+    tokens = StaticTokens(known)
+    path.write_text("another-token-of-the-first")
+    assert tokens.find("another-token-of-the-first") == "file"
+    assert tokens.find(shared) == "another"
 
 
 def test_a_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,6 +211,29 @@ def test_a_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest.M
 def test_settings_that_would_let_the_wrong_ones_in_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         AccessSettings.model_validate(settings)
+
+
+def test_what_handles_bind_is_remembered_in_bounded_room() -> None:
+    subjects = Subjects(limit_bytes=20_000)
+    for number in range(10_000):
+        kept = subjects.keep(b"%0100d" % number, Subject("t", f"p{number % 3}", "d", ""))
+        assert subjects.find(b"%0100d" % number) is kept
+        assert len(subjects) <= 20_000 // 250 + 2
+        assert subjects.find(b"%0100d" % 0) is not None  # what is asked for stays
+    assert subjects.find(b"%0100d" % 1) is None
+
+
+def test_certificates_are_remembered_in_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outboard.service.access.certificates._REMEMBERED", 2)
+    authority, shown = Authority(), Certificates()
+    for number in range(5):
+        name = b"caller-%d" % number
+        pem, _ = authority.pair()
+        context = {"x509_pem_cert": [pem], "x509_common_name": [name]}
+        assert shown.names(context) == shown.names(context) == (f"cn:{name.decode()}",)
+        assert len(shown._seen) <= 2
+    with pytest.raises(Expired):
+        shown.names({"x509_pem_cert": [authority.pair(expired=True)[0]]})
 
 
 def test_a_service_without_rules_does_not_load_them() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from cryptography.x509.oid import NameOID
 
 from certificates import Authority
 from outboard.errors import InvalidSettings
-from outboard.tls.files import stamp
 from outboard.tls.pairs import Pair, read_authorities, read_pair
 
 AUTHORITY = Authority()
@@ -111,21 +109,3 @@ def test_authorities_last_as_long_as_the_last_of_them(tmp_path: Path) -> None:
     bundle.write_bytes(AUTHORITY.pair(expired=True)[0])
     with pytest.raises(InvalidSettings, match=r"f: all of .*ca.crt expired by"):
         read_authorities(bundle, field="f")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda path: path.unlink(),
-        lambda path: path.write_bytes(b"longer than before"),
-        lambda path: (path.with_suffix(".new").write_bytes(b"1234"), path.with_suffix(".new").replace(path)),
-    ],
-)
-def test_a_stamp_changes_with_its_files_and_with_nothing_else(tmp_path: Path, change: Callable[[Path], object]) -> None:
-    file, other = tmp_path / "a", tmp_path / "b"
-    file.write_bytes(b"1234")
-    before = stamp([file])
-    other.write_bytes(b"x")
-    assert stamp([file]) == before
-    change(file)
-    assert stamp([file]) != before

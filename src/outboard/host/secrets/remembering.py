@@ -36,15 +36,17 @@ _WORDS_CHARACTERS: Final = 200
 
 
 class _Entry:
-    """What is known of one document. Times are monotonic."""
+    """What is known of one document. Times are monotonic; `asked_at` is that of the question under way, see `ask`."""
 
     __slots__ = (
-        "denied", "document", "error", "failures", "flight", "fresh_until", "read_at", "retry_at", "usable_until", "used_at",
+        "asked_at", "denied", "document", "error", "failures", "flight", "fresh_until", "read_at", "retry_at", "usable_until",
+        "used_at",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.document: Document | None = None
         self.denied = False
+        self.asked_at = float("inf")
         self.read_at = float("-inf")
         self.fresh_until = self.usable_until = self.retry_at = float("-inf")
         self.used_at = time.monotonic()
@@ -105,10 +107,14 @@ class Remembered:
         """
         entry = self._entries.get(document) or self._begin(document)
         now = entry.used_at = time.monotonic()
+        give_up = now + timeout_s
+        if asked_after is not None and entry.flight is not None and entry.asked_at <= asked_after:
+            await _wait(entry.flight, give_up)  # what it brings may be what was refused
+            now = time.monotonic()
         is_refused = asked_after is not None and entry.read_at <= asked_after
         if is_refused or (now >= entry.usable_until and (now >= entry.retry_at or entry.flight is not None)):
             flight = entry.flight or self._start(document, entry, is_refused=is_refused)
-            await asyncio.wait({flight}, timeout=max(0.0, timeout_s))
+            await _wait(flight, give_up)
         return self._known(document, entry)
 
     def is_denied(self, document: str) -> bool:
@@ -175,6 +181,7 @@ class Remembered:
             self._start(document, entry)
 
     def _start(self, document: str, entry: _Entry, *, is_refused: bool = False) -> asyncio.Task[None]:
+        entry.asked_at = float("inf")
         entry.flight = asyncio.ensure_future(self._fly(document, entry, is_refused=is_refused))
         return entry.flight
 
@@ -183,6 +190,8 @@ class Remembered:
         try:
             async with self._seats:
                 began = time.monotonic()
+                if not is_refused:  # otherwise what it brings is new for all who were refused meanwhile
+                    entry.asked_at = began
                 async with deadline(self._timeout_s):
                     found = await self.store.fetch(document, is_refused=is_refused)
         except asyncio.CancelledError:
@@ -214,7 +223,7 @@ class Remembered:
         if before is not None and found is not None and before != found:
             self._log.info("secret changed in its store", document=document, version=found.version)
         entry.document, entry.denied = found, denial is not None
-        entry.error, entry.failures, entry.read_at, entry.retry_at = None, 0, now, now
+        entry.error, entry.failures, entry.read_at, entry.retry_at = None, 0, min(entry.asked_at, now), now
         if found is None:
             entry.fresh_until = entry.usable_until = now + self._absent_s
             return
@@ -247,6 +256,10 @@ class Remembered:
 def _spend(lifetime_s: float) -> float:
     """Return for how long a value of limited lifetime is used before the next one is fetched."""
     return lifetime_s - min(_LONGEST_MARGIN_S, lifetime_s / 3)
+
+
+async def _wait(flight: asyncio.Task[None], give_up: float) -> None:
+    await asyncio.wait({flight}, timeout=max(0.0, give_up - time.monotonic()))
 
 
 def _is_in_loop() -> bool:

@@ -102,7 +102,7 @@ def _list_section(
     except InvalidSettings as error:
         problems.append(error.message)
         return
-    for path, leaf in _leaves((), read, is_secret=False):
+    for path, leaf in _leaves((), read):
         here = (*place, *path)
         found.append(Setting(place=here, value=leaf, origin=_origin(here, gathered)))
 
@@ -134,20 +134,21 @@ def _list_platforms(
             warnings.append(f"{PLATFORMS}.{name} is not checked: {platform.reason or 'it names no settings'}")
 
 
-def _leaves(place: Place, value: Any, *, is_secret: bool) -> Iterator[tuple[Place, Any]]:
+def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
-            yield from _leaves((*place, field.alias or name), getattr(value, name), is_secret=is_secret)
+            yield from _leaves((*place, field.alias or name), getattr(value, name))
     elif isinstance(value, Mapping) and value:
         for name, each in value.items():
-            yield from _leaves((*place, str(name)), each, is_secret=is_secret or _is_free_secret(str(name), each))
+            here = (*place, str(name))
+            yield from [(here, HIDDEN)] if _is_free_secret(str(name), each) else _leaves(here, each)
     else:
-        yield place, HIDDEN if is_secret and value not in (None, "", ()) else shown(value)
+        yield place, shown(value)
 
 
 def _is_free_secret(name: str, value: object) -> bool:
-    """Tell whether a text in a mapping by free names has a name that gives it away."""
-    return isinstance(value, str) and is_secret_name(name)
+    """Tell whether texts in a mapping by free names have a name that gives them away."""
+    return isinstance(value, (str, list, tuple)) and bool(value) and is_secret_name(name)
 
 
 def shown(value: Any) -> Any:

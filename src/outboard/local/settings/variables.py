@@ -29,11 +29,11 @@ from pydantic import BaseModel, SecretStr
 
 from outboard.errors import InvalidSettings
 from outboard.local.documents import kind_of, parse_yaml, unknown_name
+from outboard.local.settings.places import Place
 from outboard.local.settings.sections import ENABLED, PLATFORMS, SECTIONS, PlatformModels, model_of
 
 PREFIX: Final = "OUTBOARD_"
 _LEVEL: Final = "__"
-Place = tuple[str, ...]
 
 SHORT: Final[Mapping[str, Place]] = {
     "OUTBOARD_LISTEN_HOST": ("service", "host"),

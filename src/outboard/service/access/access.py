@@ -26,7 +26,7 @@ from outboard.errors import (
     UnverifiedCaller,
 )
 from outboard.service.access import identities
-from outboard.service.access.callers import Admission, Caller, Standing
+from outboard.service.access.callers import Admission, Standing
 from outboard.service.access.certificates import Certificates, Expired
 from outboard.service.access.keys import KeysUnknown
 from outboard.service.access.refusals import Refusals, Refused
@@ -66,9 +66,7 @@ class Access:
         self._is_binding = settings.is_binding
         self._enforces = settings.enforce
         self.is_metadata_open = settings.metadata == "anyone"
-        self._standings = {
-            name: Standing(name, each, is_admin=each.is_admin) for name, each in settings.callers.items()
-        }
+        self._standings = {name: Standing(name, each) for name, each in settings.callers.items()}
         self._anonymous = None if settings.anonymous is None else Standing(ANONYMOUS, settings.anonymous)
         self._free = Standing(UNKNOWN, RuleSettings())
         self._tokens = _static_tokens(settings)
@@ -102,11 +100,6 @@ class Access:
         if self._jwts is not None:
             await asyncio.gather(*(keys.close() for keys in self._jwts.keys.values()))
 
-    async def identify(self, context: Any) -> Caller:
-        """Return who makes a call; raise `Refused` for somebody whom nobody knows."""
-        standing, source = await self._standing(context)
-        return Caller(name=standing.name, source=source, is_admin=standing.is_admin)
-
     async def admit(self, context: Any, operation: str, size_bytes: int = 0) -> Admission:
         """Let a call in as far as its caller goes.
 
@@ -118,10 +111,10 @@ class Access:
         Raises:
             Refused: Nobody knows its caller, or it asks for too much.
         """
-        standing, source = await self._standing(context)
+        standing = await self._standing(context)
         if not self._enforces:
             standing.count()
-            return Admission(standing, source)
+            return Admission(standing)
         limits = standing.limits
         limits.check_size(size_bytes)
         is_over = False
@@ -130,7 +123,7 @@ class Access:
             limits.spend()
         else:
             limits.check_room()
-        admission = Admission(standing, source, is_over=is_over)
+        admission = Admission(standing, is_over=is_over)
         try:
             if operation not in (_STATUS, _CANCEL):
                 await limits.turn(context.time_remaining())
@@ -153,7 +146,7 @@ class Access:
             subject: What the handle binds, as `judge_handle` returned it.
         """
         try:
-            standing, _ = self._found(context)
+            standing = self._found(context)
         except Exception:  # noqa: BLE001 - `admit` meets it again, and answers with it
             return False
         rules = standing.rules
@@ -239,16 +232,16 @@ class Access:
     def _tell_unenforced(self, refused: Refused, context: Any, method: str) -> None:
         self._refusals.tell(refused, method=method, peer=context.peer(), identity={}, is_enforced=False)
 
-    async def _standing(self, context: Any) -> tuple[Standing, str]:
+    async def _standing(self, context: Any) -> Standing:
         try:
             return await self._asked(context)
         except Refused as refused:
             if self._enforces:
                 raise
             self._tell_unenforced(refused, context, "")
-            return self._free, UNKNOWN
+            return self._free
 
-    async def _asked(self, context: Any) -> tuple[Standing, str]:
+    async def _asked(self, context: Any) -> Standing:
         if self._jwts is None:
             return self._found(context)
         from outboard.service.access.jwts import KeyWanted  # noqa: PLC0415 - see `_jwts`
@@ -271,7 +264,7 @@ class Access:
             error = UnverifiedCaller(words, retry_after=timedelta(seconds=unknown.wait_s))
             raise Refused(error, "issuer_down", UNKNOWN, f"token of {wanted.keys.issuer}") from None
 
-    def _found(self, context: Any, keys_of: Mapping[str, Any] | None = None) -> tuple[Standing, str]:
+    def _found(self, context: Any, keys_of: Mapping[str, Any] | None = None) -> Standing:
         metadata = identities.metadata_of(context) if self._takes_tokens or self._proxy is not None else ()
         try:
             token = identities.bearer(metadata) if self._takes_tokens else None
@@ -280,32 +273,31 @@ class Access:
             names = self._forwarded(context, metadata)
         except identities.Ambiguous:
             raise _unknown("ambiguous", "the call shows two identities; send one", "two identities") from None
-        source = "proxy"
         if not names and self._certificates:
-            names, source = self._certified(context), "certificate"
+            names = self._certified(context)
         if names and (standing := self._of_names(names)) is not None:
-            return standing, source
+            return standing
         if self._networks and (address := identities.address_of(context.peer())) is not None:
             for is_within, standing in self._networks:
                 if is_within(address):
-                    return standing, "network"
+                    return standing
         if self._anonymous is not None:
-            return self._anonymous, ANONYMOUS
+            return self._anonymous
         if names:
             words = "no caller of access.callers has this client certificate; add one, or use another certificate"
             raise _unknown("certificate", words, identities.shown(names))
         raise _unknown("no_credentials", "the call does not say who makes it; send a caller's token or certificate", "")
 
-    def _of_token(self, token: str, keys_of: Mapping[str, Any] | None) -> tuple[Standing, str]:
+    def _of_token(self, token: str, keys_of: Mapping[str, Any] | None) -> Standing:
         name = self._tokens.find(token) if self._tokens is not None else None
         if name is not None:
-            return self._standings[name], "token"
+            return self._standings[name]
         if self._jwts is None:
             raise _unknown("token", "the bearer token is none that is known here; send a caller's own", "token")
         from outboard.service.access.jwts import WrongToken  # noqa: PLC0415 - see `_jwts`
 
         try:
-            return self._standings[self._jwts.find(token, keys_of)], "jwt"
+            return self._standings[self._jwts.find(token, keys_of)]
         except WrongToken as wrong:
             raise _unknown(wrong.reason, wrong.message, "token") from None
 
@@ -362,9 +354,8 @@ def _subject_of(handle: Handle) -> Subject:
 
 
 def _static_tokens(settings: AccessSettings) -> StaticTokens | None:
-    files = {path: name for name, each in reversed([*settings.callers.items()]) for path in each.token_file}
-    sums = {text: name for name, each in reversed([*settings.callers.items()]) for text in each.token_sha256}
-    return StaticTokens(files, sums) if files or sums else None
+    known = {name: each for name, each in settings.callers.items() if each.token_file or each.token_sha256}
+    return StaticTokens(known) if known else None
 
 
 def _jwts(settings: AccessSettings) -> Jwts | None:

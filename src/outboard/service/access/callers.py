@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from outboard.service.access.limits import Limits
 from outboard.service.access.refusals import TALLIES
 from outboard.service.access.rules import Rules
 from outboard.service.access.settings import RuleSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who makes a call.
+class Standing:
+    """What is known of a caller in this process: its rules, limits and count.
 
     Attributes:
         name: As the settings call it; `anonymous` for who is none of them.
-        source: How it is known: `token`, `jwt`, `proxy`, `certificate`, `network` or `anonymous`.
-        is_admin: Whether it may use what is meant for operators.
     """
 
-    name: str
-    source: str
-    is_admin: bool = False
+    __slots__ = ("limits", "name", "rules")
 
-
-class Standing:
-    """What is known of a caller in this process: its rules, limits and count."""
-
-    __slots__ = ("is_admin", "limits", "name", "rules")
-
-    def __init__(self, name: str, settings: RuleSettings, *, is_admin: bool = False) -> None:
+    def __init__(self, name: str, settings: RuleSettings) -> None:
         self.name = name
         self.rules = Rules(name, settings)
         self.limits = Limits(name, settings)
-        self.is_admin = is_admin
 
     def count(self) -> None:
         """Count a call that is let in."""
@@ -48,11 +34,10 @@ class Admission:
         is_over: A status over a limit: to be answered at once, with what is certain.
     """
 
-    __slots__ = ("_is_counted", "is_over", "source", "standing")
+    __slots__ = ("_is_counted", "is_over", "standing")
 
-    def __init__(self, standing: Standing, source: str, *, is_over: bool = False) -> None:
+    def __init__(self, standing: Standing, *, is_over: bool = False) -> None:
         self.standing = standing
-        self.source = source
         self.is_over = is_over
         self._is_counted = not is_over
         if self._is_counted:

@@ -89,6 +89,7 @@ class Jwts:
         """
         good = self._good.get(token)
         if good is not None:
+            good.keys.look()
             if time.time() < good.until and good.changes == good.keys.changes:
                 return good.caller
             del self._good[token]

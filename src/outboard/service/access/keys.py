@@ -1,6 +1,7 @@
 """The keys of one issuer of tokens: fetched beside the calls, never in their way.
 
-Known keys are used whatever becomes of the issuer; they are asked for again every five minutes, behind the calls. A token that is
+Known keys are used whatever becomes of the issuer; they are asked for again every five minutes, behind the calls, also where
+all of these bring tokens that are remembered: a key that the issuer withdrew must not go on. A token that is
 signed with an unknown key makes the keys be asked for, at most every two seconds however many such tokens come. Its call waits
 for that, up to 500 calls at once, and is told to ask again where no answer comes. Only an answer of the issuer that was asked
 for since, and that lacks the key, makes the token a wrong one.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from outboard.files import read_small
 from outboard.host.logs import TaskLog
 from outboard.service.access.refusals import TALLIES
 from outboard.service.access.settings import KUBERNETES, IssuerSettings
@@ -83,7 +85,7 @@ class IssuerKeys:
         self._fetch = fetch if fetch is not None else _http(self._settings)
         self._clock = clock
         self._keys: tuple[Jwk, ...] = ()
-        self._fetched_at = self._tried_at = -1e9
+        self._tried_at = self._answered_at = -1e9  # when the last question was asked, and the last that has an answer
         self._fetching: asyncio.Task[None] | None = None
         self._waiting = 0
         self._file: WatchedFile[tuple[Jwk, ...]] | None = None
@@ -91,6 +93,16 @@ class IssuerKeys:
             field = f"service.access.issuers[{issuer}].jwks_file"
             self._file = WatchedFile(self._settings.jwks_file, field, lambda data: _keys_in(json.loads(data)))
             self._keys = self._file.value
+
+    def look(self) -> None:
+        """See to it that known keys do not grow too old; nothing waits for that."""
+        if self._file is not None:
+            if self._file.is_changed():
+                self._take(self._file.value)
+        elif self._keys:
+            now = self._clock()
+            if now - self._tried_at > self._settings.refresh_s:
+                self._begin(now)
 
     def find(self, kid: str | None) -> tuple[Jwk, ...]:
         """Return the keys that may have signed a token; none where the issuer said that it has no such key.
@@ -101,16 +113,11 @@ class IssuerKeys:
         Raises:
             KeysUnknown: The issuer has to be asked first; see `ask`.
         """
-        if self._file is not None:
-            if self._file.is_changed():
-                self._take(self._file.value)
-            return self._of(kid)
-        found, now = self._of(kid), self._clock()
-        if found:
-            if now - max(self._fetched_at, self._tried_at) > self._settings.refresh_s:
-                self._begin(now)
-            return found
-        raise KeysUnknown(PAUSE_S)
+        self.look()
+        found = self._of(kid)
+        if not found and self._file is None:
+            raise KeysUnknown(PAUSE_S)
+        return found
 
     async def ask(self, kid: str | None, patience_s: float) -> tuple[Jwk, ...]:
         """Return what `find` does once the issuer was asked; raise `KeysUnknown` where it does not answer in time.
@@ -130,9 +137,10 @@ class IssuerKeys:
             await asyncio.wait({fetching}, timeout=patience_s)
         finally:
             self._waiting -= 1
-        if self._fetched_at < now:  # no answer, or a bad one
+        found = self._of(kid)
+        if not found and self._answered_at < now:  # no answer, a bad one, or one to a question of before
             raise KeysUnknown(PAUSE_S)
-        return self._of(kid)
+        return found
 
     def begin(self) -> None:
         """Ask for the keys behind the calls; at the start, so that the first token need not wait."""
@@ -176,7 +184,7 @@ class IssuerKeys:
         if TALLIES.reachable.get(self.issuer) is False:
             TaskLog().info("keys of an issuer are read again", issuer=self.issuer, known=len(keys))
         TALLIES.reachable[self.issuer] = True
-        self._fetched_at = self._clock()
+        self._answered_at = self._tried_at
         self._take(keys)
 
     async def _discover(self) -> str:
@@ -227,7 +235,7 @@ def _http(settings: IssuerSettings) -> Fetch:
 
         headers = {"Accept": "application/json"}
         if settings.token_file is not None:
-            headers["Authorization"] = f"Bearer {settings.token_file.read_text().strip()}"
+            headers["Authorization"] = f"Bearer {read_small(settings.token_file).decode().strip()}"
         is_plain = url.startswith("http:")
         ca_file = None if settings.ca_file is None else str(settings.ca_file)
         context = True if is_plain else ssl.create_default_context(cafile=ca_file)

@@ -32,11 +32,10 @@ class Limits:
         running: How many of its calls run now.
     """
 
-    __slots__ = ("_caller", "_meter", "_most", "_most_bytes", "_waiting", "running")
+    __slots__ = ("_caller", "_meter", "_most", "_most_bytes", "running")
 
     def __init__(self, caller: str, settings: RuleSettings) -> None:
         self.running = 0
-        self._waiting = 0
         self._caller = caller
         self._most = settings.concurrent_calls
         self._most_bytes = settings.request_bytes
@@ -95,4 +94,8 @@ class Limits:
             raise overloaded(self._caller, "rate", words, wait_s)
         self._meter.take(now)
         if wait_s > 0:
-            await asyncio.sleep(wait_s)
+            try:
+                await asyncio.sleep(wait_s)
+            except asyncio.CancelledError:  # its caller gave it up, and those after it need not wait for it
+                self._meter.give_back()
+                raise

@@ -3,11 +3,13 @@
 A task is judged by what its request says: whoever sends the request also says whose execution it is, so a caller with rules may
 only name executions that are its own. A job is judged by what its sealed handle binds, which nobody can change; the request's
 own words count for nothing there.
+
+Patterns are no regular expressions: with several `*` those try for seconds what a name of kilobytes fits, and callers send
+megabytes.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -15,6 +17,8 @@ from outboard.service.access.settings import RuleSettings
 
 _SHOWN: Final = 100
 _REMEMBERED: Final = 4096
+_LONGEST_PREFIX: Final = 8192
+"""More than any store or file system takes."""
 _DOTS: Final = frozenset({".", ".."})
 
 
@@ -41,8 +45,8 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     >>> fits("flytesnacks"), fits("ray"), fits("array")
     (True, True, False)
     """
-    found = re.compile("|".join(_translated(pattern, ".*") for pattern in patterns) or r"(?!)", re.DOTALL)
-    return lambda text: found.fullmatch(text) is not None
+    split = tuple(tuple(pattern.split("*")) for pattern in patterns)
+    return lambda text: any(_is_of(parts, text) for parts in split)
 
 
 class Rules:
@@ -94,13 +98,10 @@ class Rules:
         """Return why outputs may not go somewhere; None where they may. Without a prefix nothing is written."""
         if not self._prefixes or not output_prefix:
             return None
-        if _DOTS.isdisjoint(output_prefix.split("/")) and "\0" not in output_prefix:
-            for pattern in self._prefixes:
-                filled = pattern.replace("{project}", _plain(subject.project)).replace(
-                    "{domain}", _plain(subject.domain)
-                )
-                if re.fullmatch(_translated(filled.rstrip("/"), "[^/]*") + "(?:/.*)?", output_prefix, re.DOTALL):
-                    return None
+        is_place = len(output_prefix) <= _LONGEST_PREFIX and "\0" not in output_prefix
+        names = output_prefix.split("/") if is_place else []
+        if _DOTS.isdisjoint(names) and any(_is_under(_filled(pattern, subject), names) for pattern in self._prefixes):
+            return None
         return Verdict(
             "output_prefix",
             f"caller {self._caller} may not have outputs written to {output_prefix[:_SHOWN]!r}; "
@@ -119,10 +120,32 @@ class Rules:
         return Verdict(reason, words)
 
 
+def _filled(pattern: str, subject: Subject) -> str:
+    return pattern.replace("{project}", _plain(subject.project)).replace("{domain}", _plain(subject.domain))
+
+
 def _plain(name: str) -> str:
     """Return a name that fills a placeholder: one that could be a pattern or a path itself fits nothing."""
     return name if name and not set(name) & set("*/{}") else "\0"
 
 
-def _translated(pattern: str, anything: str) -> str:
-    return anything.join(re.escape(part) for part in pattern.split("*"))
+def _is_under(pattern: str, names: Sequence[str]) -> bool:
+    """Tell whether a path, given as its names, begins with what fits a pattern, in which `*` is anything without a `/`."""
+    wanted = [name.split("*") for name in pattern.rstrip("/").split("/")]
+    return len(names) >= len(wanted) and all(map(_is_of, wanted, names))
+
+
+def _is_of(parts: Sequence[str], text: str) -> bool:
+    """Tell whether a text is these parts in their order, with anything between them; reads it once."""
+    if len(parts) == 1:
+        return text == parts[0]
+    first, *middle, last = parts
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in middle:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

@@ -178,7 +178,6 @@ class CallerSettings(RuleSettings):
         token_sha256: SHA-256 of bearer tokens, in hexadecimal.
         jwt: Tokens of an issuer.
         networks: Addresses that it calls from: of its pods, or of its proxy.
-        is_admin: Whether it may use what is meant for operators.
     """
 
     certificate: Patterns = ()
@@ -186,7 +185,6 @@ class CallerSettings(RuleSettings):
     token_sha256: Annotated[tuple[Sha256, ...], BeforeValidator(_listed)] = ()
     jwt: Annotated[tuple[JwtSettings, ...], BeforeValidator(_listed)] = ()
     networks: Networks = ()
-    is_admin: bool = False
 
     @model_validator(mode="after")
     def _check_identity(self) -> Self:

@@ -11,9 +11,11 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from outboard.service.access.settings import CallerSettings
 from outboard.service.access.watched_files import WatchedFile
 
 _GRACE_S: Final = 5.0
@@ -25,23 +27,22 @@ class StaticTokens:
     """Whose tokens are good.
 
     Args:
-        files: Callers' names by files.
-        sums: Callers' names by SHA-256 in hexadecimal.
+        callers: By name; a token of several is the first one's.
         clock: Monotonic.
     """
 
-    def __init__(
-        self, files: Mapping[Path, str], sums: Mapping[str, str], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._fixed = {bytes.fromhex(text): caller for text, caller in sums.items()}
+    def __init__(self, callers: Mapping[str, CallerSettings], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._files = [(_watched(path, caller), caller) for path, caller in files.items()]
+        self._fixed = {
+            name: frozenset(bytes.fromhex(text) for text in each.token_sha256) for name, each in callers.items()
+        }
+        self._files = {name: [_watched(path, name) for path in each.token_file] for name, each in callers.items()}
         self._good: Mapping[bytes, str] = self._joined()
         self._gone: dict[bytes, tuple[str, float]] = {}
 
     def find(self, token: str) -> str | None:
         """Return whose token this is; None where it is nobody's."""
-        if any([file.is_changed() for file, _ in self._files]):  # noqa: C419 - each of them must look
+        if any([file.is_changed() for files in self._files.values() for file in files]):  # noqa: C419 - each of them must look
             self._learn()
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
         found = self._good.get(digest)
@@ -58,9 +59,9 @@ class StaticTokens:
                 self._gone[digest] = (caller, now + _GRACE_S)
 
     def _joined(self) -> Mapping[bytes, str]:
-        found = dict(self._fixed)
-        for file, caller in self._files:
-            for digest in file.value:
+        found: dict[bytes, str] = {}
+        for caller, files in self._files.items():
+            for digest in chain(self._fixed[caller], *(file.value for file in files)):
                 found.setdefault(digest, caller)
         return found
 

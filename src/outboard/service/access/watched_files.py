@@ -1,7 +1,6 @@
 """Files that are read anew when they change: tokens and keys are rotated without a restart.
 
-A file is looked at when it is needed, at most once a second. It counts as changed when its inode, size or time of change is
-another one, which is what Kubernetes' swap of a mounted secret does too. A file that cannot be read, or makes no sense, keeps
+A file is looked at when it is needed, at most once a second (`outboard.files`). One that cannot be read, or makes no sense, keeps
 what was read before, and says so in the log once: whoever rotates a file may write it in two steps.
 """
 
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from outboard.errors import InvalidSettings
+from outboard.files import Watched, read_small
 from outboard.host.logs import TaskLog
 
 ValueT = TypeVar("ValueT")
 _LOOKED_S: Final = 1.0
-_MOST_BYTES: Final = 1024 * 1024
 
 
 class WatchedFile(Generic[ValueT]):
@@ -28,24 +27,25 @@ class WatchedFile(Generic[ValueT]):
         field: The setting that names it, for words.
         read: Makes a value of the bytes; raises `ValueError` with words that do not quote them.
 
-    Attributes:
-        value: What was read last.
-
     Raises:
         InvalidSettings: It cannot be read, or makes no sense, at the start.
     """
 
     def __init__(self, path: Path, field: str, read: Callable[[bytes], ValueT]) -> None:
-        self._path = path
+        def load() -> ValueT:
+            try:
+                return read(read_small(path))
+            except (OSError, ValueError) as error:
+                raise InvalidSettings(f"{field}: {path}: {_words(error)}; correct the file", field=field) from None
+
         self._field = field
-        self._read = read
         self._looked_at = time.monotonic()
-        self._has_failed = False
-        try:
-            self._seen = self._stamp()
-            self.value: ValueT = self._load()
-        except (OSError, ValueError) as error:
-            raise InvalidSettings(f"{field}: {path}: {_words(error)}; correct the file", field=field) from None
+        self._watched = Watched([path], load, again_s=0.0)
+
+    @property
+    def value(self) -> ValueT:
+        """What was read last."""
+        return self._watched.value
 
     def is_changed(self) -> bool:
         """Look whether there is something new, unless that was done this second; then `value` is it."""
@@ -53,32 +53,11 @@ class WatchedFile(Generic[ValueT]):
         if now - self._looked_at < _LOOKED_S:
             return False
         self._looked_at = now
-        try:
-            stamp = self._stamp()
-            if stamp == self._seen and not self._has_failed:
-                return False
-            value = self._load()
-        except (OSError, ValueError) as error:
-            if not self._has_failed:
-                self._has_failed = True
-                TaskLog().warning("file not read; the last good one counts", field=self._field, reason=_words(error))
-            return False
-        self._seen, self._has_failed = stamp, False
-        if value == self.value:
-            return False
-        self.value = value
-        return True
-
-    def _stamp(self) -> tuple[int, int, int]:
-        facts = self._path.stat()
-        return facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-    def _load(self) -> ValueT:
-        with self._path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES} bytes")
-        return self._read(data)
+        was_refused, is_new = bool(self._watched.problem), self._watched.look()
+        if self._watched.problem and not was_refused:
+            reason = self._watched.problem
+            TaskLog().warning("file not read; the last good one counts", field=self._field, reason=reason)
+        return is_new
 
 
 def _words(error: Exception) -> str:

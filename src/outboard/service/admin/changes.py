@@ -12,6 +12,7 @@ import hmac
 from pathlib import Path
 from typing import Final
 
+from outboard.files import read_small
 from outboard.service.admin.http_server import Answer, Request, plain
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
@@ -40,12 +41,11 @@ def refusal(request: Request, token_file: Path | None) -> Answer | None:
             403, "changes are taken from this machine only; or set service.admin_token_file and send its token"
         )
     try:
-        with token_file.open("rb") as file:
-            token = file.read(_LONGEST_TOKEN).strip()
-    except OSError:
+        token = read_small(token_file, _LONGEST_TOKEN).strip()
+    except (OSError, ValueError):
         token = b""
     if not token:
-        return plain(503, "service.admin_token_file cannot be read, or is empty; nothing can be changed")
+        return plain(503, "service.admin_token_file cannot be read, is empty or too large; nothing can be changed")
     scheme, _, brought = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and hmac.compare_digest(brought.strip().encode("utf-8", "replace"), token):
         return None

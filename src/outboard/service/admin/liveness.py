@@ -100,9 +100,8 @@ def _client_hello() -> bytes:
 
     A handshake that went on would end badly where client certificates are required, and gRPC would write a line about each.
     """
-    context = ssl.SSLContext(
-        ssl.PROTOCOL_TLS_CLIENT
-    )  # without authorities, which take longer to read than all the rest
+    # Without authorities, which take longer to read than all the rest.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])

@@ -96,11 +96,11 @@ class Forwarder:
         try:
             answer: bytes = await child.method(path)(data, timeout=patience_s, metadata=child.carried())
         except grpc.aio.AioRpcError as error:
-            translated = _translated(child, error, life)
-            if isinstance(translated, ForwardedError):
-                raise translated from None
-            if patience_s == POLL_PATIENCE_S:  # a caller in a hurry proves nothing
-                child.doubt(life)
+            wire = _own_words(error)
+            if wire is not None:
+                raise ForwardedError(wire) from None
+            if error.code() is grpc.StatusCode.UNAVAILABLE or patience_s == POLL_PATIENCE_S:
+                child.doubt(life)  # a caller in a hurry proves nothing, unless the connection broke
             return None
         return answer
 
@@ -230,16 +230,20 @@ def _ended(child: PlatformChild, sent: Sent) -> Unavailable:
     )
 
 
-def _metadata(error: grpc.aio.AioRpcError) -> dict[str, str]:
+def _own_words(error: grpc.aio.AioRpcError) -> WireError | None:
+    """Return what a child answered; None where nothing of it came."""
     pairs: Any = error.trailing_metadata() or ()
-    return {str(key): value for key, value in pairs if isinstance(value, str)}
+    trailing = {str(key): value for key, value in pairs if isinstance(value, str)}
+    if ERROR not in trailing:
+        return None
+    ours = tuple((name, value) for name, value in trailing.items() if name.startswith(_OURS) or name == PUSHBACK)
+    return WireError(code=error.code(), details=error.details() or "", trailing=ours)
 
 
 def _translated(child: PlatformChild, error: grpc.aio.AioRpcError, life: int) -> Exception:
-    trailing = _metadata(error)
-    if ERROR in trailing:
-        ours = tuple((name, value) for name, value in trailing.items() if name.startswith(_OURS) or name == PUSHBACK)
-        return ForwardedError(WireError(code=error.code(), details=error.details() or "", trailing=ours))
+    wire = _own_words(error)
+    if wire is not None:
+        return ForwardedError(wire)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return TimeoutError()
     if error.code() is grpc.StatusCode.UNAVAILABLE:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from outboard.errors import InvalidSettings
 from outboard.service.tls.settings import SECTION
-from outboard.tls.pairs import Authorities, Pair
+from outboard.tls.pairs import Pair
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secrecy and authenticated encryption only, as gRPC's own; those of TLS 1.3 are all like that."""
@@ -27,58 +27,49 @@ class FrontContext:
     """A context that is another one at each handshake.
 
     Args:
-        asks_clients: Whether clients must show a certificate of the authorities.
+        current: What it is at first.
 
     Attributes:
         front: What a port is given.
     """
 
-    def __init__(self, *, asks_clients: bool) -> None:
-        self._asks_clients = asks_clients
-        self._current: ssl.SSLContext | None = None
-        self.front = self._bare()
-        if asks_clients:
-            self.front.verify_mode = ssl.CERT_REQUIRED  # a connection takes this from here, before it knows the other
+    def __init__(self, current: ssl.SSLContext) -> None:
+        self._current = current
+        self.front = _bare()
         self.front.sni_callback = self._choose
-
-    def made_of(self, pair: Pair, authorities: Authorities | None) -> ssl.SSLContext:
-        """Return a context to be put in force.
-
-        Raises:
-            InvalidSettings: OpenSSL refuses what was read.
-        """
-        context = self._bare()
-        try:
-            with _as_file(pair.chain) as chain, _as_file(pair.key) as key:
-                context.load_cert_chain(chain, key, password="")
-            if self._asks_clients and authorities is not None:
-                context.load_verify_locations(cadata=authorities.pem.decode("ascii", "ignore"))
-                context.verify_mode = ssl.CERT_REQUIRED
-        except ssl.SSLError as error:
-            reason = error.reason or "no reason given"
-            raise InvalidSettings(
-                f"{SECTION}: OpenSSL refuses the files ({reason}); issue them anew", field=SECTION
-            ) from None
-        return context
 
     def put(self, context: ssl.SSLContext) -> None:
         """Use a context for handshakes from now on."""
         self._current = context
 
-    def _bare(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(CIPHERS)
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-        if (
-            self._asks_clients
-        ):  # a session that is resumed would show no certificate again; TLS 1.3 without tickets has none
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.num_tickets = 0
-        return context
-
     def _choose(self, connection: Any, _name: str | None, _front: ssl.SSLContext) -> None:
         connection.context = self._current
+
+
+def made_of(pair: Pair) -> ssl.SSLContext:
+    """Return a context to be put in force.
+
+    Raises:
+        InvalidSettings: OpenSSL refuses what was read.
+    """
+    context = _bare()
+    try:
+        with _as_file(pair.chain) as chain, _as_file(pair.key) as key:
+            context.load_cert_chain(chain, key, password="")
+    except ssl.SSLError as error:
+        reason = error.reason or "no reason given"
+        raise InvalidSettings(
+            f"{SECTION}: OpenSSL refuses the files ({reason}); issue them anew", field=SECTION
+        ) from None
+    return context
+
+
+def _bare() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    return context
 
 
 @contextmanager

@@ -22,10 +22,11 @@ one every hour, of the same files.
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -33,11 +34,10 @@ import grpc
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from outboard.errors import InvalidSettings
+from outboard.files import Watched, stamp
 from outboard.host.logs import TaskLog
-from outboard.service.tls.contexts import FrontContext
+from outboard.service.tls.contexts import FrontContext, made_of
 from outboard.service.tls.settings import SECTION, TlsSettings
-from outboard.tls.files import Stamp, stamp
 from outboard.tls.pairs import Authorities, Pair, read_authorities, read_pair
 
 _REST_S: Final = 1.0
@@ -50,10 +50,15 @@ _RESUMED_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Material:
-    """What the files hold."""
+    """What the files hold.
+
+    Attributes:
+        context: The pair as OpenSSL took it, where an HTTP port needs it.
+    """
 
     pair: Pair
     authorities: Authorities | None = None
+    context: ssl.SSLContext | None = field(default=None, compare=False, repr=False)
 
 
 class TlsKeeper:
@@ -76,12 +81,12 @@ class TlsKeeper:
         self._log = TaskLog()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._fronts: list[FrontContext] = []
+        self._front: FrontContext | None = None
         self.handshakes = 0
         self._taken = self._refused = 0
         self._warned = ""
-        self._seen = self._seen_in_force = stamp(settings.files)
-        self._wanted = self._read()
+        self._seen = stamp(settings.files)
+        self._files = Watched(settings.files, self._read, again_s=0.0)
         self._given: _Material | None = None
         self._given_at = time.monotonic()
         self._renewing = threading.Lock()
@@ -90,6 +95,10 @@ class TlsKeeper:
     def pair(self) -> Pair:
         """The certificate in force."""
         return self._wanted.pair
+
+    @property
+    def _wanted(self) -> _Material:
+        return self._files.value
 
     def start(self) -> None:
         """Watch the files."""
@@ -119,24 +128,12 @@ class TlsKeeper:
             _configuration(self._wanted), self._handshake, self.settings.asks_clients
         )
 
-    def http_context(self, *, asks_clients: bool = False) -> Any:
-        """Return an `ssl.SSLContext` for an HTTP port, whose certificate is the one in force at each handshake.
-
-        Args:
-            asks_clients: Whether clients must show a certificate of `client_ca`.
-
-        Raises:
-            InvalidSettings: It should ask, and there is no `client_ca`.
-        """
-        if asks_clients and self._wanted.authorities is None:
-            raise InvalidSettings(
-                f"{SECTION}.client_ca is missing; name the clients' authorities", field=f"{SECTION}.client_ca"
-            )
-        front = FrontContext(asks_clients=asks_clients)
+    def http_context(self) -> ssl.SSLContext:
+        """Return the context of HTTP ports: its certificate is the one in force at each handshake, and it asks for none."""
         with self._renewing:
-            front.put(front.made_of(self.pair, self._wanted.authorities))
-            self._fronts.append(front)
-        return front.front
+            if self._front is None:
+                self._front = FrontContext(made_of(self.pair))
+            return self._front.front
 
     def look(self) -> bool:
         """Look at the files once; tell whether they have changed and are to be looked at again soon."""
@@ -144,43 +141,29 @@ class TlsKeeper:
         if now != self._seen:
             self._seen = now  # somebody may be about to write the next one
             return True
-        if now != self._seen_in_force:
-            self._renew(now)
-        elif self.problem:
-            self._settle()
+        with self._renewing:
+            if self._files.look():
+                self._renew()
+        self._tell(self._files.problem)
         self.warn(datetime.now(timezone.utc))
         return False
 
-    def _renew(self, seen: Stamp) -> None:
-        with self._renewing:
-            try:
-                wanted = self._read()
-                contexts = [(front, front.made_of(wanted.pair, wanted.authorities)) for front in self._fronts]
-            except InvalidSettings as error:
-                self._refuse(error.message)
-                return
-            if stamp(self.settings.files) != seen:
-                return  # changed while it was read
-            self._seen_in_force = seen
-            if wanted != self._wanted:
-                self._wanted = wanted
-                self._taken += 1
-                for front, context in contexts:
-                    front.put(context)
-                expires = _spelled(wanted.pair.expires_at)
-                self._log.info("tls certificate is renewed", names=list(wanted.pair.names), expires=expires)
-        self._settle()
+    def _renew(self) -> None:
+        self._taken += 1
+        if self._front is not None and self._wanted.context is not None:
+            self._front.put(self._wanted.context)
+        expires = _spelled(self.pair.expires_at)
+        self._log.info("tls certificate is renewed", names=list(self.pair.names), expires=expires)
 
-    def _refuse(self, problem: str) -> None:
-        if problem != self.problem:
-            self.problem = problem
+    def _tell(self, problem: str) -> None:
+        if problem == self.problem:
+            return
+        self.problem = problem
+        if problem:
             self._refused += 1
             expires = _spelled(self.pair.expires_at)
             self._log.error("tls files are refused; the ones before stay in force", reason=problem, expires=expires)
-
-    def _settle(self) -> None:
-        if self.problem:
-            self.problem = ""
+        else:
             self._log.info("tls files are in order again")
 
     def warn(self, now: datetime) -> None:
@@ -198,9 +181,11 @@ class TlsKeeper:
     def _read(self) -> _Material:
         settings = self.settings
         pair = read_pair(settings.certificate, settings.key, section=SECTION)
-        if settings.client_ca is None or not settings.asks_clients:
-            return _Material(pair=pair)
-        return _Material(pair=pair, authorities=read_authorities(settings.client_ca, field=f"{SECTION}.client_ca"))
+        authorities = None
+        if settings.client_ca is not None and settings.asks_clients:
+            authorities = read_authorities(settings.client_ca, field=f"{SECTION}.client_ca")
+        context = made_of(pair) if self._front is not None else None
+        return _Material(pair=pair, authorities=authorities, context=context)
 
     def _handshake(self) -> Any:
         """Return what is in force, where gRPC does not have it yet. In gRPC's threads; must not raise."""
@@ -221,7 +206,7 @@ class TlsKeeper:
                 if self.look():
                     pause_s = min(_REST_S, pause_s)
             except Exception as error:  # noqa: BLE001 - a watcher that dies would let the certificate expire
-                self._refuse(f"an unexpected {type(error).__name__}; please report it")
+                self._tell(f"an unexpected {type(error).__name__}; please report it")
 
     def collect(self) -> Iterator[Metric]:
         """Give the samples, as a Prometheus collector."""

@@ -18,6 +18,7 @@ import aiohttp
 
 from outboard.agent.error_facts import retry_after
 from outboard.errors import AgentError, Forbidden, InvalidSettings, SecretsUnavailable, Throttled, Unauthorized
+from outboard.files import read_small
 
 _LARGEST_BYTES: Final = 4 * 1024 * 1024
 _LONGEST_PAUSE: Final = timedelta(minutes=5)
@@ -69,13 +70,10 @@ class Asking:
             async with session.request(
                 verb, url, headers=headers, params=params, json=body, allow_redirects=False
             ) as answer:
-                data = await answer.content.read(_LARGEST_BYTES + 1)
-                if len(data) > _LARGEST_BYTES:
-                    raise SecretsUnavailable("its answer is too large to be a secret")
                 return Answer(
                     status=answer.status,
                     retry_after=asked_pause(answer.headers.get("Retry-After")),
-                    content=_parsed(data),
+                    content=_parsed(await _read(answer.content)),
                 )
         except aiohttp.ClientConnectorCertificateError:
             raise SecretsUnavailable("its certificate is not trusted; check the address and ca_file") from None
@@ -120,10 +118,12 @@ def refusal(answer: Answer, words: str) -> AgentError:
 def read_bytes(path: Path, field: str) -> bytes:
     """Return what a file of the settings holds now; `SecretsUnavailable` where it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_small(path)
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         raise SecretsUnavailable(f"{field} {path} cannot be read ({reason})") from None
+    except ValueError as error:
+        raise SecretsUnavailable(f"{field} {path} cannot be read ({error})") from None
 
 
 def read_credential(path: Path, field: str, learn: Callable[[str], None]) -> str:
@@ -140,6 +140,16 @@ def _context(trusts: bytes) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=trusts.decode("ascii"))
     except (ssl.SSLError, UnicodeDecodeError):
         raise SecretsUnavailable("ca_file holds no certificates in PEM form") from None
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """Return a whole body; it comes in pieces, as the network has them."""
+    data = bytearray()
+    async for piece in content.iter_any():
+        data += piece
+        if len(data) > _LARGEST_BYTES:
+            raise SecretsUnavailable("its answer is too large to be a secret")
+    return bytes(data)
 
 
 def _parsed(data: bytes) -> Any:

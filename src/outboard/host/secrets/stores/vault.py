@@ -63,13 +63,16 @@ class VaultSecrets:
 
     async def fetch(self, document: str, *, is_refused: bool = False) -> Document | None:
         """Return what is kept or lent at a path."""
-        if (lease := self._leases.get(document)) is not None and not is_refused:
-            renewed = await self._renew_lease(document, *lease)
+        if is_refused:
+            self._leases.pop(document, None)
+        elif (lease := self._leases.get(document)) is not None:
+            renewed = await self._renew_lease(*lease)
             if renewed is not None:
                 return renewed
         path, _, version = document.partition(_VERSION)
         kind = "data/" if self._settings.engine == "kv2" else ""
         answer = await self._ask("GET", f"{self._mount}/{kind}{path}", {"version": version} if version else None)
+        self._leases.pop(document, None)
         if answer.status == 404:
             return None
         return self._read(document, _mapping(answer.content))
@@ -90,22 +93,21 @@ class VaultSecrets:
             return Document(fields=fields, version=version)
         lifetime_s, lease = _seconds(content.get("lease_duration")), content.get("lease_id")
         made = Document(fields=fields, version=str(lease or ""), lifetime_s=lifetime_s or None)
-        self._leases.pop(document, None)
         if lease and content.get("renewable"):
             self._leases[document] = (str(lease), made)
         return made
 
-    async def _renew_lease(self, document: str, lease: str, made: Document) -> Document | None:
+    async def _renew_lease(self, lease: str, made: Document) -> Document | None:
         """Return what was lent with the time that it has now; None where a new one is needed."""
         try:
             answer = await self._ask("PUT", "sys/leases/renew", body={"lease_id": lease})
         except (Forbidden, SecretsUnavailable):
-            del self._leases[document]  # it has ended, or may not be renewed
-            return None
+            return (
+                None  # it has ended, or may not be renewed, or nobody answers: the question for a new one tells which
+            )
         granted_s = _seconds(_mapping(answer.content).get("lease_duration"))
         if granted_s < max(_WORTH_S, (made.lifetime_s or 0.0) / 2) and granted_s < (made.lifetime_s or 0.0):
-            del self._leases[document]  # its longest time is near
-            return None
+            return None  # its longest time is near
         return Document(fields=made.fields, version=made.version, lifetime_s=granted_s)
 
     async def _ask(self, verb: str, path: str, params: Mapping[str, str] | None = None, body: Any = None) -> Answer:
