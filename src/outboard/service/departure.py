@@ -17,13 +17,12 @@ they are is noted when it begins to listen, since agents may listen in this proc
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
-import sys
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Final
+
+from outboard.service.descriptors import sockets
 
 _HALF: Final = 0.5
 _VARIED_BY: Final = 1.1
@@ -47,41 +46,22 @@ def listening_sockets() -> frozenset[int]:
     return frozenset(map(_inode, _listening()))
 
 
-def stop_listening(sockets: Collection[int]) -> int:
+def stop_listening(inodes: Collection[int]) -> int:
     """Refuse further connections at sockets that `listening_sockets` told; return how many of them still listened.
 
     Connections that there are stay. Where no sockets are told, connections are taken until the end.
     """
     closed = 0
     for each in _listening():
-        if _inode(each) in sockets:
+        if _inode(each) in inodes:
             each.shutdown(socket.SHUT_RDWR)
             closed += 1
     return closed
 
 
 def _listening() -> Iterator[socket.socket]:
-    if sys.platform != "linux":
-        return
-    for path in list(Path("/proc/self/fd").iterdir()):
-        with contextlib.suppress(OSError), _socket_of(int(path.name)) as each:
-            is_on_port = each.family in (socket.AF_INET, socket.AF_INET6)
-            if is_on_port and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                yield each
+    return (each for each in sockets() if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _inode(of: socket.socket) -> int:
     return os.fstat(of.fileno()).st_ino
-
-
-@contextlib.contextmanager
-def _socket_of(descriptor: int) -> Iterator[socket.socket]:
-    """Give the socket of a descriptor, which stays open; raise `OSError` where there is none."""
-    own = os.dup(descriptor)
-    try:
-        found = socket.socket(fileno=own)
-    except OSError:
-        os.close(own)
-        raise
-    with found:
-        yield found

@@ -47,6 +47,8 @@ def listen(server: grpc.aio.Server, settings: ServiceSettings, tls: TlsKeeper | 
         raise InvalidSettings(
             f"cannot listen on {settings.address} ({_obstacle(settings)}); choose another host or port", field="port"
         )
+    if tls is not None:
+        tls.listens(settings.host, port, is_shared=settings.processes > 1)
     return Listening(port=port, sockets=listening_sockets() - others)
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import time
 from typing import Final
+
+from outboard.service.own_port import TLS_RECORDS, client_hello, reachable
 
 BEAT_S: Final = 1.0
 KNOCK_EVERY_S: Final = 10.0
@@ -25,8 +26,6 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00
 _SETTINGS_FRAME: Final = 4
 _HEAD_BYTES: Final = 9
 _TLS_HEAD_BYTES: Final = 5
-_TLS_RECORDS: Final = (21, 22)
-"""What a server may answer a hello with: an alert, or its part of the handshake (RFC 8446, 5.1)."""
 
 
 class Pulse:
@@ -55,7 +54,7 @@ class Knocking:
     """Knocks on a port that speaks HTTP/2, again and again, in whatever loop runs `run`."""
 
     def __init__(self, host: str, port: int, *, has_tls: bool = False) -> None:
-        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - where to knock
+        self._host = reachable(host)
         self._port = port
         self._has_tls = has_tls
         self._answered_at = time.monotonic()
@@ -86,26 +85,10 @@ class Knocking:
     async def _exchange(self) -> bool:
         reader, writer = await asyncio.open_connection(self._host, self._port)
         try:
-            writer.write(_client_hello() if self._has_tls else _PREFACE)
+            writer.write(client_hello() if self._has_tls else _PREFACE)
             head = await reader.readexactly(_TLS_HEAD_BYTES if self._has_tls else _HEAD_BYTES)
-            return head[0] in _TLS_RECORDS if self._has_tls else head[3] == _SETTINGS_FRAME
+            return head[0] in TLS_RECORDS if self._has_tls else head[3] == _SETTINGS_FRAME
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-
-
-def _client_hello() -> bytes:
-    """Return the first words of TLS.
-
-    A handshake that went on would end badly where client certificates are required, and gRPC would write a line about each.
-    """
-    # Without authorities, which take longer to read than all the rest.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    hello = ssl.MemoryBIO()
-    with contextlib.suppress(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), hello).do_handshake()
-    return hello.read()

@@ -6,14 +6,8 @@ force for every handshake from then on; connections that stand are left alone, u
 (`max_connection_age_s`). What is not is told, counted, and looked at again; the last good files stay in force, also beyond their
 own time, and the service serves.
 
-gRPC asks for the certificate at the beginning of each handshake, in threads of its own. It gets one only when it has changed, so
-a handshake costs one comparison here. A thread of its own watches, and not the event loop, because a loop that somebody blocks
-must not let a certificate expire.
-
-gRPC exchanges the certificate under a lock, but begins handshakes outside of it: a thread that is about to begin one with what is
-just being exchanged ends the process ("Check failed: prior > 0", grpcio 1.85 and before; `add_handshakers` in gRPC's
-`ssl_security_connector.cc`). A flood of connections is enough. So the exchange waits for a moment inside that lock, where new
-handshakes queue, until those before it have begun; calls are not held up.
+A thread of its own watches, and not the event loop, because a loop that somebody blocks must not let a certificate expire. gRPC
+takes a new certificate over as `exchange` lets it.
 
 A client that comes again may resume its session, and then nobody looks at its certificate, which may have expired. gRPC has no
 switch for that; but sessions end with the configuration that they began under, so where certificates are required there is a new
@@ -37,13 +31,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from outboard.files import Watched, stamp
 from outboard.host.logs import TaskLog
 from outboard.service.tls.contexts import FrontContext, made_of
+from outboard.service.tls.exchange import Exchange
 from outboard.service.tls.settings import SECTION, TlsSettings
 from outboard.tls.pairs import Authorities, Pair, read_authorities, read_pair
 
 _REST_S: Final = 1.0
 """How long files must be left alone before they are read."""
-_EXCHANGE_S: Final = 0.2
-"""How long an exchange waits for handshakes to begin, which takes a tenth of a millisecond on a machine that has time."""
 _RESUMED_S: Final = 3600.0
 """How long a session may be resumed at most, where certificates are required."""
 
@@ -87,8 +80,10 @@ class TlsKeeper:
         self._warned = ""
         self._seen = stamp(settings.files)
         self._files = Watched(settings.files, self._read, again_s=0.0)
+        self._exchange = Exchange(settings.handshake_s)
         self._given: _Material | None = None
         self._given_at = time.monotonic()
+        self._is_told = True
         self._renewing = threading.Lock()
 
     @property
@@ -118,8 +113,9 @@ class TlsKeeper:
         self._ended.set()
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join()
+            thread.join(_REST_S)  # it may wait for an answer of its own port
             REGISTRY.unregister(self)
+        self._exchange.close()
 
     def grpc_credentials(self) -> Any:
         """Return what a gRPC port needs; once per keeper, since gRPC is told of each change once."""
@@ -127,6 +123,10 @@ class TlsKeeper:
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._wanted), self._handshake, self.settings.asks_clients
         )
+
+    def listens(self, host: str, port: int, *, is_shared: bool = False) -> None:
+        """Learn where gRPC listens with these credentials, and whether other processes do too; nothing is exchanged before."""
+        self._exchange.listens(host, port, is_shared=is_shared)
 
     def http_context(self) -> ssl.SSLContext:
         """Return the context of HTTP ports: its certificate is the one in force at each handshake, and it asks for none."""
@@ -144,16 +144,31 @@ class TlsKeeper:
         with self._renewing:
             if self._files.look():
                 self._renew()
+        is_in_force = self._hand_over()
         self._tell(self._files.problem)
+        if is_in_force and not self._is_told:
+            self._is_told = True
+            expires = _spelled(self.pair.expires_at)
+            self._log.info("tls certificate is renewed", names=list(self.pair.names), expires=expires)
         self.warn(datetime.now(timezone.utc))
-        return False
+        return not is_in_force
 
     def _renew(self) -> None:
         self._taken += 1
+        self._is_told = False
         if self._front is not None and self._wanted.context is not None:
             self._front.put(self._wanted.context)
-        expires = _spelled(self.pair.expires_at)
-        self._log.info("tls certificate is renewed", names=list(self.pair.names), expires=expires)
+
+    def _hand_over(self) -> bool:
+        """Let gRPC have what is wanted, where that is due; tell whether it has it."""
+        wanted, now = self._wanted, time.monotonic()
+        is_old = self.settings.asks_clients and now - self._given_at >= _RESUMED_S
+        if self._given is None or (wanted is self._given and not is_old):  # None: no gRPC port
+            return True
+        if not self._exchange.put(_configuration(wanted)):
+            return False
+        self._given, self._given_at = wanted, now
+        return True
 
     def _tell(self, problem: str) -> None:
         if problem == self.problem:
@@ -188,20 +203,14 @@ class TlsKeeper:
         return _Material(pair=pair, authorities=authorities, context=context)
 
     def _handshake(self) -> Any:
-        """Return what is in force, where gRPC does not have it yet. In gRPC's threads; must not raise."""
+        """Return what gRPC is to take over, where there is something. In gRPC's threads; must not raise."""
         self.handshakes += 1
-        wanted, now = self._wanted, time.monotonic()
-        is_old = self.settings.asks_clients and now - self._given_at >= _RESUMED_S
-        if wanted is self._given and not is_old:
-            return None
-        self._given, self._given_at = wanted, now
-        time.sleep(_EXCHANGE_S)
-        return _configuration(wanted)
+        return self._exchange.take()
 
     def _watch(self) -> None:
-        pause_s = self.settings.reload_s
+        pause_s = longest_s = min(self.settings.reload_s, _RESUMED_S)
         while not self._ended.wait(pause_s):
-            pause_s = self.settings.reload_s
+            pause_s = longest_s
             try:
                 if self.look():
                     pause_s = min(_REST_S, pause_s)
