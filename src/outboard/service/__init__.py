@@ -23,6 +23,7 @@
 `isolation`      platforms in processes of their own, behind the same port
 `supervision`    a child process: started, watched, asked, started again
 `tls`            certificates that are replaced while it serves
+`own_port`       where our own port is, and what its clients say first; `descriptors`: the sockets that are open
 `settings`       what an operator decides
 ===============  =======================================================================
 

@@ -48,7 +48,7 @@ def listen(server: grpc.aio.Server, settings: ServiceSettings, tls: TlsKeeper | 
             f"cannot listen on {settings.address} ({_obstacle(settings)}); choose another host or port", field="port"
         )
     if tls is not None:
-        tls.listens(settings.host, port, is_shared=settings.processes > 1)
+        tls.listens(settings.host, port)
     return Listening(port=port, sockets=listening_sockets() - others)
 
 

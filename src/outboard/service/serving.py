@@ -267,7 +267,7 @@ class Service:
         await asyncio.sleep(self.settings.linger_s / 2)
         if self.settings.linger_s:
             # Whoever reconnects in the other half goes elsewhere, see `departure`.
-            stop_listening(self._listening.sockets)
+            self._leave()
             await asyncio.sleep(self.settings.linger_s / 2)
         await self._stop(self.settings.drain_s)
 
@@ -335,7 +335,14 @@ class Service:
         isolated = () if self._isolation is None else self._isolation.all
         return levels(isolated) if level is None else set_levels(level, isolated)
 
+    def _leave(self) -> None:
+        if self._tls is not None:
+            self._tls.leaves()
+        stop_listening(self._listening.sockets)
+
     async def _stop(self, grace_s: float) -> None:
+        if self._tls is not None:
+            self._tls.leaves()
         callbacks, self._callbacks = self._callbacks, None
         server, self._server = self._server, None
         ending: list[Awaitable[None]] = [] if callbacks is None else [callbacks.close(grace_s)]

@@ -18,7 +18,8 @@ from socket import AF_INET, SO_LINGER, SOCK_STREAM, SOL_SOCKET, socket
 import grpc
 
 from certificates import Authority, Mount
-from outboard.service.tls.exchange import Exchange, OwnPort
+from outboard.service.own_port import OwnPort
+from outboard.service.tls.exchange import Exchange
 
 _CONNECTIONS, _OPEN = 100, 5
 _AT_ONCE = struct.pack("ii", 1, 0)
@@ -65,12 +66,13 @@ def exchange(served: Served, port: int, exchanges: int, *, is_held: bool) -> Non
     served.exchange.listens("127.0.0.1", port)
     own = OwnPort("127.0.0.1", port)
     for _ in range(exchanges):
+        served.exchange.let_go(time.monotonic())
         if is_held:
             while not served.exchange.put(served.configuration):
                 time.sleep(0.01)
         else:
             served.exchange._offers.append((served.configuration, 0.0))
-            own.begin().close()
+            own.begin(time.monotonic() + 10).close()
 
 
 async def main(exchanges: int, *, is_held: bool) -> None:

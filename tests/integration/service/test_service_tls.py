@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 import warnings
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -301,6 +302,52 @@ async def test_no_session_is_resumed_for_long_where_certificates_are_required_si
         session, _ = await asyncio.to_thread(visit, service.port, None)
         _, is_resumed = await asyncio.to_thread(visit, service.port, session)
         assert is_resumed
+
+
+async def test_sessions_end_in_time_although_files_are_looked_at_rarely_and_written_all_the_time(mount: Mount) -> None:
+    async with serving(tls(mount, client_ca=mount.ca, reload_s=86400)) as service:
+        keeper = keeper_of(service)
+        assert 3500 < keeper._pause_s(is_again=False) <= 3600
+        assert keeper._pause_s(is_again=True) == 1
+        keeper._given_at = old = keeper._given_at - 3600
+        assert keeper._pause_s(is_again=False) == 1
+        mount.put(*SERVER.pair(), CLIENTS.pem)
+        assert await asyncio.to_thread(keeper.look)  # the files move
+        assert keeper._given_at >= old + 3600
+    async with serving(tls(mount, reload_s=86400)) as service:
+        assert keeper_of(service)._pause_s(is_again=False) == 86400
+
+
+async def test_a_keeper_that_waits_for_its_own_port_ends_with_nothing_open(mount: Mount) -> None:
+    keeper = TlsKeeper(tls(mount, reload_s=0.01, handshake_s=1))
+    keeper.grpc_credentials()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        keeper.listens("127.0.0.1", silent.getsockname()[1])
+        keeper.start()
+        thread = keeper._thread
+        assert thread is not None
+        mount.put(*SERVER.pair(), CLIENTS.pem)
+        connection, _ = await asyncio.to_thread(silent.accept)
+        keeper.leaves()
+        with connection, capture_logs() as lines:
+            keeper.close()
+            await asyncio.to_thread(thread.join)
+    assert (lines, keeper._exchange._held, keeper._handshake()) == ([], deque(), None)
+
+
+async def test_nothing_is_exchanged_while_a_service_leaves(mount: Mount) -> None:
+    async with serving(tls(mount, reload_s=86400), linger_s=0.2) as service:
+        keeper = keeper_of(service)
+        draining = asyncio.create_task(service.drain())
+        while keeper._exchange._port is not None:  # noqa: ASYNC110 - at half of the time
+            await asyncio.sleep(0.01)
+        assert not draining.done()
+        mount.put(*SERVER.pair(), CLIENTS.pem)
+        with capture_logs() as lines:
+            assert keeper.look()
+            assert keeper.look()  # it has been read, and waits for ever
+        assert not lines
+        await draining
 
 
 async def test_a_flood_of_connections_survives_exchanges_of_the_certificate() -> None:

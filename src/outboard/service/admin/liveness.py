@@ -54,7 +54,7 @@ class Knocking:
     """Knocks on a port that speaks HTTP/2, again and again, in whatever loop runs `run`."""
 
     def __init__(self, host: str, port: int, *, has_tls: bool = False) -> None:
-        self._host = reachable(host)
+        self._hosts = reachable(host)
         self._port = port
         self._has_tls = has_tls
         self._answered_at = time.monotonic()
@@ -83,7 +83,7 @@ class Knocking:
             return False
 
     async def _exchange(self) -> bool:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+        reader, writer = await self._connected()
         try:
             writer.write(client_hello() if self._has_tls else _PREFACE)
             head = await reader.readexactly(_TLS_HEAD_BYTES if self._has_tls else _HEAD_BYTES)
@@ -92,3 +92,9 @@ class Knocking:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for host in self._hosts[:-1]:
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection(host, self._port)
+        return await asyncio.open_connection(self._hosts[-1], self._port)

@@ -12,61 +12,60 @@ A second one takes the offer over at once, since the first would not hold for ev
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from collections import deque
 from typing import Any, Final
 
 from outboard.host.logs import TaskLog
-from outboard.service.descriptors import sockets
-from outboard.service.own_port import TLS_HANDSHAKE, client_hello, reachable
+from outboard.service.own_port import OwnPort
 
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 300.0
 """How long a new configuration waits for an own port that does not answer."""
 _UNHELD_S: Final = 0.2
 """How long an exchange waits inside the lock where nothing holds the old one; handshakes begin within 0.1 ms, given time."""
 _ANSWER_S: Final = 5.0
-"""How long an own port may take to answer; where it is shared, until the kernel has chosen this process."""
-_MAPPED: Final = "::ffff:"
+"""How long the own port may take to answer; half of a hold at most, so that the other half is left for the exchange."""
+_HELD_S: Final = 60.0
 
 
 class Exchange:
-    """What one gRPC port is to take over. Made and used in one thread; `take` is for gRPC's.
+    """What one gRPC port is to take over. `take` is for gRPC's threads; all else is called in one thread, but for `leaves`.
 
     Args:
         hold_s: How long gRPC lets a handshake take.
     """
 
     def __init__(self, hold_s: float) -> None:
-        self._hold_s = min(hold_s, _PATIENCE_S)
+        self._hold_s = min(hold_s, _HELD_S)
         self._port: OwnPort | None = None
         self._offers: deque[tuple[Any, float]] = deque(maxlen=1)
         self._held: deque[tuple[float, socket.socket]] = deque()
         self._since: float | None = None
         self._log = TaskLog()
 
-    def listens(self, host: str, port: int, *, is_shared: bool = False) -> None:
-        """Learn where the port is, as `OwnPort` does."""
-        self._port = OwnPort(host, port, is_shared=is_shared)
+    def listens(self, host: str, port: int) -> None:
+        """Learn where the port is; before, nothing is exchanged."""
+        self._port = OwnPort(host, port)
+
+    def leaves(self) -> None:
+        """Exchange nothing any more: nobody listens. From any thread."""
+        self._port = None
 
     def put(self, configuration: Any) -> bool:
-        """Let gRPC take a configuration over; tell whether it has. To be tried again where not.
+        """Let gRPC take a configuration over; tell whether it has. To be tried again where not. Blocks for seconds at most.
 
-        A port that has not answered its own process for a minute gets it from the next client: whoever cannot be held must not
-        keep an old certificate until it expires.
+        A port that has not answered its own process for five minutes gets it from the next client: what cannot be held must not
+        keep an old certificate in force until it expires.
         """
-        now = time.monotonic()
-        self._let_go(now)
+        now, port = time.monotonic(), self._port
+        self._offers.clear()
         self._since = now if self._since is None else self._since
-        if self._port is None:
+        if port is None:
             return False
         try:
-            self._held.append((now + self._hold_s, self._port.begin()))
-            self._offers.append((configuration, 0.0))
-            self._port.begin().close()  # takes it over, unless a client was faster
+            self._put_held(configuration, port, now)
         except OSError as error:
-            self._offers.clear()
             if now - self._since < _PATIENCE_S:
                 return False
             self._offers.append((configuration, _UNHELD_S))
@@ -75,77 +74,43 @@ class Exchange:
         self._since = None
         return True
 
+    def _put_held(self, configuration: Any, port: OwnPort, now: float) -> None:
+        until = now + min(_ANSWER_S, self._hold_s / 2)
+        held = port.begin(until)
+        self._offers.append((configuration, 0.0))
+        try:
+            port.begin(until).close()  # takes it over, unless a client was faster
+        except OSError:
+            if self._take_back():
+                held.close()
+                raise
+        self._held.append((now + self._hold_s, held))
+
+    def _take_back(self) -> bool:
+        """Withdraw what is offered; False where somebody has taken it."""
+        try:
+            self._offers.pop()
+        except IndexError:
+            return False
+        return True
+
     def take(self) -> Any:
         """Return what gRPC is to take over, or None; inside gRPC's lock, where handshakes queue. Does not raise."""
         try:
             configuration, wait_s = self._offers.pop()
         except IndexError:
             return None
-        time.sleep(wait_s)
+        if wait_s:
+            time.sleep(wait_s)
         return configuration
 
-    def close(self) -> None:
-        """Hold nothing any more."""
-        self._let_go(float("inf"))
-
-    def _let_go(self, now: float) -> None:
+    def let_go(self, now: float) -> None:
+        """End what has been held for long enough by a time of `time.monotonic`."""
         while self._held and self._held[0][0] <= now:
             self._held.popleft()[1].close()
 
-
-class OwnPort:
-    """A port of this process, as its clients find it.
-
-    Args:
-        host: Where it listens, as in the settings.
-        port: Its number.
-        is_shared: Other processes listen there too (SO_REUSEPORT), and the kernel chooses who takes a connection.
-    """
-
-    def __init__(self, host: str, port: int, *, is_shared: bool = False) -> None:
-        self._where = (reachable(host), port)
-        self._is_shared = is_shared
-
-    def begin(self) -> socket.socket:
-        """Return a connection whose handshake this process has answered, and which goes on until somebody closes it.
-
-        Raises:
-            OSError: The port cannot be reached, or does not speak TLS, or only other processes answer.
-        """
-        until = time.monotonic() + _ANSWER_S
-        while (left_s := until - time.monotonic()) > 0:
-            connection = socket.create_connection(self._where, timeout=left_s)
-            try:
-                connection.sendall(client_hello())
-                _expect_handshake(connection)
-                if not self._is_shared or _is_taken_here(connection):
-                    return connection
-            except BaseException:
-                connection.close()
-                raise
-            connection.close()
-        raise ConnectionError("only other processes answer")
-
-
-def _expect_handshake(connection: socket.socket) -> None:
-    if connection.recv(1) != bytes([TLS_HANDSHAKE]):
-        raise ConnectionError("it answers with no handshake")
-
-
-def _is_taken_here(connection: socket.socket) -> bool:
-    """Tell whether the other end of a connection is in this process."""
-    own = _plain(connection.getsockname())
-    for each in sockets():
-        with contextlib.suppress(OSError):  # it has no other end
-            if _plain(each.getpeername()) == own:
-                return True
-    return False
-
-
-def _plain(address: tuple[Any, ...]) -> tuple[str, int]:
-    """Return an address as that of IPv4 where IPv6 only wraps it.
-
-    >>> _plain(("::ffff:127.0.0.1", 50000, 0, 0))
-    ('127.0.0.1', 50000)
-    """
-    return (str(address[0]).removeprefix(_MAPPED), int(address[1]))
+    def close(self) -> None:
+        """Hold and offer nothing any more."""
+        self.leaves()
+        self._offers.clear()
+        self.let_go(float("inf"))

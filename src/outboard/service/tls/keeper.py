@@ -112,10 +112,11 @@ class TlsKeeper:
         """Watch no more; what was given out stays usable."""
         self._ended.set()
         thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(_REST_S)  # it may wait for an answer of its own port
+        if thread is None:
+            self._exchange.close()
+        else:
+            thread.join(_REST_S)  # it may wait for an answer of its own port; it is a daemon, and cleans up
             REGISTRY.unregister(self)
-        self._exchange.close()
 
     def grpc_credentials(self) -> Any:
         """Return what a gRPC port needs; once per keeper, since gRPC is told of each change once."""
@@ -124,9 +125,13 @@ class TlsKeeper:
             _configuration(self._wanted), self._handshake, self.settings.asks_clients
         )
 
-    def listens(self, host: str, port: int, *, is_shared: bool = False) -> None:
-        """Learn where gRPC listens with these credentials, and whether other processes do too; nothing is exchanged before."""
-        self._exchange.listens(host, port, is_shared=is_shared)
+    def listens(self, host: str, port: int) -> None:
+        """Learn where gRPC listens with these credentials; nothing is exchanged before."""
+        self._exchange.listens(host, port)
+
+    def leaves(self) -> None:
+        """Exchange nothing any more, since nobody listens."""
+        self._exchange.leaves()
 
     def http_context(self) -> ssl.SSLContext:
         """Return the context of HTTP ports: its certificate is the one in force at each handshake, and it asks for none."""
@@ -138,20 +143,19 @@ class TlsKeeper:
     def look(self) -> bool:
         """Look at the files once; tell whether they have changed and are to be looked at again soon."""
         now = stamp(self.settings.files)
-        if now != self._seen:
-            self._seen = now  # somebody may be about to write the next one
-            return True
-        with self._renewing:
-            if self._files.look():
-                self._renew()
-        is_in_force = self._hand_over()
-        self._tell(self._files.problem)
-        if is_in_force and not self._is_told:
+        is_moving, self._seen = now != self._seen, now  # somebody may be about to write the next one
+        if not is_moving:
+            with self._renewing:
+                if self._files.look():
+                    self._renew()
+            self._tell(self._files.problem)
+            self.warn(datetime.now(timezone.utc))
+        has_all = self._hand_over()
+        if has_all and not self._is_told:
             self._is_told = True
             expires = _spelled(self.pair.expires_at)
             self._log.info("tls certificate is renewed", names=list(self.pair.names), expires=expires)
-        self.warn(datetime.now(timezone.utc))
-        return not is_in_force
+        return is_moving or not has_all
 
     def _renew(self) -> None:
         self._taken += 1
@@ -162,8 +166,8 @@ class TlsKeeper:
     def _hand_over(self) -> bool:
         """Let gRPC have what is wanted, where that is due; tell whether it has it."""
         wanted, now = self._wanted, time.monotonic()
-        is_old = self.settings.asks_clients and now - self._given_at >= _RESUMED_S
-        if self._given is None or (wanted is self._given and not is_old):  # None: no gRPC port
+        self._exchange.let_go(now)
+        if self._given is None or (wanted is self._given and self._resumable_s(now) > 0):  # None: no gRPC port
             return True
         if not self._exchange.put(_configuration(wanted)):
             return False
@@ -207,15 +211,28 @@ class TlsKeeper:
         self.handshakes += 1
         return self._exchange.take()
 
+    def _resumable_s(self, now: float) -> float:
+        """Return for how long sessions may be resumed still."""
+        return self._given_at + _RESUMED_S - now if self.settings.asks_clients else float("inf")
+
     def _watch(self) -> None:
-        pause_s = longest_s = min(self.settings.reload_s, _RESUMED_S)
-        while not self._ended.wait(pause_s):
-            pause_s = longest_s
-            try:
-                if self.look():
-                    pause_s = min(_REST_S, pause_s)
-            except Exception as error:  # noqa: BLE001 - a watcher that dies would let the certificate expire
-                self._tell(f"an unexpected {type(error).__name__}; please report it")
+        is_again = False
+        try:
+            while not self._ended.wait(self._pause_s(is_again=is_again)):
+                is_again = self._look_safely()
+        finally:
+            self._exchange.close()
+
+    def _pause_s(self, *, is_again: bool) -> float:
+        longest_s = max(self._resumable_s(time.monotonic()), _REST_S)
+        return min(self.settings.reload_s, _REST_S if is_again else longest_s)
+
+    def _look_safely(self) -> bool:
+        try:
+            return self.look()
+        except Exception as error:  # noqa: BLE001 - a watcher that dies would let the certificate expire
+            self._tell(f"an unexpected {type(error).__name__}; please report it")
+            return False
 
     def collect(self) -> Iterator[Metric]:
         """Give the samples, as a Prometheus collector."""
@@ -236,7 +253,7 @@ class TlsKeeper:
         )
         held.add_metric([], float(bool(self.problem)))
         handshakes = CounterMetricFamily(
-            "outboard_tls_handshakes", "TLS handshakes that clients began with the gRPC port."
+            "outboard_tls_handshakes", "TLS handshakes that were begun with the gRPC port."
         )
         handshakes.add_metric([], self.handshakes)
         yield from (expiry, reloads, held, handshakes)

@@ -35,7 +35,7 @@ class TlsSettings(BaseModel):
     require_client_certificate: bool | None = None
     callbacks: bool = True
     reload_s: float = Field(default=10.0, gt=0, le=86400)
-    handshake_s: float = Field(default=10.0, gt=0, le=600)
+    handshake_s: float = Field(default=10.0, ge=1, le=600)
 
     @model_validator(mode="after")
     def _check_authorities(self) -> Self:
