@@ -20,6 +20,7 @@ from outboard.domain.endpoints import AgentInfo
 from outboard.domain.tasks import TaskType
 from outboard.host import Host
 from outboard.service import Service
+from outboard.service.supervision import child
 from outboard.service.supervision.child import ChildSpec
 from outboard.service.supervision.hello import Hello
 from outboard.wire.tasks import encode_create_request, encode_header, encode_inputs
@@ -102,6 +103,9 @@ async def test_a_request_that_was_refused_is_let_go(service: Service, ask: Askin
 
 @pytest.mark.usefixtures("collects_again")
 @pytest.mark.parametrize("ask", JOBS.values(), ids=JOBS)
-async def test_a_request_that_an_isolated_platform_refused_is_let_go(service: Service, ask: Asking) -> None:
+async def test_a_request_that_an_isolated_platform_refused_is_let_go(
+    service: Service, ask: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "BEAT_S", 600.0)  # the child's process answers no question about its health
     async with passing_on(service) as passing:
         assert await held_after(ask, passing.address) < 3 * len(LONG)
