@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import sys
+import time
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator
@@ -29,6 +30,8 @@ from outboard.cli.grpc_environment import OFF
 from outboard.errors import InvalidSettings
 from outboard.host import Host
 from outboard.service import Service, ServiceSettings
+from outboard.service.admin.liveness import Knocking
+from outboard.service.own_port import OwnPort
 from outboard.service.tls.keeper import TlsKeeper
 from outboard.service.tls.settings import TlsSettings
 
@@ -348,6 +351,41 @@ async def test_nothing_is_exchanged_while_a_service_leaves(mount: Mount) -> None
             assert keeper.look()  # it has been read, and waits for ever
         assert not lines
         await draining
+
+
+async def test_what_held_the_old_certificate_is_ended_at_a_later_look(mount: Mount) -> None:
+    async with serving(tls(mount, reload_s=86400)) as service:
+        keeper = keeper_of(service)
+        mount.put(*SERVER.pair(), CLIENTS.pem)
+        renewed(keeper)
+        _, connection = keeper._exchange._held.pop()
+        assert connection.fileno() >= 0
+        keeper._exchange._held.append((0.0, connection))
+        assert not keeper.look()
+        assert connection.fileno() == -1
+
+
+async def test_nothing_is_exchanged_while_a_service_stops(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    async with serving(tls(mount)) as service:
+        keeper, server = keeper_of(service), service._server
+        assert server is not None
+        stop = server.stop
+
+        async def watched(grace_s: float | None) -> None:
+            seen.append(keeper._exchange._port)
+            await stop(grace_s)
+
+        monkeypatch.setattr(server, "stop", watched)
+        assert keeper._exchange._port is not None
+    assert seen == [None]
+
+
+async def test_a_port_of_all_addresses_is_found_where_there_is_no_ipv6(mount: Mount) -> None:
+    async with serving(tls(mount)) as service:  # at 127.0.0.1 only, as gRPC listens on [::] then
+        assert await Knocking("[::]", service.port, has_tls=True).knock()
+        own = OwnPort("[::]", service.port)
+        (await asyncio.to_thread(own.begin, time.monotonic() + 10)).close()
 
 
 async def test_a_flood_of_connections_survives_exchanges_of_the_certificate() -> None:
